@@ -1,0 +1,5 @@
+"""`python -m imgtrain`."""
+
+from imgtrain.cli.main import main
+
+main()

@@ -1,0 +1,89 @@
+"""Small data sets, and the real command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _caches_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep every test, and every command that it starts, away from the user's caches."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def make_folders() -> Callable[..., Path]:
+    """Return a function that draws class folders that a small network can tell apart.
+
+    It takes a root and {split: {class name: count}}; the pictures of class k are noise around a level of
+    their own, and no two are equal.
+    """
+
+    def make(root: Path, splits: Mapping[str, Mapping[str, int]], side: int = 24) -> Path:
+        rng = np.random.default_rng(5)
+        for split, classes in splits.items():
+            for label, (name, count) in enumerate(classes.items()):
+                folder = root / split / name
+                folder.mkdir(parents=True, exist_ok=True)
+                level = 40 + 180 * label // max(1, len(classes) - 1)
+                for number in range(count):
+                    noise = rng.integers(-35, 36, (side, side, 3))
+                    pixels = np.clip(level + noise, 0, 255).astype(np.uint8)
+                    Image.fromarray(pixels).save(folder / f"{number:03d}.png")
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def imgtrain() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs the real command and returns what it printed."""
+
+    def run(
+        *arguments: object,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
+        timeout: int = 300,
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "imgtrain", *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def imported_modules() -> Callable[..., set[str]]:
+    """Return a function that runs Python code in a fresh process and returns the modules it imported."""
+
+    def run(code: str, cwd: Path | None = None) -> set[str]:
+        report = "import sys as _sys; print('MODULES', *{name.split('.')[0] for name in _sys.modules})"
+        done = subprocess.run(
+            [sys.executable, "-c", f"{code}\n{report}"],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        line = next(line for line in done.stdout.splitlines() if line.startswith("MODULES"))
+        return set(line.split()[1:])
+
+    return run

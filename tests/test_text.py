@@ -1,0 +1,40 @@
+"""Names from disk can neither move the cursor nor hide anything."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgtrain.text import from_cell, printable, to_cell
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("plain name.jpg", "plain name.jpg"),
+        ("Schäfer 犬 🐕.jpg", "Schäfer 犬 🐕.jpg"),
+        ("red\x1b[31m.jpg", r"red\x1b[31m.jpg"),
+        ("two\nlines", r"two\nlines"),
+        ("gpj.\u202eexe", r"gpj.\u202eexe"),
+        (os.fsdecode(b"caf\xe9"), r"caf\xe9"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_what_is_shown(name, shown):
+    assert printable(name) == shown
+
+
+@given(st.text(st.characters(codec=None, categories=None)))
+def test_whatever_the_name_it_can_be_printed_on_one_line(name):
+    shown = printable(name)
+    shown.encode("utf-8")
+    assert len(shown.splitlines()) <= 1
+    assert "\x1b" not in shown
+
+
+@given(text=st.text(alphabet="'=+-@\t\rab", max_size=6) | st.text(max_size=6))
+def test_no_cell_is_a_formula_and_every_cell_is_read_back(text):
+    cell = to_cell(text)
+    assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert from_cell(cell) == text
