@@ -1,0 +1,8 @@
+"""What was asked: one frozen, validated value made of a YAML file and the command line."""
+
+from __future__ import annotations
+
+from imgtrain.config.load import load_config, parse_config
+from imgtrain.config.schema import Config
+
+__all__ = ["Config", "load_config", "parse_config"]

@@ -1,0 +1,211 @@
+"""YAML file and `--set` options → `Config`, or every problem at once with file and line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from imgtrain.config.document import Document, Mistake, read_document
+from imgtrain.config.explain import explain
+from imgtrain.config.fault import Fault, KeyPath
+from imgtrain.config.overrides import apply_overrides
+from imgtrain.config.render import to_plain
+from imgtrain.config.schema import Config
+from imgtrain.config.source import ConfigSource
+from imgtrain.config.wording import shown
+from imgtrain.errors import ConfigError, Problem, did_you_mean
+from imgtrain.text import printable
+
+__all__ = ["load_config", "parse_config"]
+
+# The largest configuration that makes sense is a few pages.
+_MOST_BYTES = 256 * 1024
+
+
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration.
+
+    Relative paths in it are relative to its folder, and so are those in the overrides. A run directory that
+    is not named is `runs/<name of the file>` below the current directory. All paths come back absolute.
+
+    Args:
+        path: A YAML file.
+        overrides: Options `dotted.key=YAML`, laid over the file in this order.
+
+    Raises:
+        ConfigError: With every problem, in the order of the file's lines.
+    """
+    path = Path(path)
+    document = read_document(_read_text(path), keeps_text=_keeps_text)
+    unreadable = [mistake for mistake in document.mistakes if not mistake.path]
+    if unreadable:
+        raise ConfigError(
+            Problem(f"{printable(str(path))}:{mistake.line}", printable(mistake.what), mistake.hint)
+            for mistake in unreadable
+        )
+    tree = document.value
+    if tree is None:
+        raise ConfigError(
+            Problem(f"{printable(str(path))}:1", "is empty", "at least `data: {train: FOLDER}` is needed")
+        )
+    if not isinstance(tree, dict):
+        what = f"a configuration is a mapping of sections, this is {shown(tree)}"
+        raise ConfigError(Problem(f"{printable(str(path))}:1", what, "it begins with `data:`"))
+    set_by, problems = apply_overrides(tree, overrides, defaults=_default_tree(), keeps_text=_keeps_text)
+    lines = {
+        key: line
+        for key, line in document.lines.items()
+        if not any(key[:length] in set_by for length in range(1, len(key) + 1))
+    }
+    source = ConfigSource(path, lines, set_by)
+    return _validate(tree, source, path.parent, problems=problems, document=document, name=path.stem)
+
+
+def parse_config(mapping: Mapping[str, Any], *, base: Path | str = Path()) -> Config:
+    """Make a configuration in Python, with the same keys, checks and defaults as a file.
+
+    Args:
+        mapping: Sections of keys and values.
+        base: The folder that relative paths are relative to.
+
+    Raises:
+        ConfigError: With every problem.
+    """
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"a configuration is a mapping of sections, got {shown(mapping)}")
+    return _validate(_copy(mapping), ConfigSource(), Path(base))
+
+
+def _validate(
+    tree: dict[str, Any],
+    source: ConfigSource,
+    base: Path,
+    *,
+    problems: Sequence[Problem] = (),
+    document: Document | None = None,
+    name: str = "unnamed",
+) -> Config:
+    mistakes = document.mistakes if document else []
+    located = [(mistake.line, _mistake_problem(mistake, source)) for mistake in mistakes]
+    located += [(0, problem) for problem in problems]
+    _resolve_paths(tree, base)
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        wrong_already = {mistake.path for mistake in mistakes if mistake.leaves_null}
+        located += [
+            (source.line(fault.path), _problem(fault, source))
+            for fault in explain(error, tree)
+            if fault.path not in wrong_already
+        ]
+    if located:
+        raise ConfigError(problem for _, problem in sorted(located, key=lambda pair: pair[0]))
+    if config.output.directory is None:
+        directory = Path.cwd() / "runs" / name
+        config = config.model_copy(
+            update={"output": config.output.model_copy(update={"directory": directory})}
+        )
+    config._source = source
+    return config
+
+
+def _mistake_problem(mistake: Mistake, source: ConfigSource) -> Problem:
+    # Its own line: that of a key which stands there twice is where it stands first.
+    where = ConfigSource(source.path, {mistake.path: mistake.line}).where(*mistake.path)
+    return Problem(where, printable(mistake.what), printable(mistake.hint))
+
+
+def _problem(fault: Fault, source: ConfigSource) -> Problem:
+    return Problem(source.where(*fault.path), printable(fault.what), printable(fault.hint))
+
+
+def _read_text(path: Path) -> str:
+    shown_path = printable(str(path))
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except IsADirectoryError:
+        raise ConfigError(
+            Problem(
+                shown_path,
+                "is a folder, not a configuration",
+                f"`imgtrain init {shown_path}` writes one for it",
+            )
+        ) from None
+    except FileNotFoundError:
+        raise ConfigError(Problem(shown_path, "there is no such file", _near_files(path))) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(Problem(shown_path, f"cannot be read: {printable(reason)}")) from None
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(
+            Problem(shown_path, f"is larger than {_MOST_BYTES // 1024} KiB: not a configuration")
+        )
+    try:
+        # utf-8-sig, because Windows editors begin files with a mark.
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        what = f"byte 0x{content[error.start]:02x} is no UTF-8"
+        raise ConfigError(Problem(f"{shown_path}:{line}", what, "save the file as UTF-8")) from None
+
+
+def _near_files(path: Path) -> str:
+    try:
+        names = [file.name for file in path.parent.iterdir() if file.suffix in (".yaml", ".yml")]
+    except (OSError, ValueError):
+        return ""
+    return printable(did_you_mean(path.name, names))
+
+
+def _resolve_paths(tree: dict[str, Any], base: Path) -> None:
+    """Make the paths in the tree absolute, in place."""
+    folder = base.resolve()
+    for section, key in _path_keys():
+        given = tree.get(section)
+        if not isinstance(given, dict):
+            continue
+        value = given.get(key)
+        if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
+            home = os.path.expanduser(value)  # noqa: PTH111 (Path.expanduser raises for an unknown user)
+            # Not resolve(): a link that the user wrote stays what it is called.
+            given[key] = Path(os.path.normpath(folder / home))
+
+
+@cache
+def _path_keys() -> frozenset[tuple[str, str]]:
+    """Return (section, key) of every field that is a path."""
+    return frozenset(
+        (section, key)
+        for section, outer in Config.model_fields.items()
+        for key, field in cast(type[BaseModel], outer.annotation).model_fields.items()
+        if _is_path(field.annotation)
+    )
+
+
+def _is_path(annotation: Any) -> bool:
+    return annotation is Path or any(map(_is_path, get_args(annotation)))
+
+
+def _keeps_text(path: KeyPath) -> bool:
+    """Return whether what stands at a path is a name, which `007`, `no` or `1e3` is as well."""
+    return path in _path_keys() or (len(path) == 3 and path[:2] == ("data", "classes"))
+
+
+@cache
+def _default_tree() -> dict[str, Any]:
+    tree = to_plain(Config.model_validate({"data": {"train": "."}}))
+    assert isinstance(tree, dict)
+    return tree
+
+
+def _copy(value: Any) -> Any:
+    """Return mappings and lists as new dicts and lists, so that nothing of the caller's changes."""
+    if isinstance(value, Mapping):
+        return {str(key): _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list | tuple) else value

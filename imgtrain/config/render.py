@@ -1,0 +1,83 @@
+"""`Config` → YAML with every default written out, which loads back equal."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from imgtrain.config.document import RESOLVERS
+from imgtrain.config.schema import Config
+
+__all__ = ["render_config", "render_value", "to_plain"]
+
+
+def render_config(config: Config) -> str:
+    """Return YAML with every key and absolute paths; `load_config` on it gives an equal configuration."""
+    plain = to_plain(config)
+    return "\n".join(_render({name: section}) for name, section in plain.items())
+
+
+def to_plain(config: Config) -> dict[str, Any]:
+    """Return the configuration as mappings, lists, texts, numbers, booleans and None, in the short forms."""
+    return {name: _plain(section) for name, section in config.model_dump().items()}
+
+
+def render_value(value: Any) -> str:
+    """Return a text, number or list of these as it stands behind a key, on one line."""
+    text = yaml.dump(value, Dumper=_Dumper, allow_unicode=True, width=float("inf"))
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that `read_document` would take for something else, and only those."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own way to be told)
+        None: [*RESOLVERS[None], ("tag:yaml.org,2002:merge", re.compile(r"<<\Z"))]
+    }
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, indentless=False)
+
+
+def _render(section: dict[str, Any]) -> str:
+    return yaml.dump(section, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _represent_list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
+    """Write a list of plain values on one line, and what stands in an item of another list as well."""
+    node = dumper.represent_sequence("tag:yaml.org,2002:seq", items)
+    node.flow_style = not any(isinstance(item, dict) for item in items)
+    for item in node.value:
+        if isinstance(item, yaml.MappingNode):
+            for _, value in item.value:
+                _set_flow(value)
+    return node
+
+
+def _set_flow(node: yaml.Node) -> None:
+    if isinstance(node, yaml.CollectionNode):
+        node.flow_style = True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    """Escape the ends of lines, which PyYAML would write as such."""
+    style = '"' if text and text.splitlines() != [text] else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(list, _represent_list)
+_Dumper.add_representer(str, _represent_text)

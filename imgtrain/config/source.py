@@ -1,0 +1,61 @@
+"""Where each key of a configuration was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imgtrain.config.fault import KeyPath
+from imgtrain.text import printable
+
+__all__ = ["ConfigSource"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigSource:
+    """The file of a configuration, and the line of each of its keys.
+
+    All sources compare equal: two configurations are the same when they ask for the same, wherever that is
+    written.
+
+    Attributes:
+        path: The file as the user named it; None for a configuration made in Python.
+        lines: Line number, from 1, of every key and list item, by its path of keys and positions.
+        overrides: The options that `--set` gave, by the path that they set; these keys have no line.
+    """
+
+    path: Path | None = field(default=None, compare=False)
+    lines: Mapping[KeyPath, int] = field(default_factory=dict, compare=False)
+    overrides: Mapping[KeyPath, str] = field(default_factory=dict, compare=False)
+
+    def where(self, *path: str | int) -> str:
+        """Return `file:line: dotted.path`; the line is that of the nearest key that was written.
+
+        An empty path means the whole file. A key that `--set` gave is shown as the option.
+        """
+        dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{printable(part)}" for part in path)
+        dotted = dotted.removeprefix(".")
+        for length in range(len(path), 0, -1):
+            if option := self.overrides.get(path[:length]):
+                return f"--set {printable(option)}: {dotted}"
+            if (line := self.lines.get(path[:length])) and self.path is not None:
+                return f"{printable(str(self.path))}:{line}: {dotted}"
+        # A section that only an option mentions.
+        if path and (
+            option := next((text for key, text in self.overrides.items() if key[: len(path)] == path), "")
+        ):
+            return f"--set {printable(option)}: {dotted}"
+        if path and self.path is not None:
+            # Nothing of it is written: a jump to the file's beginning is still a jump to the file.
+            return f"{printable(str(self.path))}:1: {dotted}"
+        return ": ".join(filter(None, (printable(str(self.path or "")), dotted)))
+
+    def line(self, path: KeyPath) -> int:
+        """Return the line of the nearest key that was written; 0 for an option or without one."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.overrides:
+                return 0
+            if line := self.lines.get(path[:length]):
+                return line
+        return 0

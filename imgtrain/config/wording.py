@@ -1,0 +1,153 @@
+"""Words for values and types, the same in error messages, on the reference page and in the JSON Schema."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from imgtrain.text import printable
+
+__all__ = ["Wording", "allowed_names", "describe_type", "shown"]
+
+_LONGEST_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """Put into a type's `Annotated[…]`: what to call it, where its Python name would tell a user nothing."""
+
+    text: str
+
+
+def shown(value: object) -> str:
+    """Return what was given as YAML would write it, on one line and not too long."""
+    text = printable(_written(value, depth=0))
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def describe_type(annotation: Any, metadata: Sequence[Any] = ()) -> str:
+    """Return what may be given, such as `a whole number from 1` or `rgb, rgba or grayscale`.
+
+    Args:
+        annotation: A field's type.
+        metadata: The field's constraints, as pydantic keeps them.
+    """
+    return _join(list(dict.fromkeys(_alternatives(annotation, metadata))))
+
+
+def allowed_names(annotation: Any) -> list[str]:
+    """Return the words that a type allows, such as the values of a `Literal`; empty for numbers and lists."""
+    if get_origin(annotation) is Annotated:
+        return allowed_names(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [name for member in get_args(annotation) for name in allowed_names(member)]
+    if get_origin(annotation) is Literal:
+        return [value for value in get_args(annotation) if isinstance(value, str)]
+    return []
+
+
+def _written(value: object, depth: int) -> str:  # noqa: PLR0911 (one line per kind of value)
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case float() if math.isnan(value):
+            return ".nan"
+        case float() if math.isinf(value):
+            return ".inf" if value > 0 else "-.inf"
+        case int() if value.bit_length() > 200:
+            return "a number of more than 60 digits"
+        case str():
+            # One more than is shown, so that the cut is seen.
+            return repr(value[: _LONGEST_SHOWN + 1])
+        case Path():
+            return repr(str(value))
+        case _ if depth > 2:
+            return "…"
+        case Mapping():
+            items = (f"{key}: {_written(item, depth + 1)}" for key, item in _first(value.items()))
+            return f"{{{', '.join(items)}}}"
+        case list() | tuple():
+            return f"[{', '.join(_written(item, depth + 1) for item in _first(value))}]"
+        case _:
+            return repr(value)
+
+
+def _first(items: Any) -> Iterator[Any]:
+    return (item for item, _ in zip(items, range(_LONGEST_SHOWN), strict=False))
+
+
+def _alternatives(annotation: Any, metadata: Sequence[Any]) -> Iterator[str]:
+    flat = [
+        inner for item in metadata for inner in (item.metadata if isinstance(item, FieldInfo) else (item,))
+    ]
+    if wording := next((item for item in flat if isinstance(item, Wording)), None):
+        yield wording.text + _limits(flat)
+        return
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        yield from _alternatives(arguments[0], [*arguments[1:], *flat])
+    elif origin in (Union, types.UnionType):
+        for member in sorted(arguments, key=lambda member: member is types.NoneType):
+            yield from _alternatives(member, flat)
+    elif origin is Literal:
+        yield from map(str, arguments)
+    elif origin is tuple and arguments[1:] == (Ellipsis,):
+        yield f"a list, each item {describe_type(arguments[0])}"
+    elif origin is tuple:
+        # All the pairs of the configuration hold the same twice.
+        yield f"a list of {len(arguments)}, each {describe_type(arguments[0])}"
+    elif origin is dict:
+        yield f"a mapping of names, each to {describe_type(arguments[1])}"
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield _describe_section(annotation)
+    else:
+        yield {
+            bool: "true or false",
+            int: "a whole number",
+            float: "a number",
+            str: "a text",
+            Path: "a path",
+            types.NoneType: "null",
+        }[annotation] + _limits(flat)
+
+
+def _describe_section(section: type[BaseModel]) -> str:
+    fields = section.model_fields
+    if len(fields) == 1:
+        ((name, field),) = fields.items()
+        return f"{{{name}: {describe_type(field.annotation, field.metadata)}}}"
+    return f"a mapping with the keys {', '.join(fields)}"
+
+
+def _limits(metadata: Sequence[Any]) -> str:
+    words = []
+    for constraint in metadata:
+        match constraint:
+            case Ge(ge=limit):
+                words.append(f" from {limit}")
+            case Gt(gt=limit):
+                words.append(f" above {limit}")
+            case Le(le=limit):
+                words.append(f" to {limit}")
+            case Lt(lt=limit):
+                words.append(f"{' and' if words else ''} below {limit}")
+    return "".join(words)
+
+
+def _join(words: list[str]) -> str:
+    if len(words) < 2:
+        return "".join(words)
+    # A comma inside an alternative would read as the next one.
+    comma = ";" if any("," in word for word in words) else ","
+    last_comma = ";" if comma == ";" else ""
+    return f"{f'{comma} '.join(words[:-1])}{last_comma} or {words[-1]}"

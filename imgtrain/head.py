@@ -1,0 +1,214 @@
+"""The end of the network: which output, loss and metrics the class mode asks for, and what contradicts it.
+
+The labels decide. `binary` labels are one float column of 0 and 1, so the output is one sigmoid unit;
+`categorical` labels are one-hot rows and `sparse` labels are integers, so the output is one softmax unit per
+class. TensorFlow is not needed to see that a configuration says otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from imgtrain.config.schema import Config, LayerSpec
+from imgtrain.errors import Problem
+
+__all__ = ["check_output", "ends_with_output", "output_layer", "resolve_loss", "snake_case"]
+
+_ON_NUMBERS = ("mean_squared_error", "mean_absolute_error", "huber", "log_cosh")
+
+# Losses that mean something for each form of label and its output; the first one is what `auto` takes.
+_LOSSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "binary": ("binary_crossentropy", "binary_focal_crossentropy", *_ON_NUMBERS),
+        "categorical": (
+            "categorical_crossentropy",
+            "categorical_focal_crossentropy",
+            "categorical_hinge",
+            "kl_divergence",
+            "cosine_similarity",
+            *_ON_NUMBERS,
+        ),
+        "sparse": ("sparse_categorical_crossentropy",),
+    }
+)
+
+_METRICS_ON_COLUMNS = (
+    "accuracy",
+    "auc",
+    "precision",
+    "recall",
+    "f1_score",
+    "true_positives",
+    "true_negatives",
+    "false_positives",
+    "false_negatives",
+    "mean_squared_error",
+    "mean_absolute_error",
+    "root_mean_squared_error",
+)
+_METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "binary": (*_METRICS_ON_COLUMNS, "binary_accuracy", "binary_crossentropy"),
+        "categorical": (
+            *_METRICS_ON_COLUMNS,
+            "categorical_accuracy",
+            "top_k_categorical_accuracy",
+            "categorical_crossentropy",
+            "categorical_hinge",
+            "kl_divergence",
+            "cosine_similarity",
+        ),
+        "sparse": (
+            "accuracy",
+            "sparse_categorical_accuracy",
+            "sparse_top_k_categorical_accuracy",
+            "sparse_categorical_crossentropy",
+        ),
+    }
+)
+
+# Keras's other names for the same thing.
+_SYNONYMS: Mapping[str, str] = MappingProxyType(
+    {
+        "acc": "accuracy",
+        "bce": "binary_crossentropy",
+        "kld": "kl_divergence",
+        "mae": "mean_absolute_error",
+        "mse": "mean_squared_error",
+        "top_k_accuracy": "top_k_categorical_accuracy",
+    }
+)
+
+_LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        "binary": "one column of 0 and 1",
+        "categorical": "one-hot rows",
+        "sparse": "integers",
+    }
+)
+_OUTPUT_ACTIVATIONS = ("sigmoid", "softmax")
+
+
+def resolve_loss(config: Config) -> str:
+    """Return the Keras loss by its snake-case name; `auto` follows the class mode."""
+    asked = config.training.loss
+    return _LOSSES[config.data.class_mode][0] if asked == "auto" else snake_case(asked)
+
+
+def ends_with_output(config: Config) -> bool:
+    """Return whether the last layer of the configuration is the output: a Dense with sigmoid or softmax."""
+    last = config.model.layers[-1]
+    return last.name == "Dense" and last.arguments.get("activation") in _OUTPUT_ACTIVATIONS
+
+
+def output_layer(config: Config, class_count: int) -> LayerSpec | None:
+    """Return the output layer to add to the configuration's layers; None if the last of them is the output.
+
+    A last Dense layer with another activation, or none, is a hidden layer.
+    """
+    return None if ends_with_output(config) else _wanted_output(config.data.class_mode, class_count)
+
+
+def check_output(config: Config, class_count: int | None) -> list[Problem]:
+    """Return what in output layer, loss and metrics contradicts the class mode or the number of classes.
+
+    Args:
+        config: What was asked.
+        class_count: Number of classes; None if the data does not tell, then the layer is not looked at.
+    """
+    layer = [] if class_count is None else _check_layer(config, class_count)
+    return [*layer, *_check_loss(config), *_check_metrics(config)]
+
+
+def snake_case(name: str) -> str:
+    """Return a name as Keras writes it in snake case: `max_pooling2d` for `MaxPooling2D`, unabbreviated."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    name = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+    return _SYNONYMS.get(name, name)
+
+
+def _wanted_output(class_mode: str, class_count: int) -> LayerSpec:
+    units, activation = (1, "sigmoid") if class_mode == "binary" else (class_count, "softmax")
+    return LayerSpec.model_validate({"Dense": {"units": units, "activation": activation}})
+
+
+def _check_layer(config: Config, class_count: int) -> list[Problem]:
+    mode = config.data.class_mode
+    if mode == "binary" and class_count != 2:
+        return [
+            Problem(
+                config.where("data", "class_mode"),
+                f"binary needs exactly two classes, found {class_count}",
+                "set data.class_mode to categorical or sparse",
+            )
+        ]
+    position = len(config.model.layers) - 1
+    last = config.model.layers[position]
+    where = config.where("model", "layers", position)
+    wanted = _wanted_output(mode, class_count).arguments
+    wanted_text = f"Dense: {{units: {wanted['units']}, activation: {wanted['activation']}}}"
+    if last.name == "Softmax" or (
+        last.name in ("Activation", "Sigmoid")
+        and last.arguments.get("activation", "sigmoid") in _OUTPUT_ACTIVATIONS
+    ):
+        return [
+            Problem(
+                where,
+                f"layer {position + 1}, {last.name}: the output is a Dense with its activation as argument",
+                f"write the last two layers as one, `{wanted_text}`, or leave both out: the output is added",
+            )
+        ]
+    if not ends_with_output(config):
+        return []
+    units, activation = last.arguments.get("units"), last.arguments["activation"]
+    if (units, activation) == (wanted["units"], wanted["activation"]):
+        return []
+    unit = "unit" if units == 1 else "units"
+    what = (
+        f"layer {position + 1}, Dense: an output of {units} {activation} {unit} does not fit class_mode "
+        f"{mode} with {class_count} classes (labels: {_LABELS[mode]}; loss: {resolve_loss(config)})"
+    )
+    hint = f"write `{wanted_text}`, or leave the layer out: the output is added"
+    return [Problem(where, what, hint + _other_meaning(last, class_count))]
+
+
+def _other_meaning(last: LayerSpec, class_count: int) -> str:
+    """Return what else a Dense layer that is no fitting output may have been meant as, as a further hint."""
+    given = (last.arguments.get("units"), last.arguments["activation"])
+    if given == (1, "sigmoid") and class_count == 2:
+        return "; or set data.class_mode to binary"
+    if given == (class_count, "softmax"):
+        return "; or set data.class_mode to categorical or sparse"
+    return "; if it is meant as a hidden layer, write the output after it"
+
+
+def _check_loss(config: Config) -> list[Problem]:
+    mode, loss = config.data.class_mode, resolve_loss(config)
+    if loss in _LOSSES[mode]:
+        return []
+    fitting = [other for other, losses in _LOSSES.items() if loss in losses]
+    hint = f"write `loss: auto`, or one of {', '.join(_LOSSES[mode])}"
+    if fitting:
+        hint += f"; {loss} is for data.class_mode {' or '.join(fitting)}"
+    return [
+        Problem(
+            config.where("training", "loss"),
+            f"{config.training.loss} does not fit class_mode {mode}, whose labels are {_LABELS[mode]}",
+            hint,
+        )
+    ]
+
+
+def _check_metrics(config: Config) -> list[Problem]:
+    mode = config.data.class_mode
+    return [
+        Problem(
+            config.where("training", "metrics", position),
+            f"{metric} does not fit class_mode {mode}, whose labels are {_LABELS[mode]}",
+            f"those that fit: {', '.join(_METRICS[mode])}",
+        )
+        for position, metric in enumerate(config.training.metrics)
+        if snake_case(metric) not in _METRICS[mode]
+    ]

@@ -1,0 +1,758 @@
+"""Configuration files: what they mean, and one broken one per mistake, with its line."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from imgtrain.config import Config, load_config, parse_config
+from imgtrain.errors import ConfigError, Problem
+
+MINIMAL = "data:\n  train: images\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str | bytes) -> Path:
+        path = tmp_path / "cats.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else dedent(text).encode())
+        return path
+
+    return write
+
+
+def problems_of(path: Path, *overrides: str) -> list[Problem]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides)
+    assert caught.value.exit_status == 2
+    return list(caught.value.problems)
+
+
+def test_a_minimal_file_has_every_default(write):
+    config = load_config(write(MINIMAL))
+    assert config.data.target_size == (256, 256)
+    assert config.preprocessing.rescale == 1 / 255
+    assert config.training.early_stopping.patience == 4
+    assert config.training.reduce_lr_on_plateau is None
+    assert config.training.optimizer.name == "Adam"
+    assert config.output.model == "model.keras"
+
+
+def test_paths_are_relative_to_the_file(write, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    path = write(
+        """
+        data: {train: ../images, validation: ~/more, test: /absolute, split_file: splits/first.csv}
+        output: {directory: out}
+        """
+    )
+    config = load_config(path, ["data.cache_directory=cache"])
+    folder = tmp_path.resolve()
+    assert config.data.train == folder.parent / "images"
+    assert config.data.validation == Path("/home/somebody/more")
+    assert config.data.test == Path("/absolute")
+    assert config.data.split_file == folder / "splits/first.csv"
+    assert config.data.cache_directory == folder / "cache"
+    assert config.output.directory == folder / "out"
+
+
+def test_the_run_directory_is_named_after_the_file(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config(write(MINIMAL)).output.directory == Path.cwd() / "runs" / "cats"
+
+
+def test_a_path_through_an_unknown_home_stays_as_it_is(write, tmp_path):
+    config = load_config(write("data: {train: ~nobody-of-this-name/images}"))
+    assert config.data.train == tmp_path.resolve() / "~nobody-of-this-name/images"
+
+
+def test_names_stay_as_written(write):
+    config = load_config(
+        write(
+            """
+            data:
+              train: 2024
+              test: 007
+              classes: [0, 01, no, 1e3, 2020-01-01, null, "on"]
+            training:
+              class_weight: {0: 1, 01: 2, no: 3, 1e3: 4}
+            """
+        )
+    )
+    assert config.data.classes == ("0", "01", "no", "1e3", "2020-01-01", "null", "on")
+    assert config.training.class_weight == {"0": 1, "01": 2, "no": 3, "1e3": 4}
+    assert (config.data.train.name, config.data.test.name) == ("2024", "007")
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("data.shuffle", "no", False),
+        ("data.shuffle", "On", True),
+        ("data.shuffle", "0", False),
+        ("training.epochs", "3.0", 3),
+        ("training.epochs", "010", 10),
+        ("training.epochs", "0x10", 16),
+        ("data.batch_size", "'32'", 32),
+        ("preprocessing.rescale", "1/255", 1 / 255),
+        ("preprocessing.rescale", "1. / 255", 1 / 255),
+        ("preprocessing.rescale", "-2e-1", -0.2),
+        ("preprocessing.rescale", "1", 1.0),
+        ("preprocessing.zca_epsilon", "1e-3", 0.001),
+        ("augmentation.width_shift_range", "5", 5),
+        ("augmentation.width_shift_range", "[-3, 3]", (-3.0, 3.0)),
+        ("augmentation.zoom_range", "[0.8, 1.2]", (0.8, 1.2)),
+        ("training.class_weight", "balanced", "balanced"),
+        ("training.early_stopping", "null", None),
+        ("training.early_stopping", "~", None),
+        ("evaluation.threshold", "0.3", 0.3),
+        ("evaluation.threshold", "youden", "youden"),
+    ],
+)
+def test_values_mean_what_a_user_means(write, key, text, value):
+    config = load_config(write(MINIMAL), [f"{key}={text}"])
+    section, field = key.split(".")
+    result = getattr(getattr(config, section), field)
+    assert result == value
+    assert type(result) is type(value)
+
+
+def test_empty_sections_are_defaults(write):
+    path = write(MINIMAL + "augmentation:\ntraining: null\noutput:\n  # all of it commented out\n")
+    assert load_config(path) == load_config(write(MINIMAL))
+
+
+def test_aliases_are_values(write):
+    path = write(
+        """
+        data: &data {train: images, target_size: &size [64, 48]}
+        model:
+          layers:
+            - &block Conv2D: {filters: 8, kernel_size: 3}
+            - *block
+        """
+    )
+    # The anchor stands on the key, as YAML has it; the whole item is a mapping.
+    with pytest.raises(ConfigError, match="Conv2D"):
+        load_config(path)
+    path = write(
+        """
+        data: {train: images}
+        model:
+          layers:
+            - &block {Conv2D: {filters: 8, kernel_size: 3}}
+            - *block
+        """
+    )
+    first, second = load_config(path).model.layers
+    assert first == second
+
+
+BROKEN = [
+    pytest.param(
+        "data:\n  train: x\n  trian: y\n", 3, "data.trian: unknown key 'trian'", "'train'", id="unknown"
+    ),
+    pytest.param(
+        MINIMAL + "epochs: 3\n",
+        3,
+        "epochs: unknown key 'epochs'",
+        "belongs under `training`",
+        id="wrong-section",
+    ),
+    pytest.param(
+        MINIMAL + "training:\n  patience: 3\n",
+        4,
+        "unknown key 'patience'",
+        "`training.early_stopping` or `training.reduce_lr_on_plateau`",
+        id="too-high",
+    ),
+    pytest.param(MINIMAL + "training:\n  lr: 3\n", 4, "unknown key 'lr'", "`training.optimizer`", id="lr"),
+    pytest.param(
+        MINIMAL + "training:\n  rotatoin_range: 3\n",
+        4,
+        "unknown key 'rotatoin_range'",
+        "did you mean 'rotation_range'? It belongs under `augmentation`",
+        id="misspelt-elsewhere",
+    ),
+    pytest.param(
+        MINIMAL + "training:\n  early_stopping:\n    monitr: loss\n",
+        5,
+        "training.early_stopping.monitr: unknown key 'monitr'",
+        "did you mean 'monitor'?",
+        id="inside-an-optional-section",
+    ),
+    pytest.param(
+        MINIMAL + "training:\n  early_stopping: false\n",
+        4,
+        "is false; allowed: a mapping with the keys monitor, patience",
+        "null turns it off",
+        id="false-for-null",
+    ),
+    pytest.param(
+        MINIMAL + "output:\n  qqq: 3\n",
+        4,
+        "unknown key 'qqq'",
+        "allowed: directory, model",
+        id="nothing-near",
+    ),
+    pytest.param(
+        "training:\n  epochs: 3\n", 1, "data.train: is missing", "one sub-folder per class", id="no-data"
+    ),
+    pytest.param("data:\n  test: x\n", 1, "data.train: is missing", "", id="no-train"),
+    pytest.param("data: x\n", 1, "data: is 'x'; allowed: a mapping", "", id="section-is-text"),
+    pytest.param(
+        MINIMAL + "training: [1]\n", 3, "training: is [1]; allowed: a mapping", "", id="section-is-list"
+    ),
+    pytest.param(
+        MINIMAL + "  train: y\n", 3, "'train' stands here a second time, first in line 2", "", id="twice"
+    ),
+    pytest.param(
+        MINIMAL + "  target_size: 150\n", 3, "is 150; allowed: a list of 2, each", "", id="not-a-pair"
+    ),
+    pytest.param(
+        MINIMAL + "  target_size: [150]\n", 3, "is [150]; allowed: a list of 2, each", "", id="one-of-two"
+    ),
+    pytest.param(MINIMAL + "  target_size: [0, 9]\n", 3, "target_size[0]: is 0; allowed", "", id="zero-side"),
+    pytest.param(
+        MINIMAL + "  target_size:\n    - 9\n    - x\n",
+        5,
+        "target_size[1]: is 'x'; allowed",
+        "",
+        id="item-line",
+    ),
+    pytest.param(
+        MINIMAL + "  interpolation: bilinaer\n",
+        3,
+        "is 'bilinaer'; allowed: bilinear, nearest, bicubic, lanczos, box or hamming",
+        "did you mean 'bilinear'?",
+        id="literal",
+    ),
+    pytest.param(
+        MINIMAL + "  batch_size: many\n", 3, "is 'many'; allowed: a whole number from 1", "", id="int"
+    ),
+    pytest.param(MINIMAL + "  batch_size: 2.5\n", 3, "is 2.5; allowed: a whole number", "", id="half"),
+    pytest.param(
+        MINIMAL + "  batch_size: true\n", 3, "is true; allowed: a whole number", "", id="bool-for-int"
+    ),
+    pytest.param(MINIMAL + "  batch_size:\n", 3, "is null; allowed: a whole number", "", id="null"),
+    pytest.param(MINIMAL + "  shuffle: maybe\n", 3, "is 'maybe'; allowed: true or false", "", id="bool"),
+    pytest.param(MINIMAL + "  test: ''\n", 3, "is ''; allowed: a path or null", "", id="empty-path"),
+    pytest.param(MINIMAL + '  test: "a\\0b"\n', 3, "allowed: a path or null", "", id="nul-in-path"),
+    pytest.param(
+        MINIMAL + "  validation_split: 1\n", 3, "is 1; allowed: a number above 0 and below 1", "", id="split"
+    ),
+    pytest.param(MINIMAL + "  validation_split: .nan\n", 3, "is .nan; allowed: a number", "", id="nan"),
+    pytest.param(
+        MINIMAL + "  validation: v\n  validation_split: 0.2\n",
+        4,
+        "validation_split: validation and validation_split exclude each other",
+        "keep one",
+        id="two-validations",
+    ),
+    pytest.param(
+        MINIMAL + "  class_mode: binary\n  classes: [a, b, c]\n",
+        4,
+        "classes: names 3 classes, and class_mode binary needs exactly two",
+        "",
+        id="binary-of-three",
+    ),
+    pytest.param(
+        MINIMAL + "  classes: [a, b, a]\n", 3, "classes[2]: names the class 'a' a second time", "", id="a-a"
+    ),
+    pytest.param(MINIMAL + "  classes: [a]\n", 3, "at least two classes", "", id="one-class"),
+    pytest.param(MINIMAL + "  group_by: '('\n", 3, "no regular expression", "", id="no-regex"),
+    pytest.param(
+        MINIMAL + "  group_by: 'a'\n", 3, "needs exactly one group in parentheses, has 0", "", id="group"
+    ),
+    pytest.param(
+        MINIMAL + "preprocessing:\n  rescale: 1/0\n", 4, "the denominator is zero", "", id="division-by-zero"
+    ),
+    pytest.param(MINIMAL + "preprocessing:\n  rescale: 0\n", 4, "every image black", "", id="black"),
+    pytest.param(
+        MINIMAL + "preprocessing:\n  rescale: a/b\n", 4, "or a fraction such as 1/255", "", id="fraction"
+    ),
+    pytest.param(
+        MINIMAL + "augmentation:\n  zoom_range: [1.2, 0.8]\n",
+        4,
+        "the lower factor stands first",
+        "",
+        id="zoom",
+    ),
+    pytest.param(
+        MINIMAL + "augmentation:\n  zoom_range: [0.1, x]\n",
+        4,
+        "zoom_range[1]: is 'x'; allowed: a number",
+        "",
+        id="x",
+    ),
+    pytest.param(
+        MINIMAL + "augmentation:\n  zoom_range: true\n", 4, "is true; allowed: a number", "", id="zoom-true"
+    ),
+    pytest.param(
+        MINIMAL + "augmentation:\n  width_shift_range: -1\n",
+        4,
+        "a number from 0 or a list of numbers",
+        "",
+        id="shift",
+    ),
+    pytest.param(
+        MINIMAL + "augmentation:\n  fill_mode: tanh\n",
+        4,
+        "is 'tanh'; allowed: nearest, constant, reflect or wrap",
+        "",
+        id="fill-mode",
+    ),
+    pytest.param(
+        MINIMAL + "model:\n  layers:\n    - Flatten\n    - Maxpooling2D: 2\n",
+        6,
+        "model.layers[1]: 'Maxpooling2D' is no Keras layer",
+        "did you mean 'MaxPooling2D'?",
+        id="layer-name",
+    ),
+    pytest.param(
+        MINIMAL + "model:\n  layers:\n    - Conv2D:\n        fliters: 3\n        kernel_size: 3\n",
+        6,
+        "model.layers[0].Conv2D.fliters: Conv2D has no argument 'fliters'",
+        "did you mean 'filters'?",
+        id="layer-argument",
+    ),
+    pytest.param(
+        MINIMAL + "model:\n  layers:\n    - Conv2D: 16\n",
+        5,
+        "Conv2D needs kernel_size",
+        "`Conv2D: {filters: …, kernel_size: …}`",
+        id="layer-argument-missing",
+    ),
+    pytest.param(MINIMAL + "model:\n  layers: []\n", 4, "is []; allowed: a list", "", id="no-layer"),
+    pytest.param(
+        MINIMAL + "model:\n  layers:\n    - 5\n", 5, "is 5; allowed: a layer's name", "", id="layer-5"
+    ),
+    pytest.param(
+        MINIMAL + "model:\n  layers:\n    - {Dense: 3, Flatten: }\n",
+        5,
+        "allowed: a layer's name",
+        "",
+        id="two-in-one",
+    ),
+    pytest.param(
+        MINIMAL + "model:\n  layers:\n    - Flatten: {name: a}\n    - ReLU: {name: a}\n",
+        6,
+        "names the layer 'a' a second time",
+        "",
+        id="layer-name-twice",
+    ),
+    pytest.param(
+        MINIMAL + "training:\n  optimizer: {name: adm}\n",
+        4,
+        "'adm' is no Keras optimizer",
+        "'adam'",
+        id="optimizer",
+    ),
+    pytest.param(
+        MINIMAL + "training:\n  optimizer:\n    name: sgd\n    lr: 1\n",
+        6,
+        "SGD has no argument 'lr'",
+        "did you mean 'learning_rate'?",
+        id="optimizer-argument",
+    ),
+    pytest.param(
+        MINIMAL + "training:\n  optimizer: {name: sgd, learning_rate: fast}\n",
+        4,
+        "is 'fast'; allowed: a number above 0",
+        "",
+        id="learning-rate",
+    ),
+    pytest.param(
+        MINIMAL + "training:\n  loss: binary_crosentropy\n",
+        4,
+        "is no Keras loss",
+        "binary_crossentropy",
+        id="loss",
+    ),
+    pytest.param(
+        MINIMAL + "training:\n  metrics:\n    - acc\n    - accuarcy\n",
+        6,
+        "'accuarcy' is no Keras metric",
+        "did you mean 'accuracy'?",
+        id="metric",
+    ),
+    pytest.param(
+        MINIMAL + "training:\n  metrics: [auc, auc]\n",
+        4,
+        "names the metric 'auc' a second time",
+        "",
+        id="metric-twice",
+    ),
+    pytest.param(
+        MINIMAL + "training:\n  class_weight:\n    cat: -1\n",
+        5,
+        "is -1; allowed: a number from 0",
+        "",
+        id="weight",
+    ),
+    pytest.param(
+        MINIMAL + "training:\n  class_weight: equal\n",
+        4,
+        "is 'equal'; allowed: balanced; a mapping of names, each to a number from 0; or null",
+        "",
+        id="weights",
+    ),
+    pytest.param(
+        MINIMAL + "evaluation:\n  threshold: {precision: 2}\n",
+        4,
+        "is {precision: 2}; allowed: a number above 0 and below 1, f1, youden, {precision: a number above 0 to 1} or "
+        "{recall: a number above 0 to 1}",
+        "",
+        id="union",
+    ),
+    pytest.param(MINIMAL + "output:\n  model: model.pt\n", 4, "ends in .keras or .h5", "", id="suffix"),
+    pytest.param(MINIMAL + "output:\n  model: a/b.h5\n", 4, "without folders", "", id="model-in-folder"),
+    pytest.param("data:\n\ttrain: x\n", 2, "a tab at the beginning of the line", "spaces", id="tab"),
+    pytest.param(
+        "data:\n  train: x\n \t test: y\n", 3, "a tab at the beginning of the line", "spaces", id="tab-later"
+    ),
+    pytest.param("data:\n  train: a: b\n", 2, "a colon where no key can be", "quotes", id="colon"),
+    pytest.param("data:\n  train: @x\n", 2, "cannot start any token", "quotes", id="at-sign"),
+    pytest.param("data:\n  train: 'x\n", 3, "end of stream", "begins in line 2", id="open-quote"),
+    pytest.param(
+        "data:\n  train: [x\n", 3, "while parsing a flow sequence", "begins in line 2", id="open-list"
+    ),
+    pytest.param("data: 1\n---\ndata: 2\n", 2, "a second document begins", "`---`", id="two-documents"),
+    pytest.param("data:\n  train: *x\n", 2, "undefined alias 'x'", "", id="undefined-alias"),
+    pytest.param(
+        "data:\n  train: \x07\n", 2, "the character '\\x07' is not allowed", "", id="control-character"
+    ),
+    pytest.param(
+        'data:\n  train: "\\UFFFFFFFF"\n', 1, "an escape that is no character", "", id="no-character"
+    ),
+    pytest.param(
+        MINIMAL + "model: &m\n  layers: *m\n", 3, "an alias that contains itself", "", id="circular"
+    ),
+    pytest.param(MINIMAL + "model: " + "[" * 60 + "]" * 60, 3, "more than 40 lists", "", id="deep"),
+    pytest.param(MINIMAL + "? [a]\n: 1\n", 3, "a key must be a text", "", id="list-as-key"),
+    pytest.param(MINIMAL + "output: {<<: {model: a.h5}}\n", 3, "merging with <<", "", id="merge"),
+    pytest.param(
+        "data:\n  train: !!python/name:os.system x\n", 2, "the tag !!python/name:os.system", "", id="tag"
+    ),
+    pytest.param("data: !thing\n  train: x\n", 1, "the tag !thing is not supported", "", id="tag-on-mapping"),
+    pytest.param(
+        MINIMAL + "  batch_size: !!int x\n", 3, "'x' does not fit its tag !!int", "", id="tag-misfit"
+    ),
+    pytest.param("- data\n", 1, "a configuration is a mapping of sections, this is ['data']", "", id="list"),
+    pytest.param("hello\n", 1, "this is 'hello'", "", id="text"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "what", "hint"), BROKEN)
+def test_a_broken_file_is_one_problem_at_its_line(write, text, line, what, hint):
+    path = write(text.encode())
+    (problem,) = problems_of(path)
+    place = f"{path}:{line}"
+    assert f"{problem.where}: {problem.what}".startswith(f"{place}: ")
+    assert what in f"{problem.where}: {problem.what}"
+    assert hint in problem.hint
+    assert "\n" not in problem.what + problem.hint
+
+
+def test_all_problems_come_at_once_in_the_order_of_lines(write):
+    path = write(
+        """\
+        data:
+          train: x
+          seed: 1
+          seed: 2
+        training:
+          epochs: 0
+          optimizer: {name: sgd, lr: 1, momentm: 2}
+        model: {layers: [Conv2D: {strids: 1, filters: 3}]}
+        augmentation:
+          rotation_range: a lot
+        modl:
+        """
+    )
+    problems = problems_of(path, "data.batch_size=0")
+    assert [problem.where.removeprefix(f"{path}") for problem in problems] == [
+        "--set data.batch_size=0: data.batch_size",
+        ":3: data.seed",
+        ":4: data.seed",
+        ":6: training.epochs",
+        ":7: training.optimizer.lr",
+        ":7: training.optimizer.momentm",
+        ":8: model.layers[0].Conv2D.strids",
+        ":8: model.layers[0].Conv2D",
+        ":10: augmentation.rotation_range",
+        ":11: modl",
+    ]
+
+
+def test_an_alias_bomb_is_refused_quickly(write):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    (problem,) = problems_of(write("\n".join(lines)))
+    assert "aliases expand to more than 20,000 values" in problem.what
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "null\n"])
+def test_an_empty_file(write, text):
+    (problem,) = problems_of(write(text.encode()))
+    assert problem.what == "is empty"
+
+
+def test_a_file_that_is_no_utf8(write):
+    (problem,) = problems_of(path := write("data:\n  train: Bücher\n".encode("latin-1")))
+    assert problem.where == f"{path}:2"
+    assert problem.what == "byte 0xfc is no UTF-8"
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(write):
+    assert load_config(write(MINIMAL.encode("utf-8-sig"))).data.train.name == "images"
+
+
+def test_windows_line_ends(write):
+    (problem,) = problems_of(path := write(b"data:\r\n  train: x\r\n  tset: y\r\n"))
+    assert problem.where == f"{path}:3: data.tset"
+
+
+def test_a_huge_file(write):
+    (problem,) = problems_of(write(b"#" * 300_000))
+    assert "larger than 256 KiB" in problem.what
+
+
+def test_a_missing_file_and_the_one_that_was_meant(write, tmp_path):
+    write(MINIMAL)
+    (problem,) = problems_of(tmp_path / "cast.yaml")
+    assert problem.what == "there is no such file"
+    assert problem.hint == "did you mean 'cats.yaml'?"
+
+
+def test_a_folder_instead_of_a_file(tmp_path):
+    (problem,) = problems_of(tmp_path)
+    assert problem.what == "is a folder, not a configuration"
+    assert "imgtrain init" in problem.hint
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "file.yaml/inner"])
+def test_an_impossible_path(write, tmp_path, name):
+    write(MINIMAL).rename(tmp_path / "file.yaml")
+    assert len(problems_of(tmp_path / name)) == 1
+
+
+def test_names_from_outside_cannot_move_the_cursor(write):
+    (problem,) = problems_of(write(MINIMAL + '"\\e[31mx\\n": 1\n'))
+    assert "\x1b" not in str(problem)
+    assert "\n" not in problem.where
+
+
+# --set
+
+
+@pytest.mark.parametrize(
+    ("options", "place", "value"),
+    [
+        (["training.epochs=3"], lambda c: c.training.epochs, 3),
+        (["training.epochs=3", "training.epochs=4"], lambda c: c.training.epochs, 4),
+        (["training.early_stopping=null"], lambda c: c.training.early_stopping, None),
+        (["training.early_stopping.patience=2"], lambda c: c.training.early_stopping.patience, 2),
+        (
+            ["training.reduce_lr_on_plateau.factor=0.5"],
+            lambda c: c.training.reduce_lr_on_plateau.patience,
+            10,
+        ),
+        (
+            ["training.optimizer.learning_rate=0.5"],
+            lambda c: c.training.optimizer.arguments,
+            {"learning_rate": 0.5},
+        ),
+        (
+            ["training.optimizer=sgd", "training.optimizer.momentum=0.9"],
+            lambda c: c.training.optimizer.name,
+            "SGD",
+        ),
+        (["data.target_size.1=64"], lambda c: c.data.target_size, (256, 64)),
+        (["training.metrics.1=AUC"], lambda c: c.training.metrics, ("accuracy", "AUC")),
+        (["model.layers.0=Flatten"], lambda c: c.model.layers[0].name, "Flatten"),
+        (["model.layers.0.Conv2D.filters=7"], lambda c: c.model.layers[0].arguments["filters"], 7),
+        (["data.classes=[no, 01]"], lambda c: c.data.classes, ("no", "01")),
+        (["data.train=a=b"], lambda c: c.data.train.name, "a=b"),
+        (["training={epochs: 2}"], lambda c: c.training.epochs, 2),
+        (["evaluation.threshold.recall=0.9"], lambda c: c.evaluation.threshold.recall, 0.9),
+        (["training.class_weight.0=2"], lambda c: c.training.class_weight, {"0": 2.0}),
+        (["data.validation="], lambda c: c.data.validation, None),
+    ],
+)
+def test_options_change_the_configuration(write, options, place, value):
+    assert place(load_config(write(MINIMAL + "training: {reduce_lr_on_plateau: null}"), options)) == value
+
+
+@pytest.mark.parametrize(
+    ("option", "where", "what"),
+    [
+        ("training.epochs", "--set training.epochs", "is no key with a value"),
+        ("=3", "--set =3", "is no key with a value"),
+        ("a..b=3", "--set a..b=3", "is no key with a value"),
+        (
+            "training.epochs=no",
+            "--set training.epochs=no: training.epochs",
+            "is 'no'; allowed: a whole number",
+        ),
+        ("trainin.epochs=3", "--set trainin.epochs=3: trainin", "unknown key 'trainin'"),
+        ("data=null", "--set data=null: data.train", "is missing"),
+        ("data.train.x=3", "--set data.train.x=3", "data.train is 'images', which has no keys"),
+        ("model.layers.9=Flatten", "--set model.layers.9=Flatten", "model.layers is a list of 9"[:14]),
+        ("model.layers.first=Flatten", "--set model.layers.first=Flatten", "has no item 'first'"),
+        ("training.epochs=[", "--set training.epochs=[", "no valid YAML"),
+        ("training.epochs={a: 1, a: 2}", "--set training.epochs={a: 1, a: 2}", "a second time"),
+    ],
+)
+def test_a_wrong_option_is_named(write, option, where, what):
+    options = ["model.layers=[Flatten]", option] if option.startswith("model") else [option]
+    (problem,) = problems_of(write(MINIMAL), *options)
+    assert problem.where == where
+    assert what in problem.what
+
+
+def test_a_mended_value_is_no_problem(write):
+    path = write(MINIMAL + "training: {epochs: 0}")
+    assert len(problems_of(path)) == 1
+    assert load_config(path, ["training.epochs=1"]).training.epochs == 1
+
+
+def test_where_names_line_or_option(write):
+    config = load_config(path := write(MINIMAL), ["training.early_stopping.patience=1"])
+    assert config.where("data", "train") == f"{path}:2: data.train"
+    assert config.where("data", "test") == f"{path}:1: data.test"
+    assert config.where("output", "model") == f"{path}:1: output.model"
+    option = "--set training.early_stopping.patience=1"
+    assert (
+        config.where("training", "early_stopping", "patience")
+        == f"{option}: training.early_stopping.patience"
+    )
+
+
+# From Python
+
+
+def test_parse_config_checks_the_same(tmp_path):
+    given = {"data": {"train": Path("images"), "classes": [0, 1], "target_size": (32, 64)}, "model": None}
+    config = parse_config(given, base=tmp_path)
+    assert config.data.train == tmp_path.resolve() / "images"
+    assert config.data.classes == ("0", "1")
+    assert given["data"]["train"] == Path("images")
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"data": {"train": "x", "tset": 1}, "training": {"epochs": -1}})
+    assert [problem.where for problem in caught.value.problems] == ["data.tset", "training.epochs"]
+    with pytest.raises(ConfigError, match="mapping"):
+        parse_config([1])
+
+
+# Any text, any structure
+
+SECTIONS = {name: sorted(field.annotation.model_fields) for name, field in Config.model_fields.items()}
+KEYS = sorted({*SECTIONS, *(key for keys in SECTIONS.values() for key in keys)})
+WORDS = [
+    "Conv2D",
+    "Dense",
+    "adam",
+    "name",
+    "class_name",
+    "config",
+    "precision",
+    "recall",
+    "L2",
+    "units",
+    "<<",
+]
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from([*KEYS, *WORDS]),
+)
+values = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*KEYS, *WORDS]) | st.text(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+likely = st.fixed_dictionaries(
+    {},
+    optional={
+        name: st.fixed_dictionaries({}, optional=dict.fromkeys(keys, values)) | values
+        for name, keys in SECTIONS.items()
+    },
+)
+fuzz = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+def check_clear(load: Callable[[], Config], path: Path | None = None) -> None:
+    """Any other exception than ConfigError passes through, and fails the test; a problem in a file has its line."""
+    try:
+        outcome = load()
+    except ConfigError as error:
+        outcome = error.problems
+    assert isinstance(outcome, Config) or outcome
+    if isinstance(outcome, tuple):
+        assert all("\n" not in problem.where + problem.what for problem in outcome)
+        assert path is None or all(
+            re.match(rf"{re.escape(str(path))}:\d+", problem.where) for problem in outcome
+        )
+
+
+@fuzz
+@given(text=st.text() | st.text(alphabet="ab01:-[]{}&*!|>'\"#%@ \n\t,?.", max_size=60))
+def test_any_text_is_a_configuration_or_a_clear_error(write, text):
+    path = write(text.encode("utf-8", "surrogatepass"))
+    check_clear(lambda: load_config(path), path)
+
+
+@fuzz
+@given(content=st.binary(max_size=200))
+def test_any_bytes_are_a_configuration_or_a_clear_error(write, content):
+    path = write(content)
+    check_clear(lambda: load_config(path), path)
+
+
+@fuzz
+@given(tree=likely | values)
+def test_any_structure_is_a_configuration_or_a_clear_error(write, tree):
+    path = write(yaml.safe_dump(tree).encode("utf-8", "surrogatepass"))
+    check_clear(lambda: load_config(path), path)
+    check_clear(lambda: parse_config(tree))
+
+
+@fuzz
+@given(
+    keys=st.lists(st.sampled_from([*KEYS, *WORDS, "0", "9"]), min_size=1, max_size=4),
+    value=st.text(max_size=20),
+)
+def test_any_option_is_a_configuration_or_a_clear_error(write, keys, value):
+    path = write(MINIMAL)
+    check_clear(lambda: load_config(path, [f"{'.'.join(keys)}={value}"]))
+
+
+def test_loading_imports_neither_tensorflow_nor_opencv(write):
+    code = (
+        "import sys; from imgtrain.config import load_config; load_config(sys.argv[1]);"
+        "print({'tensorflow', 'keras', 'cv2', 'sklearn', 'scipy'} & set(sys.modules) or 'light')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, write(MINIMAL)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "light\n", done.stdout + done.stderr
