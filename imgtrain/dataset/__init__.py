@@ -1,0 +1,1 @@
+"""What is on disk: which images, their labels, their splits and their pixels."""

@@ -1,0 +1,291 @@
+"""From a folder with one sub-folder per class to the list of its images and labels; nothing is opened.
+
+As in Keras and torchvision, a class folder that is a link is read; links to folders below it only with
+`follow_links`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtrain.dataset.layout import (
+    count,
+    describe_listing,
+    find_class_roots,
+    name_some,
+    split_of_name,
+    why_no_folder,
+)
+from imgtrain.dataset.walk import IMAGE_SUFFIXES, FoundFile, Listing, list_folder, walk_below
+from imgtrain.errors import DataError, Problem, did_you_mean
+from imgtrain.text import printable
+
+__all__ = ["IMAGE_SUFFIXES", "ImageFolder", "index_folder", "make_image_folder", "read_only"]
+
+# What is wrong, and what to do about it.
+_WhatAndHint: TypeAlias = tuple[str, str]
+Number = TypeVar("Number", bound=np.generic)
+
+_HOW_IT_SHOULD_BE = "give a folder that holds one sub-folder per class, with the images in it"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFolder:
+    """The images of one folder, sorted by label and path. All arrays have shape (n,) and are read-only.
+
+    Attributes:
+        root: The folder, absolute.
+        class_names: In label order.
+        paths: Relative to `root`, with POSIX separators.
+        labels: int32, position in `class_names`.
+        sizes: int64, bytes.
+        mtimes_ns: int64, nanoseconds since 1970.
+        ignored: Relative path of everything that was found but is not used, with the reason; hidden files and
+            folders are not among it.
+    """
+
+    root: Path
+    class_names: tuple[str, ...]
+    paths: tuple[str, ...]
+    labels: NDArray[np.int32]
+    sizes: NDArray[np.int64]
+    mtimes_ns: NDArray[np.int64]
+    ignored: Mapping[str, str]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def file(self, row: int) -> Path:
+        """Return the absolute path of an image."""
+        return self.root / self.paths[row]
+
+    def counts(self) -> NDArray[np.int64]:
+        """Return the number of images of each class, in label order, shape (classes,)."""
+        return np.bincount(self.labels, minlength=len(self.class_names)).astype(np.int64)
+
+
+def read_only(array: NDArray[Number]) -> NDArray[Number]:
+    """Return the same array, made read-only in place: what passes a door does not change."""
+    array.flags.writeable = False
+    return array
+
+
+def index_folder(
+    root: Path | str,
+    *,
+    class_names: Sequence[str] | None = None,
+    nested: bool = False,
+    follow_links: bool = False,
+    where: str = "",
+) -> ImageFolder:
+    """List the images of a folder with one sub-folder per class.
+
+    Args:
+        root: The folder.
+        class_names: In label order; None takes the sorted names of the sub-folders, each of which must hold
+            an image. When given, a sub-folder with another name and images in it is an error; a missing or
+            empty class is not.
+        nested: Whether images may lie deeper than the class folder.
+        follow_links: Whether to enter folders below the class folder that are links.
+        where: The place in the configuration to name in errors.
+
+    Raises:
+        DataError: With all problems, what was found and which folder was probably meant.
+    """
+    root = Path(os.path.abspath(root))  # noqa: PTH100 (resolve() would replace links by what the user did not write)
+    if reason := why_no_folder(root):
+        raise DataError(Problem(where, *reason))
+    top = list_folder(root)
+    ignored = {
+        **{image.path: "lies beside the class folders" for image in top.images},
+        **top.strays,
+    }
+    problems: list[_WhatAndHint] = []
+    classes: dict[str, _ClassFolder] = {}
+    for folder in top.folders:
+        found = _read_class_folder(root, folder.name, nested=nested, follow_links=follow_links)
+        problems += found.unreadable
+        ignored.update(found.ignored)
+        classes[folder.name] = found
+    if wrong := _wrong_level(root, top, classes, class_names):
+        problems.insert(0, wrong)
+        raise DataError([Problem(where, *problem) for problem in problems])
+    if class_names is None:
+        problems += _problems_of_new_classes(root, classes)
+    else:
+        problems += _problems_of_known_classes(root, top, classes, class_names)
+    if problems:
+        raise DataError([Problem(where, *problem) for problem in problems])
+    names = tuple(classes) if class_names is None else class_names
+    ignored |= dict.fromkeys(classes.keys() - set(names), "a folder without images that is no class")
+    return make_image_folder(
+        root,
+        names,
+        [
+            (label, image)
+            for label, name in enumerate(names)
+            if name in classes
+            for image in classes[name].images
+        ],
+        ignored,
+    )
+
+
+def make_image_folder(
+    root: Path,
+    class_names: Sequence[str],
+    images: Sequence[tuple[int, FoundFile]],
+    ignored: Mapping[str, str],
+) -> ImageFolder:
+    """Return the (label, file) pairs as an `ImageFolder`, sorted by label and path."""
+    images = sorted(images)
+    return ImageFolder(
+        root=root,
+        class_names=tuple(class_names),
+        paths=tuple(image.path for _, image in images),
+        labels=read_only(np.array([label for label, _ in images], np.int32)),
+        sizes=read_only(np.array([image.size for _, image in images], np.int64)),
+        mtimes_ns=read_only(np.array([image.mtime_ns for _, image in images], np.int64)),
+        ignored=dict(sorted(ignored.items())),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _ClassFolder:
+    """What one class folder holds; `deeper` counts the images that only `nested` takes, by sub-folder."""
+
+    top: Listing
+    images: list[FoundFile]
+    deeper: dict[str, int]
+    ignored: dict[str, str]
+    unreadable: list[_WhatAndHint]
+
+
+def _read_class_folder(root: Path, name: str, *, nested: bool, follow_links: bool) -> _ClassFolder:
+    top = Listing()
+    images: list[FoundFile] = []
+    deeper: dict[str, int] = {}
+    ignored: dict[str, str] = {}
+    unreadable: list[_WhatAndHint] = []
+    status = root.stat()
+    # With the root among the visited, a link back to it is not entered.
+    visited = {(status.st_dev, status.st_ino)}
+    for below, listing in walk_below(str(root / name), follow_links=follow_links, visited=visited):
+        if isinstance(listing, OSError):
+            unreadable.append(
+                (f"{printable(str(root / name / below))} cannot be read: {listing.strerror}", "")
+            )
+            continue
+        top = top if below else listing
+        prefix = f"{name}/{below}"
+        if nested or not below:
+            images += [
+                FoundFile(f"{prefix}{image.path}", image.size, image.mtime_ns) for image in listing.images
+            ]
+        elif listing.images:
+            sub_folder = below.split("/", 1)[0]
+            deeper[sub_folder] = deeper.get(sub_folder, 0) + len(listing.images)
+            ignored.update(
+                {f"{prefix}{image.path}": "lies deeper than its class folder" for image in listing.images}
+            )
+        ignored.update({f"{prefix}{stray}": reason for stray, reason in listing.strays.items()})
+        if not follow_links:
+            links = [folder.name for folder in listing.folders if folder.is_link]
+            ignored.update(
+                {f"{prefix}{link}": "a link to a folder, and follow_links is false" for link in links}
+            )
+    return _ClassFolder(top, images, deeper, ignored, unreadable)
+
+
+def _problems_of_new_classes(root: Path, classes: Mapping[str, _ClassFolder]) -> list[_WhatAndHint]:
+    return [
+        _why_empty(root / name, found)
+        for name, found in classes.items()
+        if not found.images and not found.unreadable
+    ]
+
+
+def _problems_of_known_classes(
+    root: Path, top: Listing, classes: Mapping[str, _ClassFolder], class_names: Sequence[str]
+) -> list[_WhatAndHint]:
+    if unknown := [
+        _why_unknown(root / name, found, class_names)
+        for name, found in classes.items()
+        if name not in class_names and (found.images or found.deeper)
+    ]:
+        return unknown
+    if any(found.images or found.unreadable for found in classes.values()):
+        return []
+    what = f"{printable(str(root))} holds no image of any class; found {describe_listing(top)}"
+    return [_why_empty(root / name, found) for name, found in classes.items() if found.deeper] or [(what, "")]
+
+
+def _wrong_level(
+    root: Path, top: Listing, classes: Mapping[str, _ClassFolder], class_names: Sequence[str] | None
+) -> _WhatAndHint | None:
+    """Return (what is wrong, which folder was meant) if this folder is not one of class folders at all."""
+    if not top.folders:
+        return _without_folders(root, top)
+    unreadable = any(found.unreadable for found in classes.values())
+    if unreadable or (class_names is not None and set(class_names) & set(classes)):
+        return None
+    only_deeper = [name for name, found in classes.items() if found.deeper and not found.images]
+    no_images = not any(found.images for found in classes.values())
+    as_meant = ""
+    if only_deeper and (no_images or any(map(split_of_name, only_deeper))):
+        what = f"is too high: {name_some(only_deeper)} only hold folders with images"
+        as_meant = "" if class_names else f" `nested: true` would make {name_some(classes)} the classes"
+    elif no_images:
+        what = "holds no image"
+    elif class_names is None and all(map(split_of_name, classes)):
+        what = "holds folders that are named like splits, not like classes"
+    else:
+        return None
+    # Only now: looking for the folder that was meant reads all of them once more.
+    meant = next((found for found in find_class_roots(root) if found.path != root), None)
+    hint = f"did you mean {meant}?" if meant else _HOW_IT_SHOULD_BE
+    return f"{printable(str(root))} {what}; found {describe_listing(top)}", hint + as_meant
+
+
+def _without_folders(root: Path, top: Listing) -> _WhatAndHint:
+    shown = printable(str(root))
+    if not top.images:
+        if not top.strays:
+            return f"{shown} is empty", _HOW_IT_SHOULD_BE
+        return (
+            f"{shown} holds no class folder and no image; found {describe_listing(top)}",
+            _HOW_IT_SHOULD_BE,
+        )
+    what = f"{shown} holds no class folder, only loose files: {describe_listing(top)}"
+    parent = next((found for found in find_class_roots(root.parent) if found.path == root.parent), None)
+    if parent is not None and len(parent.class_names) > 1 and split_of_name(root.name) is None:
+        return what, f"did you mean {parent}?"
+    return what, "put the images of each class into a sub-folder named after the class"
+
+
+def _why_empty(folder: Path, found: _ClassFolder) -> _WhatAndHint:
+    shown = printable(str(folder))
+    if found.deeper:
+        return (
+            f"class folder {shown} holds no image itself, but {count(sum(found.deeper.values()), 'image')} in"
+            f" {count(len(found.deeper), 'folder')} inside it ({name_some(found.deeper)})",
+            "move them up, or set `nested: true`",
+        )
+    return (
+        f"class folder {shown} holds no image; found {describe_listing(found.top)}",
+        "remove it, or put images into it",
+    )
+
+
+def _why_unknown(folder: Path, found: _ClassFolder, class_names: Sequence[str]) -> _WhatAndHint:
+    images = count(len(found.images) or sum(found.deeper.values()), "image")
+    what = f"{printable(folder.name)!r} is not one of the classes; {printable(str(folder))} holds {images}"
+    meant = printable(did_you_mean(folder.name, class_names))
+    return what, f"{meant} The classes are {name_some(class_names, 20)}".lstrip()

@@ -1,0 +1,175 @@
+"""Which folder was probably meant, when the given one does not hold one sub-folder per class."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from imgtrain.dataset.walk import Listing, list_folder
+from imgtrain.errors import did_you_mean
+from imgtrain.text import printable
+
+__all__ = [
+    "SPLIT_NAMES",
+    "ClassRoot",
+    "count",
+    "describe_listing",
+    "find_class_roots",
+    "name_some",
+    "split_of_name",
+    "why_no_folder",
+]
+
+SPLIT_NAMES = {
+    "train": frozenset(
+        {"train", "training", "trn", "train_set", "training_set", "train_data", "train_images"}
+    ),
+    "validation": frozenset(
+        {"val", "valid", "validation", "validate", "dev", "val_set", "validation_set", "valid_data"}
+    ),
+    "test": frozenset(
+        {"test", "testing", "tst", "test_set", "testing_set", "test_data", "test_images", "eval", "holdout"}
+    ),
+}
+"""Usual folder names of each split, in lower case with `_` for spaces and hyphens."""
+
+# Only to find out what was meant: somebody may have pointed at a whole disk.
+_MOST_FOLDERS_SEARCHED = 2_000
+_DEEPEST = 5
+
+
+def split_of_name(folder_name: str) -> str | None:
+    """Return `train`, `validation` or `test` for a folder's name, None if it is no usual name of a split."""
+    plain = folder_name.lower().replace(" ", "_").replace("-", "_")
+    return next((split for split, names in SPLIT_NAMES.items() if plain in names), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRoot:
+    """A folder with class folders in it.
+
+    Attributes:
+        path: The folder.
+        class_names: Its sub-folders that hold images directly, sorted.
+        images: How many images these hold.
+    """
+
+    path: Path
+    class_names: tuple[str, ...]
+    images: int
+
+    @property
+    def split(self) -> str | None:
+        """`train`, `validation` or `test` if the folder's name says so."""
+        return split_of_name(self.path.name)
+
+    def __str__(self) -> str:
+        classes = count(len(self.class_names), "class folder")
+        return (
+            f"{printable(str(self.path))} (it holds {classes}: {name_some(self.class_names)};"
+            f" {count(self.images, 'image')})"
+        )
+
+
+def find_class_roots(root: Path) -> list[ClassRoot]:
+    """Return the folders at and below `root` whose sub-folders hold images directly, the likeliest first.
+
+    Likely is a folder that is named like a training folder, then one with several classes, then one with many
+    images. The search is bounded; folders that cannot be read are passed over.
+    """
+    listings: dict[Path, Listing] = {}
+    waiting = deque([(root, 0)])
+    while waiting and len(listings) < _MOST_FOLDERS_SEARCHED:
+        folder, depth = waiting.popleft()
+        with suppress(OSError):
+            listings[folder] = list_folder(folder)
+            if depth < _DEEPEST:
+                waiting.extend((folder / inner.name, depth + 1) for inner in listings[folder].folders)
+    found = []
+    for folder, listing in listings.items():
+        images = {
+            inner.name: len(listings[folder / inner.name].images)
+            for inner in listing.folders
+            if folder / inner.name in listings and listings[folder / inner.name].images
+        }
+        if images and any(split_of_name(name) is None for name in images):
+            found.append(ClassRoot(folder, tuple(images), sum(images.values())))
+    return sorted(
+        found, key=lambda root: (root.split != "train", len(root.class_names) < 2, -root.images, root.path)
+    )
+
+
+def why_no_folder(path: Path) -> tuple[str, str] | None:
+    """Return (what is wrong, what to do) if `path` is not a folder that can be listed, else None."""
+    shown = printable(str(path))
+    try:
+        os.scandir(path).close()
+    except NotADirectoryError:
+        if path.suffix.lower() in {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"}:
+            return f"{shown} is an archive, not a folder", "unpack it, and give the unpacked folder"
+        if path.exists():
+            return (
+                f"{shown} is a file, not a folder",
+                f"did you mean its folder {printable(str(path.parent))}?",
+            )
+        return _why_missing(path)
+    except FileNotFoundError:
+        return _why_missing(path)
+    except OSError as error:
+        hint = "give yourself the right to read it" if isinstance(error, PermissionError) else ""
+        return f"{shown} cannot be read: {error.strerror}", hint
+    return None
+
+
+def _why_missing(path: Path) -> tuple[str, str]:
+    nearest = next((parent for parent in path.parents if parent.is_dir()), None)
+    if path.is_symlink():
+        return f"{printable(str(path))} is a link to something that does not exist", ""
+    what = f"{printable(str(path))} does not exist"
+    if nearest is None:
+        return what, ""
+    missing = path.relative_to(nearest).parts[0]
+    siblings: list[str] = []
+    with suppress(OSError):
+        siblings = [folder.name for folder in list_folder(nearest).folders]
+    meant = did_you_mean(missing, siblings)
+    if not meant:
+        same_split = [
+            name for name in siblings if split_of_name(name) and split_of_name(name) == split_of_name(missing)
+        ]
+        meant = f"did you mean {same_split[0]!r}?" if same_split else ""
+    holds = f"holds {_named(siblings, 'folder')}" if siblings else "holds no folder"
+    return what, f"{printable(meant)} {printable(str(nearest))} {holds}".lstrip()
+
+
+def describe_listing(listing: Listing) -> str:
+    """Return `2 folders (test, train), 14 images, 3 other files`."""
+    parts = []
+    if listing.folders:
+        parts.append(_named([folder.name for folder in listing.folders], "folder"))
+    if listing.images:
+        parts.append(_named([image.path for image in listing.images], "image"))
+    if listing.strays:
+        parts.append(_named(list(listing.strays), "other file"))
+    return ", ".join(parts) or "nothing"
+
+
+def count(number: int, noun: str) -> str:
+    """Return `1 image` or `2,000 images`."""
+    plural = f"{noun}es" if noun.endswith(("s", "x", "ch")) else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def name_some(names: Sequence[str] | Collection[str], limit: int = 5) -> str:
+    """Return `a, b, c and 7 more`, safe to show."""
+    names = list(names)
+    shown = ", ".join(printable(name) for name in names[:limit])
+    return f"{shown} and {len(names) - limit:,} more" if len(names) > limit else shown
+
+
+def _named(names: Sequence[str], noun: str) -> str:
+    return f"{count(len(names), noun)} ({name_some(names)})"

@@ -1,0 +1,296 @@
+"""Which image belongs to training, validation and test: folders, `validation_split` or `split_file`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtrain.dataset.hold_out import hold_out
+from imgtrain.dataset.index import ImageFolder, index_folder, read_only
+from imgtrain.dataset.layout import count, name_some, why_no_folder
+from imgtrain.dataset.split_file import read_split_file
+from imgtrain.errors import DataError, Problem
+from imgtrain.text import printable
+
+if TYPE_CHECKING:
+    from imgtrain.config.schema import Config
+
+__all__ = ["Split", "Splits", "hold_out", "name_ignored", "number_groups", "split_data"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """The images of one split.
+
+    Attributes:
+        name: `train`, `validation` or `test`.
+        folder: Where the images are; two splits may share it.
+        rows: (n,) positions of the images in `folder`, sorted, read-only.
+    """
+
+    name: str
+    folder: ImageFolder
+    rows: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """(n,) position in `class_names`."""
+        return self.folder.labels[self.rows]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Relative to the folder's root, with POSIX separators."""
+        return tuple(self.folder.paths[row] for row in self.rows)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In label order; the same in every split."""
+        return self.folder.class_names
+
+    def counts(self) -> NDArray[np.int64]:
+        """Return the number of images of each class, in label order, shape (classes,)."""
+        return np.bincount(self.labels, minlength=len(self.class_names)).astype(np.int64)
+
+    def without(self, rows: Iterable[int] | NDArray[np.integer]) -> Split:
+        """Return the split without these positions in `folder`; those not in the split are passed over."""
+        gone = np.fromiter((int(row) for row in rows), np.intp)
+        return Split(self.name, self.folder, read_only(np.setdiff1d(self.rows, gone)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Splits:
+    """The splits, all with the same classes in the same order.
+
+    Attributes:
+        train: Never empty.
+        validation: None when neither a folder, a share nor a split file gives one.
+        test: None when neither a folder nor a split file gives one.
+        warnings: Sentences that the user should read.
+    """
+
+    train: Split
+    validation: Split | None
+    test: Split | None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In label order."""
+        return self.train.class_names
+
+    def __iter__(self) -> Iterator[Split]:
+        """Go through the splits that there are: train, validation, test."""
+        return (split for split in (self.train, self.validation, self.test) if split is not None)
+
+
+def split_data(config: Config) -> Splits:
+    """Look at the folders and give every image its split. No image is opened.
+
+    Raises:
+        DataError: With every problem: folders, classes, the split file, groups, an empty split.
+    """
+    splits = _from_split_file(config) if config.data.split_file else _from_folders(config)
+    warnings: list[str] = []
+    problems = _check_classes(config, splits, warnings)
+    if not problems and config.data.validation_split is not None:
+        if "validation" in splits:
+            warnings.append(
+                "data.validation_split is not used, because data.split_file names validation images"
+            )
+        else:
+            splits = _hold_out_validation(config, splits, warnings, problems)
+    if problems:
+        raise DataError(problems)
+    warnings += name_ignored(splits.values())
+    _warn_about_shared_groups(config, splits, warnings)
+    return Splits(splits["train"], splits.get("validation"), splits.get("test"), tuple(warnings))
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 (resolve() would replace links)
+
+
+def _whole(name: str, folder: ImageFolder) -> Split:
+    return Split(name, folder, read_only(np.arange(len(folder), dtype=np.intp)))
+
+
+def _from_folders(config: Config) -> dict[str, Split]:
+    given = {
+        name: path
+        for name in ("train", "validation", "test")
+        if (path := getattr(config.data, name)) is not None
+    }
+    splits: dict[str, Split] = {}
+    problems: list[Problem] = []
+    for name, path in given.items():
+        where = config.where("data", name)
+        if name != "train" and "train" not in splits:
+            # Without the classes of the training folder, only whether it is there can be said.
+            if reason := why_no_folder(_absolute(path)):
+                problems.append(Problem(where, *reason))
+            continue
+        try:
+            folder = index_folder(
+                path,
+                class_names=config.data.classes if name == "train" else splits["train"].class_names,
+                nested=config.data.nested,
+                follow_links=config.data.follow_links,
+                where=where,
+            )
+        except DataError as error:
+            problems += error.problems
+        else:
+            splits[name] = _whole(name, folder)
+    if problems:
+        raise DataError(problems)
+    return splits
+
+
+def _from_split_file(config: Config) -> dict[str, Split]:
+    data = config.data
+    assert data.split_file is not None
+    folders = [_absolute(path) for path in (data.train, data.validation, data.test) if path]
+    where = config.where("data", "split_file")
+    folder, rows = read_split_file(
+        _absolute(data.split_file),
+        folders=folders,
+        class_names=data.classes,
+        where=where,
+    )
+    if "train" not in rows:
+        raise DataError(Problem(where, f"{printable(str(data.split_file))} names no training image"))
+    return {name: Split(name, folder, read_only(numbers)) for name, numbers in rows.items()}
+
+
+def _check_classes(config: Config, splits: dict[str, Split], warnings: list[str]) -> list[Problem]:
+    train = splits["train"]
+    names = train.class_names
+    shown = printable(str(train.folder.root))
+    problems = []
+    if config.data.class_mode == "binary" and len(names) != 2:
+        problems.append(
+            Problem(
+                config.where("data", "class_mode"),
+                f"binary needs exactly two classes, but {shown} holds {len(names)}: {name_some(names, 10)}",
+                "use `class_mode: categorical`, or two classes, of which the second is the positive one",
+            )
+        )
+    elif len(names) < 2:
+        what = f"{shown} holds only one class, {name_some(names)}; there is nothing to tell apart"
+        problems.append(
+            Problem(config.where("data", "train"), what, "give a folder with at least two class folders")
+        )
+    for split in splits.values():
+        missing = [name for name, images in zip(names, split.counts(), strict=True) if not images]
+        where = config.where("data", "split_file" if config.data.split_file else split.name)
+        root = printable(str(split.folder.root))
+        if not len(split):
+            problems.append(Problem(where, f"{root} holds no image of any class"))
+        elif missing and split.name == "train":
+            what = f"no training image of {_classes(missing)} in {root}"
+            problems.append(Problem(where, what, "add images, or take the name out of `data.classes`"))
+        elif missing:
+            warnings.append(f"no {split.name} image of {_classes(missing)} in {root}")
+    return problems
+
+
+def _classes(names: Sequence[str]) -> str:
+    return f"class {name_some(names)}" if len(names) == 1 else f"{len(names)} classes: {name_some(names)}"
+
+
+def _hold_out_validation(
+    config: Config, splits: dict[str, Split], warnings: list[str], problems: list[Problem]
+) -> dict[str, Split]:
+    """Divide the training images; what is wrong is added to `problems`."""
+    train, share = splits["train"], config.data.validation_split
+    assert share is not None
+    groups = None
+    unit = "image"
+    if config.data.group_by is not None:
+        texts = _groups(train.paths, config.data.group_by)
+        if unmatched := [path for path, text in zip(train.paths, texts, strict=True) if text is None]:
+            matched = count(len(texts) - len(unmatched), "training path")
+            what = f"matches {matched}, but not {name_some(unmatched, 3)}"
+            hint = f"the expression {printable(config.data.group_by)!r} is searched in paths like these"
+            problems.append(Problem(config.where("data", "group_by"), what, hint))
+            return splits
+        groups = np.unique(np.array(texts, object), return_inverse=True)[1]
+        unit = "group"
+    held = hold_out(train.labels, groups, share, config.training.seed)
+    validation = Split("validation", train.folder, read_only(train.rows[held]))
+    rest = Split("train", train.folder, read_only(train.rows[~held]))
+    if not len(validation):
+        what = f"no image can be held out: every class has only one {unit}"
+        problems.append(Problem(config.where("data", "validation_split"), what))
+    without = [
+        name for name, images in zip(train.class_names, validation.counts(), strict=True) if not images
+    ]
+    if without:
+        warnings.append(
+            f"no validation image of {_classes(without)}: too few {unit}s to hold one out of training"
+        )
+    return {**splits, "train": rest, "validation": validation}
+
+
+def number_groups(paths: Sequence[str], expression: str | None) -> NDArray[np.intp] | None:
+    """Return the number of each image's group, from 0, (n,); None without an expression.
+
+    An image that the expression does not match is a group of its own.
+    """
+    if expression is None:
+        return None
+    groups = enumerate(_groups(paths, expression))
+    keys = [f"image {place}" if text is None else f"group {text}" for place, text in groups]
+    return np.unique(np.array(keys, object), return_inverse=True)[1].astype(np.intp)
+
+
+def _groups(paths: Sequence[str], expression: str) -> list[str | None]:
+    pattern = re.compile(expression)
+    return [match[1] if (match := pattern.search(path)) else None for path in paths]
+
+
+def _warn_about_shared_groups(config: Config, splits: dict[str, Split], warnings: list[str]) -> None:
+    if config.data.group_by is None:
+        return
+    of_train = {group for group in _groups(splits["train"].paths, config.data.group_by) if group is not None}
+    for name in ("validation", "test"):
+        if name not in splits:
+            continue
+        groups = _groups(splits[name].paths, config.data.group_by)
+        shared = sorted({group for group in groups if group is not None} & of_train)
+        if shared:
+            images = sum(group in of_train for group in groups if group is not None)
+            warnings.append(
+                f"{count(len(shared), 'group')} of data.group_by stand in train and in {name} too"
+                f" ({name_some(shared)}; {count(images, f'{name} image')}): the {name} scores may be too good"
+            )
+
+
+def name_ignored(splits: Iterable[Split]) -> list[str]:
+    """Return a sentence for each reason why files in the splits' folders are not used."""
+    warnings = []
+    for folder in {id(split.folder): split.folder for split in splits}.values():
+        # Notes and tables beside the class folders are usual; among the images they may be images that are
+        # missed.
+        worth_saying = {
+            path: reason
+            for path, reason in folder.ignored.items()
+            if "/" in path or not reason.startswith("not an image")
+        }
+        for reason in Counter(worth_saying.values()):
+            paths = [path for path, why in worth_saying.items() if why == reason]
+            hint = "; `data.nested: true` takes them" if "deeper" in reason else ""
+            unused = f"{count(len(paths), 'path')} not used ({name_some(paths, 3)})"
+            warnings.append(f"{printable(str(folder.root))}: {unused}: {reason}{hint}")
+    return warnings

@@ -1,0 +1,201 @@
+"""The CSV file that says which image belongs to which split."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtrain.dataset.index import ImageFolder, make_image_folder
+from imgtrain.dataset.layout import name_some, split_of_name
+from imgtrain.dataset.walk import FoundFile
+from imgtrain.errors import DataError, Problem, did_you_mean
+from imgtrain.text import printable
+
+__all__ = ["read_split_file"]
+
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "val", "valid"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+# What is wrong with one row is often wrong with all.
+_MOST_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    line: int
+    file: str
+    size: int
+    mtime_ns: int
+    split: str
+    class_name: str
+
+
+def read_split_file(
+    path: Path, *, folders: Sequence[Path], class_names: Sequence[str] | None, where: str
+) -> tuple[ImageFolder, Mapping[str, NDArray[np.intp]]]:
+    """Read the columns `path`, `split` and, if there is one, `class`.
+
+    A relative path is looked up below the first of `folders`, the training folder, and then below the folder
+    of the CSV file. Without the column `class`, an image's class is the first folder of its path below the
+    one of `folders` that it lies in, or else below the CSV file's folder.
+
+    Args:
+        path: The CSV file, UTF-8.
+        folders: The training folder, and the other folders that the configuration names.
+        class_names: In label order; None takes the sorted classes of the training rows.
+        where: The place in the configuration to name in errors.
+
+    Returns:
+        All images as one folder, and the rows of each split (sorted) in it; a split without images is left
+        out.
+
+    Raises:
+        DataError: With every bad row and its line.
+    """
+    problems: list[Problem] = []
+    rows = _read_rows(path, folders, where, problems)
+    if class_names is None:
+        class_names = sorted({row.class_name for row in rows if row.split == "train"})
+    labels = {name: label for label, name in enumerate(class_names)}
+    problems += [
+        _problem(
+            path,
+            row.line,
+            f"{row.class_name!r} is not one of the classes",
+            f"{did_you_mean(row.class_name, class_names)} The classes are {name_some(class_names, 20)}",
+        )
+        for row in rows
+        if row.class_name not in labels
+    ]
+    if len(problems) > _MOST_PROBLEMS:
+        more = len(problems) - _MOST_PROBLEMS
+        problems[_MOST_PROBLEMS:] = [Problem(printable(str(path)), f"and {more:,} more bad rows")]
+    if problems:
+        raise DataError(problems)
+    if not rows:
+        raise DataError(Problem(where, f"{printable(str(path))} holds no row"))
+    root = _common_root([row.file for row in rows], folders)
+    found = sorted(
+        (labels[row.class_name], FoundFile(_relative(row.file, root), row.size, row.mtime_ns), row.split)
+        for row in rows
+    )
+    folder = make_image_folder(root, class_names, [(label, file) for label, file, _ in found], {})
+    splits = np.array([split for _, _, split in found])
+    by_split = {name: np.flatnonzero(splits == name) for name in ("train", "validation", "test")}
+    return folder, {name: numbers for name, numbers in by_split.items() if len(numbers)}
+
+
+def _problem(path: Path, line: int, what: str, hint: str = "") -> Problem:
+    return Problem(f"{printable(str(path))}:{line}", printable(what), printable(hint).strip())
+
+
+def _read_rows(path: Path, folders: Sequence[Path], where: str, problems: list[Problem]) -> list[_Row]:
+    shown = printable(str(path))
+    rows: list[_Row] = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, skipinitialspace=True)
+            header = [name.strip() for name in reader.fieldnames or ()]
+            if not {"path", "split"} <= set(header):
+                raise DataError(
+                    Problem(
+                        where,
+                        f"{shown} needs the columns path and split, and may have class; its first line is"
+                        f" {printable(','.join(header))!r}",
+                    )
+                )
+            reader.fieldnames = header
+            lines_of: dict[str, int] = {}
+            for record in reader:
+                row = _read_row(record, path, reader.line_num, folders, problems)
+                if row is None:
+                    continue
+                if row.file in lines_of:
+                    first = lines_of[row.file]
+                    problems.append(
+                        _problem(path, row.line, f"{record['path']} stands in line {first} already")
+                    )
+                    continue
+                lines_of[row.file] = row.line
+                rows.append(row)
+    except OSError as error:
+        raise DataError(Problem(where, f"{shown} cannot be read: {error.strerror}")) from None
+    except UnicodeDecodeError:
+        raise DataError(Problem(where, f"{shown} is not UTF-8 text", "save it as CSV in UTF-8")) from None
+    except csv.Error as error:
+        raise DataError(Problem(where, f"{shown} is not a CSV file: {error}")) from None
+    return rows
+
+
+def _read_row(
+    record: Mapping[str | None, str | list[str] | None],
+    path: Path,
+    line: int,
+    folders: Sequence[Path],
+    problems: list[Problem],
+) -> _Row | None:
+    """Return the row, or None after adding what is wrong with it."""
+    values = {name: value.strip() for name, value in record.items() if name and isinstance(value, str)}
+    given, split, class_name = values.get("path"), values.get("split"), values.get("class")
+    if None in record or not given or not split:
+        problems.append(
+            _problem(path, line, "needs one value for each column, got " + ",".join(values.values()))
+        )
+        return None
+    found = _look_up(given, path, folders)
+    if split.lower() not in _SPLITS:
+        hint = did_you_mean(split, ["train", "validation", "test"])
+        problems.append(_problem(path, line, f"split is train, validation or test, got {split!r}", hint))
+    if found is None:
+        problems.append(_problem(path, line, f"no file {given} below data.train or beside the CSV file"))
+    if found is None or split.lower() not in _SPLITS:
+        return None
+    file, status = found
+    if not class_name:
+        class_name = _class_by_folder(file, [*folders, path.parent])
+        if class_name is None or split_of_name(class_name):
+            problems.append(
+                _problem(
+                    path, line, f"cannot tell the class of {given} by its folder", "add the column `class`"
+                )
+            )
+            return None
+    return _Row(line, file, status.st_size, status.st_mtime_ns, _SPLITS[split.lower()], class_name)
+
+
+def _look_up(given: str, path: Path, folders: Sequence[Path]) -> tuple[str, os.stat_result] | None:
+    for base in (folders[0], path.parent):
+        file = os.path.abspath(os.path.join(base, given))  # noqa: PTH100, PTH118 (once per image)
+        try:
+            if os.path.isfile(file):  # noqa: PTH113
+                return file, os.stat(file)  # noqa: PTH116
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def _class_by_folder(file: str, folders: Sequence[Path]) -> str | None:
+    # The longest folder first: the CSV file often lies above the others.
+    for folder in sorted(folders, key=lambda folder: -len(str(folder))):
+        below = _relative(file, folder)
+        if not below.startswith("../") and "/" in below:
+            return below.split("/", 1)[0]
+    return None
+
+
+def _relative(file: str, root: Path) -> str:
+    return os.path.relpath(file, root).replace(os.sep, "/")
+
+
+def _common_root(files: Sequence[str], folders: Sequence[Path]) -> Path:
+    common = os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
+    train = str(folders[0])
+    return Path(train) if os.path.commonpath([common, train]) == train else Path(common)

@@ -1,0 +1,141 @@
+"""What lies in one folder: sub-folders, images by their suffix, and the rest with the reason why not."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+__all__ = ["IMAGE_SUFFIXES", "FoundFile", "FoundFolder", "Listing", "is_hidden", "list_folder", "walk_below"]
+
+# fmt: off
+IMAGE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".tif", ".tiff", ".bmp",
+    ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".ico", ".avif", ".jp2", ".j2k", ".tga", ".pcx",
+})
+# fmt: on
+"""Suffixes of files that are read as images, in lower case; what a file holds, the decoder finds out."""
+
+# Besides names that start with a dot (.ipynb_checkpoints, ._1.jpg): what desktops, archives and storage boxes
+# leave behind. @eaDir holds thumbnails that end in .jpg.
+_HIDDEN_NAMES = frozenset(
+    {
+        "__macosx",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "@eadir",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+    }
+)
+
+
+class FoundFile(NamedTuple):
+    """An image file: path below where the search began (POSIX separators), bytes, modification time in ns."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+class FoundFolder(NamedTuple):
+    """A sub-folder; `is_link` when it is a symbolic link to one."""
+
+    name: str
+    is_link: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What lies directly in one folder, hidden things left out, each kind sorted by name.
+
+    Attributes:
+        strays: Reason by name, of everything that is neither a folder nor an image.
+    """
+
+    folders: tuple[FoundFolder, ...] = ()
+    images: tuple[FoundFile, ...] = ()
+    strays: Mapping[str, str] = field(default_factory=dict)
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name is passed over without a word."""
+    return name.startswith(".") or name.lower() in _HIDDEN_NAMES
+
+
+def list_folder(folder: str | os.PathLike[str]) -> Listing:
+    """List one folder.
+
+    Links to files are read like files. Whatever could block or is gone (pipes, sockets, devices, broken
+    links) is never opened: it is a stray.
+
+    Raises:
+        OSError: If the folder cannot be read.
+    """
+    folders, images, strays = [], [], {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if is_hidden(name):
+                continue
+            try:
+                if entry.is_dir():
+                    folders.append(FoundFolder(name, entry.is_symlink()))
+                elif not entry.is_file():
+                    strays[name] = _why_no_file(entry)
+                elif name[name.rfind(".") :].lower() not in IMAGE_SUFFIXES:
+                    strays[name] = "not an image by its suffix"
+                else:
+                    status = entry.stat()
+                    images.append(FoundFile(name, status.st_size, status.st_mtime_ns))
+            except OSError as error:
+                strays[name] = f"unreadable: {error.strerror}"
+    return Listing(tuple(sorted(folders)), tuple(sorted(images)), dict(sorted(strays.items())))
+
+
+def _why_no_file(entry: os.DirEntry[str]) -> str:
+    try:
+        mode = entry.stat().st_mode
+    except FileNotFoundError:
+        return "a broken link" if entry.is_symlink() else "vanished while the folder was read"
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def walk_below(
+    folder: str, *, follow_links: bool, visited: set[tuple[int, int]] | None = None
+) -> Iterator[tuple[str, Listing | OSError]]:
+    """Yield (path below `folder`, its listing) for the folder and every folder below it, in sorted order.
+
+    The path is empty for the folder itself, and ends in `/` otherwise. A folder that cannot be read yields
+    its error instead. Every real folder is read once, so that links in a circle end.
+
+    Args:
+        folder: Where to begin; read even if it is a link.
+        follow_links: Whether to enter folders that are links.
+        visited: (device, inode) of folders that are not to be entered again; added to.
+    """
+    visited = set() if visited is None else visited
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        path = os.path.join(folder, below) if below else folder  # noqa: PTH118
+        try:
+            status = os.stat(path)  # noqa: PTH116
+            if (status.st_dev, status.st_ino) in visited:
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            listing = list_folder(path)
+        except OSError as error:
+            yield below, error
+            continue
+        yield below, listing
+        waiting += [
+            f"{below}{inner.name}/"
+            for inner in reversed(listing.folders)
+            if follow_links or not inner.is_link
+        ]

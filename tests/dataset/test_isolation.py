@@ -1,0 +1,190 @@
+"""Whatever a decoder does, it does to a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imgtrain.dataset import isolation
+from imgtrain.dataset.decode import DecodeSettings, UndecodableImage, decode_image
+from imgtrain.dataset.index import index_folder
+from imgtrain.dataset.isolation import decode_isolated, stop_idle_processes
+from imgtrain.dataset.pixels import open_pixels
+
+SETTINGS = DecodeSettings(6, 5)
+
+# A decoder that goes wrong by the name of the file, in the process that decodes.
+HOSTILE_DECODER = """
+import os, sys, time
+sys.path[:] = sys.argv[2:]
+from PIL import ImageFile
+from imgtrain.dataset import isolation
+isolation.MOST_BYTES = 256 << 20
+decode, load, name = isolation.decode_image, ImageFile.ImageFile.load, ""
+def decode_by_name(path, settings):
+    global name
+    name = os.path.basename(path)
+    return decode(path, settings)
+def hostile(image):
+    if "crash" in name:
+        os.abort()
+    if "exit" in name:
+        os._exit(3)
+    if "hang" in name:
+        time.sleep(600)
+    if "greedy" in name:
+        image.hoard = [bytearray(1 << 24) for _ in range(1 << 10)]
+    return load(image)
+isolation.decode_image, ImageFile.ImageFile.load = decode_by_name, hostile
+isolation.serve(int(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def hostile_decoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    stop_idle_processes()
+    monkeypatch.setattr(isolation, "_START", HOSTILE_DECODER)
+    monkeypatch.setattr(isolation, "MOST_SECONDS", 10.0)
+    yield
+    stop_idle_processes()
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[[str], Path]:
+    def save(name: str) -> Path:
+        rng = np.random.default_rng(sum(name.encode()))
+        Image.fromarray(rng.integers(0, 256, (9, 7, 3), np.uint8)).save(tmp_path / name)
+        return tmp_path / name
+
+    return save
+
+
+def idle_process() -> int:
+    (process,) = isolation._idle
+    return process._process.pid
+
+
+def test_the_answer_is_that_of_the_decoder(save: Callable[[str], Path], tmp_path: Path) -> None:
+    isolated, direct = (decode(save("a.png"), SETTINGS) for decode in (decode_isolated, decode_image))
+    np.testing.assert_array_equal(isolated.pixels, direct.pixels)
+    assert (isolated.width, isolated.height, isolated.digest) == (7, 9, direct.digest)
+    assert isolated.traits == direct.traits
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(UndecodableImage, match=r"^empty file$"):
+        decode_isolated(tmp_path / "empty.png", SETTINGS)
+
+
+@pytest.mark.usefixtures("hostile_decoder")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("crash.png", r"^its decoder crashed \(SIGABRT\)$"),
+        ("exit.png", r"^its decoder ended \(status 3\)$"),
+        ("greedy.png", r"^not enough memory to decode it$"),
+    ],
+)
+def test_a_decoder_that_dies_is_a_reason_and_the_next_file_is_decoded(
+    save: Callable[[str], Path], name: str, reason: str
+) -> None:
+    with pytest.raises(UndecodableImage, match=reason):
+        decode_isolated(save(name), SETTINGS)
+    assert decode_isolated(save("good.png"), SETTINGS).pixels.any()
+
+
+@pytest.mark.usefixtures("hostile_decoder")
+def test_a_decoder_that_hangs_is_ended(save: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    decode_isolated(save("good.png"), SETTINGS)
+    process = idle_process()
+    monkeypatch.setattr(isolation, "MOST_SECONDS", 0.5)
+    with pytest.raises(UndecodableImage, match=r"^its decoder was stopped after"):
+        decode_isolated(save("hang.png"), SETTINGS)
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+def test_a_file_is_not_blamed_for_a_process_that_died_before(save: Callable[[str], Path]) -> None:
+    stop_idle_processes()
+    decode_isolated(save("a.png"), SETTINGS)
+    process = idle_process()
+    os.kill(process, signal.SIGKILL)
+    assert decode_isolated(save("b.png"), SETTINGS).pixels.any()
+    assert idle_process() != process
+
+
+@pytest.mark.usefixtures("hostile_decoder")
+def test_a_folder_survives_them_all(
+    image_folders: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = image_folders({"a": 6, "b": 6})
+    for name in ("crash.png", "exit.png", "greedy.png", "hang.png"):
+        shutil.copy(root / "a" / "00.png", root / "b" / name)
+    monkeypatch.setattr(isolation, "MOST_SECONDS", 5.0)
+    folder = index_folder(root)
+    for _ in range(2):  # decoded, then found in the cache
+        pixels = open_pixels(folder, SETTINGS, cache="disk", cache_directory=tmp_path / "store")
+        bad = {folder.paths[row] for row in pixels.bad}
+        assert bad == {f"b/{name}.png" for name in ("crash", "exit", "greedy", "hang")}
+        monkeypatch.setattr(isolation, "MOST_SECONDS", 1.0)
+
+
+def test_relative_paths_are_those_of_the_caller(
+    save: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    decode_isolated(save("a.png"), SETTINGS)  # starts a process in the present folder
+    monkeypatch.chdir(tmp_path)
+    assert decode_isolated("a.png", SETTINGS).pixels.any()
+
+
+def test_from_many_threads(save: Callable[[str], Path]) -> None:
+    files = [save(f"{number}.png") for number in range(8)]
+    expected = [decode_image(file, SETTINGS).digest for file in files]
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        digests = {decode_isolated(files[number], SETTINGS).digest for _ in range(10)}
+        if digests != {expected[number]}:
+            wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(files))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    stop_idle_processes()
+    assert not isolation._idle
+
+
+def test_processes_end_with_the_run_that_started_them(save: Callable[[str], Path]) -> None:
+    code = f"""
+import os
+from imgtrain.dataset import isolation
+from imgtrain.dataset.decode import DecodeSettings
+isolation.decode_isolated({str(save("a.png"))!r}, DecodeSettings(4, 4))
+print(isolation._idle[0]._process.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    process = int(done.stdout)
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except FileNotFoundError:
+            return
+        if state == "Z":
+            return
+        time.sleep(0.1)
+    raise AssertionError("the process still runs")
