@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from fnmatch import fnmatch
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from imgtrain.augment.sample import ROW, check_shift_ranges, epoch_order, make_identity_rows, sample_rows
+from imgtrain.augment.streams import Stream, make_generator
+from imgtrain.config.schema import AugmentationConfig
+
+EVERYTHING = {
+    "rotation_range": 20.0,
+    "width_shift_range": 0.2,
+    "height_shift_range": 12.0,
+    "shear_range": 10.0,
+    "zoom_range": 0.3,
+    "brightness_range": (0.5, 1.5),
+    "channel_shift_range": 30.0,
+    "horizontal_flip": True,
+    "vertical_flip": True,
+}
+COLUMNS = {
+    "rotation_range": {"theta_degrees"},
+    "width_shift_range": {"shift_x_pixels"},
+    "height_shift_range": {"shift_y_pixels"},
+    "shear_range": {"shear_degrees"},
+    "zoom_range": {"zoom_x", "zoom_y"},
+    "brightness_range": {"brightness"},
+    "channel_shift_range": {"channel_shift"},
+    "horizontal_flip": {"flip_horizontal"},
+    "vertical_flip": {"flip_vertical"},
+}
+COUNT = 4000
+
+
+def draw(slots=None, *, seed=7, epoch=3, height=100, width=200, **options):
+    slots = np.arange(COUNT) if slots is None else np.asarray(slots, np.intp)
+    augmentation = AugmentationConfig(**options)
+    return sample_rows(augmentation, seed=seed, epoch=epoch, slots=slots, height=height, width=width)
+
+
+# One draw for all tests of the distributions; the seed is fixed, so a test passes always or never.
+EVERY_ROW = draw(**EVERYTHING)
+
+
+def assert_uniform(values, low, high):
+    assert values.min() >= low
+    assert values.max() <= high
+    # Kolmogorov-Smirnov: finds a range that is off by 5 % of its length with this many values.
+    assert stats.kstest(values, stats.uniform(low, high - low).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("column", "low", "high"),
+    [
+        ("theta_degrees", -20, 20),
+        ("shift_x_pixels", -0.2 * 200, 0.2 * 200),
+        ("shift_y_pixels", -12, 12),
+        ("shear_degrees", -10, 10),
+        ("zoom_x", 0.7, 1.3),
+        ("zoom_y", 0.7, 1.3),
+        ("brightness", 0.5, 1.5),
+        ("channel_shift", -30, 30),
+    ],
+)
+def test_each_number_is_uniform_in_its_documented_range(column, low, high):
+    assert_uniform(EVERY_ROW[column], low, high)
+
+
+@pytest.mark.parametrize("column", ["flip_horizontal", "flip_vertical"])
+def test_half_of_the_draws_are_mirrored(column):
+    # Four standard deviations of a fair coin.
+    assert abs(EVERY_ROW[column].mean() - 0.5) < 4 * 0.5 / np.sqrt(COUNT)
+
+
+def test_no_two_numbers_of_a_slot_depend_on_each_other():
+    numbers = np.stack([EVERY_ROW[name].astype(float) for name in ROW.names])
+    correlations = np.corrcoef(numbers) - np.eye(len(numbers))
+    assert np.abs(correlations).max() < 5 / np.sqrt(COUNT)
+
+
+def test_a_shift_below_one_is_a_fraction_of_its_own_side_and_from_one_on_it_is_pixels():
+    rows = draw(width_shift_range=0.5, height_shift_range=0.5)
+    assert_uniform(rows["shift_x_pixels"], -100, 100)
+    assert_uniform(rows["shift_y_pixels"], -50, 50)
+    assert_uniform(draw(width_shift_range=1.0)["shift_x_pixels"], -1, 1)
+    assert_uniform(draw(width_shift_range=3)["shift_x_pixels"], -3, 3)
+
+
+def test_a_list_of_shifts_gives_each_value_with_either_sign_equally_often():
+    rows = draw(width_shift_range=(2.0, 5.0, 0.1))
+    values, counts = np.unique(rows["shift_x_pixels"], return_counts=True)
+    np.testing.assert_allclose(values, [-20, -5, -2, 2, 5, 20])
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_zoom_may_be_given_as_low_and_high():
+    rows = draw(zoom_range=(0.5, 0.8))
+    assert_uniform(rows["zoom_x"], 0.5, 0.8)
+    assert_uniform(rows["zoom_y"], 0.5, 0.8)
+
+
+def test_nothing_asked_for_changes_nothing():
+    assert (draw() == make_identity_rows(COUNT)).all()
+    assert (draw(fill_mode="wrap", interpolation_order=3) == make_identity_rows(COUNT)).all()
+
+
+@pytest.mark.parametrize("option", COLUMNS)
+def test_an_option_sets_its_own_numbers_and_leaves_all_others_as_they_were(option):
+    alone = draw(**{option: EVERYTHING[option]})
+    without = draw(**{name: value for name, value in EVERYTHING.items() if name != option})
+    neutral = make_identity_rows(COUNT)
+    for name in ROW.names:
+        own = name in COLUMNS[option]
+        assert (alone[name] == (EVERY_ROW if own else neutral)[name]).all(), name
+        assert (without[name] == (neutral if own else EVERY_ROW)[name]).all(), name
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    epoch=st.integers(0, 10**6),
+    slots=st.lists(st.integers(0, 300) | st.integers(0, 10**9), max_size=20),
+)
+def test_a_row_depends_on_its_own_slot_only(seed, epoch, slots):
+    together = draw(slots, seed=seed, epoch=epoch, **EVERYTHING)
+    for row, slot in zip(together, slots, strict=True):
+        assert (draw([slot], seed=seed, epoch=epoch, **EVERYTHING) == row).all()
+
+
+def test_slots_epochs_and_seeds_have_numbers_of_their_own():
+    thetas = np.concatenate(
+        [
+            draw(np.arange(500), seed=seed, epoch=epoch, rotation_range=90.0)["theta_degrees"]
+            for seed in (0, 1, 2**32 - 1)
+            for epoch in (0, 1, 2)
+        ]
+    )
+    assert len(np.unique(thetas)) == len(thetas)
+
+
+def test_the_numbers_are_the_same_on_every_machine_and_in_every_release():
+    row = draw([5], seed=1, epoch=2, **EVERYTHING)[0]
+    assert row["theta_degrees"] == pytest.approx(0.8280911269993538, abs=1e-12)
+    assert row["brightness"] == pytest.approx(0.9623676322214065, abs=1e-12)
+    assert epoch_order(seed=1, epoch=2, count=8).tolist() == [7, 0, 5, 4, 6, 2, 3, 1]
+
+
+def test_each_epoch_has_an_order_of_its_own():
+    orders = [epoch_order(seed=seed, epoch=epoch, count=50) for seed in (0, 1) for epoch in (0, 1)]
+    for order in orders:
+        assert sorted(order) == list(range(50))
+    assert len({tuple(order) for order in orders}) == 4
+
+
+def test_streams_of_one_epoch_do_not_meet():
+    drawn = [make_generator(stream, seed=0, epoch=0).random(1000) for stream in Stream]
+    assert len(np.unique(np.concatenate(drawn))) == 1000 * len(Stream)
+
+
+@pytest.mark.parametrize("given_range", [0, 0.0, 0.3, 1.0, 5.0, (0.1, 0.2), (1.0, 4.0), (0.0, 3.0)])
+def test_no_warning_where_keras_means_the_same(given_range):
+    assert check_shift_ranges(AugmentationConfig(width_shift_range=given_range)) == []
+
+
+@pytest.mark.parametrize(
+    ("given_range", "expected"),
+    [
+        (1, "would move nothing for a whole number"),
+        (5, "would move by a whole number of pixels below 5"),
+        ((0.1, 3.0), "so 0.1 is a fraction of the height; ImageDataGenerator would * take it as pixels"),
+        ((-5.0, -3.0), "so -5, -3 is pixels; ImageDataGenerator would * take it as a fraction of the height"),
+    ],
+)
+def test_a_warning_says_what_keras_would_have_done(given_range, expected):
+    (warning,) = check_shift_ranges(AugmentationConfig(height_shift_range=given_range))
+    assert warning.startswith("augmentation.height_shift_range: ")
+    assert fnmatch(warning, f"*{expected}*")

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from imgtrain.augment.sample import make_identity_rows, sample_rows
+from imgtrain.augment.warp import warp_batch, warp_matrices
+from imgtrain.config.schema import AugmentationConfig
+
+LINEAR = AugmentationConfig()
+EVERYTHING = AugmentationConfig(
+    rotation_range=30,
+    width_shift_range=0.2,
+    height_shift_range=0.2,
+    shear_range=20,
+    zoom_range=0.3,
+    brightness_range=(0.5, 1.5),
+    channel_shift_range=30,
+    horizontal_flip=True,
+    vertical_flip=True,
+)
+
+
+def make_row(**numbers):
+    rows = make_identity_rows(1)
+    for name, value in numbers.items():
+        rows[name] = value
+    return rows
+
+
+def warp_one(picture, augmentation=LINEAR, **numbers):
+    return warp_batch(picture[None], make_row(**numbers), augmentation)[0]
+
+
+@pytest.mark.parametrize("order", [0, 1, 3])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(("height", "width"), [(12, 17), (13, 8)])
+class TestExactMoves:
+    """Moves that fetch every pixel from the middle of another: no interpolation, no rounding."""
+
+    @pytest.fixture
+    def picture(self, make_picture, height, width, channels):
+        return make_picture(height, width, channels)
+
+    @pytest.fixture
+    def augmentation(self, order):
+        return AugmentationConfig(interpolation_order=order)
+
+    def test_flips(self, picture, augmentation):
+        assert (warp_one(picture, augmentation, flip_horizontal=True) == picture[:, ::-1]).all()
+        assert (warp_one(picture, augmentation, flip_vertical=True) == picture[::-1]).all()
+        both = warp_one(picture, augmentation, flip_horizontal=True, flip_vertical=True)
+        assert (both == picture[::-1, ::-1]).all()
+
+    def test_width_is_horizontal_and_height_is_vertical(self, picture, augmentation):
+        moved_left = warp_one(picture, augmentation, shift_x_pixels=3)
+        assert (moved_left[:, :-3] == picture[:, 3:]).all()
+        assert (moved_left[:, -3:] == picture[:, -1:]).all()
+        moved_down = warp_one(picture, augmentation, shift_y_pixels=-2)
+        assert (moved_down[2:] == picture[:-2]).all()
+        assert (moved_down[:2] == picture[:1]).all()
+
+    def test_half_a_turn_is_about_the_centre_of_the_picture(self, picture, augmentation):
+        np.testing.assert_array_equal(warp_one(picture, augmentation, theta_degrees=180), picture[::-1, ::-1])
+
+    def test_the_picture_is_first_moved_then_mirrored(self, picture, augmentation):
+        moved = warp_one(picture, augmentation, shift_x_pixels=3, shift_y_pixels=-2)
+        mirrored = warp_one(
+            picture,
+            augmentation,
+            shift_x_pixels=3,
+            shift_y_pixels=-2,
+            flip_horizontal=True,
+            flip_vertical=True,
+        )
+        assert (mirrored == moved[::-1, ::-1]).all()
+
+
+@pytest.mark.parametrize("order", [0, 1, 3])
+def test_a_positive_quarter_turn_is_counter_clockwise(make_picture, order):
+    picture = make_picture(15, 15)
+    turned = warp_one(picture, AugmentationConfig(interpolation_order=order), theta_degrees=90)
+    # OpenCV's coordinates carry the error of cos 90° in float32: too little to show after rounding.
+    np.testing.assert_array_equal(turned, np.rot90(picture))
+
+
+def test_zoom_below_one_magnifies_along_its_own_axis():
+    picture = np.zeros((9, 9, 1), np.uint8)
+    picture[4, 2:7] = 200
+    wide = warp_one(picture, zoom_x=0.5)[..., 0]
+    assert (wide[4] == 200).all()
+    assert not wide[[3, 5]].any()
+    tall = warp_one(picture, zoom_y=0.5)[..., 0]
+    assert (tall[4, 2:7] == 200).all()
+    assert (tall[3, 2:7] == 100).all()
+
+
+def test_order_3_is_keys_cubic_with_a_of_minus_three_quarters():
+    picture = np.full((5, 9, 1), 100, np.uint8)
+    picture[:, 4] = 200
+    moved = warp_one(picture, AugmentationConfig(interpolation_order=3), shift_x_pixels=0.5)
+    # Half-way between pixels the kernel is (-3, 19, 19, -3) / 32.
+    assert moved[2, :, 0].tolist() == [100, 100, 91, 159, 159, 91, 100, 100, 100]
+
+
+def test_the_centre_of_the_picture_stays_where_it_is_when_nothing_is_shifted():
+    rows = make_row(theta_degrees=33, shear_degrees=12, zoom_x=0.7, zoom_y=1.2, flip_horizontal=True)
+    (matrix,) = warp_matrices(rows, 40, 91)
+    np.testing.assert_allclose(matrix @ [45, 19.5, 1], [45, 19.5])
+
+
+class TestColours:
+    def test_brightness_multiplies_and_rounds_down(self, make_picture):
+        picture = make_picture(20, 30)
+        brighter = warp_one(picture, brightness=1.7)
+        assert (brighter == np.minimum(np.floor(picture.astype(np.float32) * np.float32(1.7)), 255)).all()
+        assert (warp_one(picture, brightness=0) == 0).all()
+
+    def test_a_channel_shift_stays_within_the_pictures_own_darkest_and_brightest(self):
+        picture = np.array([[[50, 60, 70], [90, 100, 110]]], np.uint8)
+        assert warp_one(picture, channel_shift=15).tolist() == [[[65, 75, 85], [105, 110, 110]]]
+        assert warp_one(picture, channel_shift=-15).tolist() == [[[50, 50, 55], [75, 85, 95]]]
+
+    def test_darkest_and_brightest_are_those_of_the_moved_picture(self):
+        picture = np.full((3, 3, 1), 100, np.uint8)
+        picture[:, 0] = 200
+        # The bright column leaves the picture, so that nothing may become brighter than 100.
+        assert (warp_one(picture, shift_x_pixels=1, channel_shift=50) == 100).all()
+
+    def test_brightness_comes_after_the_channel_shift(self):
+        picture = np.array([[[0], [100], [200]]], np.uint8)
+        assert warp_one(picture, channel_shift=50.5, brightness=0.5)[0, :, 0].tolist() == [25, 75, 100]
+
+    def test_alpha_keeps_its_brightness_but_takes_part_in_the_channel_shift(self, make_picture):
+        picture = make_picture(6, 7, 4)
+        darker = warp_one(picture, brightness=0.5)
+        assert (darker[..., 3] == picture[..., 3]).all()
+        assert (darker[..., :3] == picture[..., :3] // 2).all()
+        shifted = warp_one(picture, channel_shift=5, brightness=0.5)
+        assert (shifted[..., 3] == np.minimum(picture[..., 3] + 5, picture.max())).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_the_outside_is_filled_with_cval_in_every_channel(make_picture, channels):
+    augmentation = AugmentationConfig(fill_mode="constant", cval=77)
+    moved = warp_one(make_picture(6, 8, channels), augmentation, shift_x_pixels=3)
+    assert (moved[:, -3:] == 77).all()
+
+
+def test_a_batch_is_its_images_one_by_one_whatever_the_threads(make_picture):
+    pictures = np.stack([make_picture(40, 50, seed=seed) for seed in range(12)])
+    rows = sample_rows(EVERYTHING, seed=0, epoch=0, slots=np.arange(12), height=40, width=50)
+    together = warp_batch(pictures, rows, EVERYTHING)
+    with ThreadPoolExecutor(4) as pool:
+        single = list(
+            pool.map(lambda i: warp_batch(pictures[i : i + 1], rows[i : i + 1], EVERYTHING)[0], range(12))
+        )
+    assert (together == np.stack(single)).all()
+    assert len({image.tobytes() for image in together}) == 12
+
+
+def test_the_given_array_is_filled_and_the_source_stays_as_it_was(make_picture):
+    pictures = np.stack([make_picture(10, 11, seed=seed) for seed in range(3)])
+    before = pictures.copy()
+    pictures.flags.writeable = False  # as a memory map of the cache may be
+    rows = make_identity_rows(3)
+    rows["theta_degrees"][1] = 10
+    rows["brightness"][2] = 0.5
+    out = np.zeros_like(before)
+    assert warp_batch(pictures, rows, LINEAR, out=out) is out
+    assert (pictures == before).all()
+    assert (out[0] == before[0]).all()
+    assert (out[1] == warp_one(before[1], theta_degrees=10)).all()
+    assert (out[2] == before[2] // 2).all()
