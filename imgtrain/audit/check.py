@@ -1,0 +1,232 @@
+"""The door of the audit: a configuration or a folder → everything that is wrong with it. Starts no TensorFlow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from imgtrain.audit.augmentation import check_augmentation
+from imgtrain.audit.classes import check_classes
+from imgtrain.audit.copies import Copies, check_copies, find_copies
+from imgtrain.audit.cost import Cost, check_cost, estimate_cost
+from imgtrain.audit.files import check_files
+from imgtrain.audit.findings import SEVERITIES, Finding
+from imgtrain.audit.inventory import Inventory, take_inventory
+from imgtrain.audit.names import check_names
+from imgtrain.audit.proposal import propose_split, render_split_file
+from imgtrain.audit.report import AuditReport
+from imgtrain.audit.sheet import draw_sheet
+from imgtrain.audit.shortcuts import check_shortcuts
+from imgtrain.config.load import load_config, parse_config
+from imgtrain.config.schema import Config
+from imgtrain.dataset.decode import DecodeSettings
+from imgtrain.dataset.layout import count
+from imgtrain.dataset.pixels import Pixels, open_pixels
+from imgtrain.dataset.split import Splits, split_data
+from imgtrain.errors import ConfigError, DataError, ImgtrainError, Problem
+from imgtrain.events import Emit, Message, ignore
+from imgtrain.plan import make_plan
+from imgtrain.propose import find_data
+from imgtrain.run_directory import write_aside, write_text
+from imgtrain.text import printable
+
+__all__ = ["check"]
+
+# Without a configuration there is no size to bring images to: the files are read in full, and one pixel is kept.
+_NO_PIXELS = DecodeSettings(1, 1, interpolation="nearest")
+
+
+def check(
+    source: Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    fix_split: Path | None = None,
+    sheet: Path | None = None,
+    emit: Emit = ignore,
+) -> AuditReport:
+    """Audit a configuration and its data, or a folder of images.
+
+    Args:
+        source: A configuration; or a folder as `imgtrain init` takes it.
+        overrides: As for `load_config`; only with a configuration.
+        fix_split: Where to write a list of files and splits without leaks, for `data.split_file`.
+        sheet: Where to write a picture of the copies and bad files; ends in .png.
+        emit: Takes events while the work goes on.
+
+    Returns:
+        What was found; a folder in which no data set can be found is a finding, too.
+
+    Raises:
+        ConfigError: The configuration cannot be read, or an option is wrong.
+        RunFileError: A file or the cache cannot be written.
+    """
+    source = Path(source)
+    _check_options(source, overrides, fix_split, sheet)
+    if source.is_dir():
+        return _check_folder(source, fix_split=fix_split, sheet=sheet, emit=emit)
+    config = load_config(source, overrides)
+    splits, findings = _plan(config)
+    if splits is None:
+        return _report(source, None, findings)
+    inventory = _decode(config, splits, DecodeSettings.of(config.data), emit)
+    copies = find_copies(inventory)
+    cost = estimate_cost(config, inventory)
+    findings += _check_data(config, splits, inventory, copies, target_size=config.data.target_size)
+    findings += check_augmentation(config, splits.class_names)
+    findings += check_cost(cost) if cost else []
+    _write(config, inventory, copies, findings, fix_split=fix_split, sheet=sheet, emit=emit)
+    return _report(source, inventory, findings, cost)
+
+
+def _check_folder(folder: Path, *, fix_split: Path | None, sheet: Path | None, emit: Emit) -> AuditReport:
+    try:
+        data = {key: str(path) for key, path in find_data(folder).items()}
+        config = parse_config({"data": data})
+        splits = split_data(config)
+    except ImgtrainError as error:
+        return _report(folder, None, _as_findings(error))
+    inventory = _decode(config, splits, _NO_PIXELS, emit)
+    copies = find_copies(inventory)
+    findings = _check_data(config, splits, inventory, copies, target_size=None)
+    _write(config, inventory, copies, findings, fix_split=fix_split, sheet=sheet, emit=emit)
+    return _report(folder, inventory, findings)
+
+
+def _check_options(
+    source: Path, overrides: Sequence[str], fix_split: Path | None, sheet: Path | None
+) -> None:
+    problems = []
+    if source.is_dir() and overrides:
+        problems.append(
+            Problem("--set", "there is no configuration whose keys it could set", "give a configuration")
+        )
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        problems.append(
+            Problem("--sheet", f"{printable(str(sheet))} is not the name of a picture", "end it in .png")
+        )
+    for option, path in (("--fix-split", fix_split), ("--sheet", sheet)):
+        if path is not None and not path.absolute().parent.is_dir():
+            problems.append(Problem(option, f"there is no folder {printable(str(path.parent))}"))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _plan(config: Config) -> tuple[Splits | None, list[Finding]]:
+    """Return the splits and what is wrong with the configuration; None if the images cannot be listed."""
+    try:
+        plan = make_plan(config)
+    except ImgtrainError as error:
+        findings = _as_findings(error)
+        try:
+            return split_data(config), findings
+        except ImgtrainError:
+            return None, findings
+    # What the splits warn of is said by the audit itself, with the files.
+    warnings = [warning for warning in plan.warnings if warning not in plan.splits.warnings]
+    return plan.splits, [
+        Finding(
+            "configuration",
+            "note",
+            printable(warning),
+            "training will do this",
+            "change it if you meant otherwise",
+        )
+        for warning in warnings
+    ]
+
+
+def _as_findings(error: ImgtrainError) -> list[Finding]:
+    code = "layout" if isinstance(error, DataError) else "configuration"
+    return [
+        Finding(
+            code,
+            "error",
+            f"{problem.where}: {problem.what}" if problem.where else problem.what,
+            "`train` stops at it",
+            problem.hint or "mend it as said",
+        )
+        for problem in error.problems
+    ]
+
+
+def _decode(config: Config, splits: Splits, settings: DecodeSettings, emit: Emit) -> Inventory:
+    pixels: dict[int, Pixels] = {}
+    for split in splits:
+        if id(split.folder) not in pixels:
+            pixels[id(split.folder)] = open_pixels(
+                split.folder,
+                settings,
+                cache=config.data.cache,
+                cache_directory=config.data.cache_directory,
+                task=f"decoding {split.name}",
+                emit=emit,
+            )
+    return take_inventory(splits, pixels)
+
+
+def _check_data(
+    config: Config,
+    splits: Splits,
+    inventory: Inventory,
+    copies: Copies,
+    *,
+    target_size: tuple[int, int] | None,
+) -> list[Finding]:
+    data = config.data
+    balanced = config.training.class_weight is not None or data.balance is not None
+    return [
+        *check_copies(inventory, copies, on_leak=data.on_leak),
+        *check_files(inventory, target_size=target_size, resize=data.resize, on_bad_image=data.on_bad_image),
+        *check_classes(inventory, balanced=balanced),
+        *check_shortcuts(inventory, copies.groups),
+        *check_names(inventory, splits, group_by=data.group_by),
+    ]
+
+
+def _write(
+    config: Config,
+    inventory: Inventory,
+    copies: Copies,
+    findings: Sequence[Finding],
+    *,
+    fix_split: Path | None,
+    sheet: Path | None,
+    emit: Emit,
+) -> None:
+    if fix_split is not None:
+        proposal = propose_split(inventory, copies, group_by=config.data.group_by, seed=config.training.seed)
+        text, unnameable = render_split_file(inventory, proposal, config.data.train)
+        write_text(fix_split, text)
+        listed = len(proposal.splits) - unnameable
+        emit(
+            Message(
+                f"wrote {printable(str(fix_split))}: {count(listed, 'image')}"
+                f"{' in newly drawn splits' if proposal.drawn else ''}, "
+                f"{len(proposal.left_out) + unnameable:,} left out; use it by `data.split_file`"
+            )
+        )
+        if unnameable:
+            what = f"{count(unnameable, 'image')} have names that a CSV file cannot hold, and are not listed"
+            emit(Message(what, "warning"))
+    if sheet is not None:
+        picture: Image.Image | None = draw_sheet(findings, inventory.root)
+        if picture is None:
+            emit(Message("nothing that was found can be shown: no contact sheet was written"))
+            return
+        with write_aside(sheet) as aside:
+            picture.save(aside, "PNG")
+        emit(Message(f"wrote {printable(str(sheet))}"))
+
+
+def _report(
+    source: Path, inventory: Inventory | None, findings: Sequence[Finding], cost: Cost | None = None
+) -> AuditReport:
+    ordered = tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
+    source = Path(os.path.abspath(source))  # noqa: PTH100 (resolve() would replace links)
+    if inventory is None:
+        return AuditReport(source, None, {}, (), ordered)
+    images = {name: len(inventory.rows_of(name)) for name in inventory.split_names}
+    return AuditReport(source, inventory.root, images, inventory.class_names, ordered, cost)

@@ -1,0 +1,158 @@
+"""What training will take: disk, memory and time, from the numbers of the configuration and a short measurement."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from imgtrain.audit.findings import Finding
+from imgtrain.audit.inventory import Inventory
+from imgtrain.audit.network import NetworkSize, estimate_network
+from imgtrain.augment.sample import sample_rows
+from imgtrain.augment.warp import warp_batch
+from imgtrain.config.schema import Config
+from imgtrain.dataset.decode import DecodeSettings, UndecodableImage
+from imgtrain.dataset.decoding_pass import available_cores
+from imgtrain.dataset.isolation import decode_isolated
+from imgtrain.dataset.pixel_file import space_needed
+
+__all__ = ["Cost", "check_cost", "estimate_cost"]
+
+_SAMPLE = 24
+_MATRIX = 768
+# A training step is one forward pass and about two backward; a network of small layers reaches about a third
+# of what one large matrix product does on the same cores.
+_STEP_PASSES = 3
+_EFFICIENCY = 1 / 3
+# What Keras, TensorFlow and the optimizer's own memory come to beside the network.
+_PROGRAM_BYTES = 900 << 20
+# Weight, gradient and two values of the optimizer.
+_VALUES_PER_WEIGHT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a training run will take on this machine; all times are estimates.
+
+    Attributes:
+        images: Training images.
+        cache_bytes: Of decoded pixels, all splits together.
+        memory_bytes: Of the training process, at most.
+        available_bytes: Memory of this machine.
+        parameters: Weights of the network.
+        decode_images_per_second: On all cores.
+        augment_images_per_second: On all cores.
+        train_images_per_second: Of the training step alone; None where a layer is not estimated.
+        epoch_seconds: Of one epoch; None where a layer is not estimated.
+        unknown_layers: Layers that are not estimated.
+    """
+
+    images: int
+    cache_bytes: int
+    memory_bytes: int
+    available_bytes: int
+    parameters: int
+    decode_images_per_second: float
+    augment_images_per_second: float
+    train_images_per_second: float | None
+    epoch_seconds: float | None
+    unknown_layers: tuple[str, ...]
+
+
+def estimate_cost(config: Config, inventory: Inventory) -> Cost | None:
+    """Measure for about a second, and reckon; None if no image can be decoded."""
+    if not len(inventory.decoded):
+        return None
+    settings = DecodeSettings.of(config.data)
+    chosen = inventory.decoded[:: max(1, len(inventory.decoded) // _SAMPLE)][:_SAMPLE]
+    images, decode_rate = _measure_decoding([inventory.file(row) for row in chosen], settings)
+    network = estimate_network(config, classes=len(inventory.class_names))
+    batch = min(config.data.batch_size, max(1, len(inventory)))
+    count = len(inventory.rows_of("train"))
+    cores = available_cores()
+    augment_rate = _measure_augmentation(config, images) * cores if len(images) else 0.0
+    train_rate = (
+        None if network.unknown else _measure_arithmetic() * _EFFICIENCY / _work_per_image(network, batch)
+    )
+    slowest = min(rate for rate in (augment_rate or None, train_rate) if rate) if train_rate else None
+    pixels = batch * int(np.prod(settings.shape))
+    activations = 2 * 4 * batch * network.activations
+    return Cost(
+        images=count,
+        cache_bytes=sum(
+            space_needed(len(inventory.rows_of(name)), settings) for name in inventory.split_names
+        ),
+        memory_bytes=_PROGRAM_BYTES + 4 * _VALUES_PER_WEIGHT * network.parameters + activations + 8 * pixels,
+        available_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        parameters=network.parameters,
+        decode_images_per_second=decode_rate * cores,
+        augment_images_per_second=augment_rate,
+        train_images_per_second=train_rate,
+        epoch_seconds=count / slowest if slowest else None,
+        unknown_layers=network.unknown,
+    )
+
+
+def check_cost(cost: Cost) -> list[Finding]:
+    """Return a finding if the network will not fit into memory."""
+    if cost.memory_bytes <= cost.available_bytes:
+        return []
+    needed, there = cost.memory_bytes / 2**30, cost.available_bytes / 2**30
+    return [
+        Finding(
+            "out-of-memory",
+            "error",
+            f"training needs about {needed:,.1f} GiB of memory ({cost.parameters:,} weights), there are {there:,.1f}",
+            "`train` would end in the middle, killed by the system",
+            "pool more before Flatten (or use GlobalAveragePooling2D), lower data.target_size or data.batch_size",
+        )
+    ]
+
+
+def _work_per_image(network: NetworkSize, batch: int) -> float:
+    """Return the multiplications of a training step for one image; the optimizer's are shared by the batch."""
+    return _STEP_PASSES * network.multiplications + 10 * network.parameters / batch
+
+
+def _measure_decoding(files: Sequence[Path], settings: DecodeSettings) -> tuple[list[np.ndarray], float]:
+    """Return some images, and how many a second one core decodes."""
+    images = []
+    started = None
+    for file in files:
+        try:
+            images.append(decode_isolated(file, settings).pixels)
+        except UndecodableImage:  # it could be decoded a moment ago
+            continue
+        started = started or time.perf_counter()  # the first one waits for the process to start
+    seconds = time.perf_counter() - started if started else 0.0
+    return images, (len(images) - 1) / seconds if len(images) > 1 and seconds > 0 else 0.0
+
+
+def _measure_augmentation(config: Config, images: Sequence[np.ndarray]) -> float:
+    """Return how many images a second one core augments."""
+    pixels = np.stack(images)
+    height, width, _ = pixels[0].shape
+    rows = sample_rows(
+        config.augmentation, seed=0, epoch=0, slots=np.arange(len(pixels)), height=height, width=width
+    )
+    out = np.empty_like(pixels)
+    warp_batch(pixels, rows, config.augmentation, out=out)  # the first call loads the library
+    started = time.perf_counter()
+    warp_batch(pixels, rows, config.augmentation, out=out)
+    return len(pixels) / max(time.perf_counter() - started, 1e-9)
+
+
+def _measure_arithmetic() -> float:
+    """Return the multiplications a second of a matrix product on all cores."""
+    matrix = np.ones((_MATRIX, _MATRIX), np.float32)
+    best = np.inf
+    for _ in range(5):
+        started = time.perf_counter()
+        matrix @ matrix
+        best = min(best, time.perf_counter() - started)
+    return float(_MATRIX**3 / best)

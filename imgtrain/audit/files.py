@@ -1,0 +1,233 @@
+"""What is wrong with single files: damage, misleading suffixes, odd sizes, and kinds that differ by class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtrain.audit.findings import Finding, Item, Severity
+from imgtrain.audit.inventory import Inventory
+from imgtrain.dataset.decode import MOST_PIXELS
+from imgtrain.dataset.layout import count
+from imgtrain.text import printable
+
+__all__ = ["check_files"]
+
+# Suffixes that are right for each of Pillow's formats; formats that are not listed are not judged.
+_SUFFIXES = {
+    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
+    "MPO": {".jpg", ".jpeg", ".jpe", ".mpo"},
+    "PNG": {".png", ".apng"},
+    "WEBP": {".webp"},
+    "GIF": {".gif"},
+    "TIFF": {".tif", ".tiff"},
+    "BMP": {".bmp"},
+    "DIB": {".dib", ".bmp"},
+    "PPM": {".ppm", ".pgm", ".pbm", ".pnm"},
+    "ICO": {".ico"},
+    "AVIF": {".avif"},
+    "JPEG2000": {".jp2", ".j2k"},
+    "TGA": {".tga"},
+    "PCX": {".pcx"},
+}
+_GREY = {b"1", b"L", b"LA", b"La", b"I", b"F", b"I;16", b"I;16B", b"I;16L", b"I;16N"}
+# Enlarged by more than this, a picture has no detail left for its size.
+_SMALL = 2.0
+# A picture whose sides are stretched against each other by more than this looks wrong to people, too.
+_DISTORTED = 2.0
+# A kind of file whose share differs by more than this between classes or splits tells them apart.
+_SHARE = 0.3
+
+
+def check_files(
+    inventory: Inventory, *, target_size: tuple[int, int] | None, resize: str, on_bad_image: str
+) -> list[Finding]:
+    """Return what is wrong with the files themselves.
+
+    Args:
+        inventory: The images.
+        target_size: Height and width that they are brought to; None if nothing is asked.
+        resize: As `data.resize`.
+        on_bad_image: As `data.on_bad_image`.
+    """
+    findings = _undecodable(inventory, "error" if on_bad_image == "error" else "warning")
+    findings += _wrong_suffix(inventory) + _animated(inventory) + _turned(inventory)
+    findings += _kinds(inventory)
+    if target_size is not None:
+        findings += _sizes(inventory, target_size, resize)
+    return findings
+
+
+def _items(inventory: Inventory, rows: Iterable[int], details: Sequence[str] = ()) -> tuple[Item, ...]:
+    rows = list(rows)
+    return tuple(
+        Item((inventory.paths[row],), detail)
+        for row, detail in zip(rows, details or [""] * len(rows), strict=True)
+    )
+
+
+def _undecodable(inventory: Inventory, severity: Severity) -> list[Finding]:
+    too_large = [row for row, reason in inventory.reasons.items() if reason.startswith("too large")]
+    damaged = [row for row in inventory.reasons if row not in set(too_large)]
+    remedy = "mend or remove them, or set `data.on_bad_image: skip` to leave them out"
+    findings = []
+    if damaged:
+        kinds = Counter(inventory.reasons[row].split(":")[0] for row in damaged)
+        listed = ", ".join(f"{number:,} {kind}" for kind, number in kinds.most_common(4))
+        findings.append(
+            Finding(
+                "undecodable",
+                severity,
+                f"{count(len(damaged), 'file')} that cannot be decoded: {listed}",
+                "`train` stops at them" if severity == "error" else "`train` leaves them out",
+                remedy,
+                _items(inventory, damaged, [inventory.reasons[row] for row in damaged]),
+            )
+        )
+    if too_large:
+        findings.append(
+            Finding(
+                "decompression-bomb",
+                severity,
+                f"{count(len(too_large), 'file')} of more than {MOST_PIXELS:,} pixels when decoded",
+                "they are refused before they take the memory",
+                remedy,
+                _items(inventory, too_large, [inventory.reasons[row] for row in too_large]),
+            )
+        )
+    return findings
+
+
+def _wrong_suffix(inventory: Inventory) -> list[Finding]:
+    rows, details = [], []
+    for row in inventory.decoded.tolist():
+        name = inventory.traits["format"][row].decode()
+        suffix = PurePosixPath(inventory.paths[row]).suffix.lower()
+        if name in _SUFFIXES and suffix not in _SUFFIXES[name]:
+            rows.append(row)
+            details.append(f"holds {name}")
+    if not rows:
+        return []
+    return [
+        Finding(
+            "wrong-suffix",
+            "warning",
+            f"{count(len(rows), 'file')} in another format than the suffix says",
+            "imgtrain reads what is in the file; other programs go by the name and fail or skip it",
+            "rename them",
+            _items(inventory, rows, details),
+        )
+    ]
+
+
+def _animated(inventory: Inventory) -> list[Finding]:
+    rows = np.flatnonzero(inventory.traits["animated"])
+    if not len(rows):
+        return []
+    return [
+        Finding(
+            "animated",
+            "warning",
+            f"{count(len(rows), 'file')} of several pictures (an animation, or pages)",
+            "only the first is used, which is often empty or a title",
+            "save the picture that is meant as a file of its own",
+            _items(inventory, rows.tolist()),
+        )
+    ]
+
+
+def _turned(inventory: Inventory) -> list[Finding]:
+    rows = np.flatnonzero(inventory.traits["orientation"] > 1)
+    if not len(rows):
+        return []
+    details = [f"EXIF orientation {inventory.traits['orientation'][row]}" for row in rows]
+    return [
+        Finding(
+            "exif-orientation",
+            "note",
+            f"{count(len(rows), 'image')} stored turned or mirrored, with a note that says so",
+            "imgtrain turns them upright; tools that ignore the note train on pictures that lie on their side",
+            "nothing to do here; for other tools, save them upright",
+            _items(inventory, rows.tolist(), details),
+        )
+    ]
+
+
+def _kinds(inventory: Inventory) -> list[Finding]:
+    """Find colour modes that are common in one class or split and rare in another."""
+    decoded = inventory.decoded
+    modes = inventory.traits["mode"][decoded]
+    kinds = np.full(len(decoded), "colour", "U12")
+    kinds[np.isin(modes, list(_GREY))] = "grey"
+    kinds[inventory.traits["transparent"][decoded]] = "transparent"
+    kinds[modes == b"CMYK"] = "CMYK"
+    findings = []
+    sides: list[tuple[str, NDArray[np.integer], Sequence[str]]] = [
+        ("classes", inventory.labels[decoded], inventory.class_names),
+        ("splits", inventory.splits[decoded], inventory.split_names),
+    ]
+    for noun, members, names in sides:
+        for kind in np.unique(kinds):
+            totals = np.bincount(members, minlength=len(names))
+            shares = np.bincount(members[kinds == kind], minlength=len(names)) / np.maximum(totals, 1)
+            shares = np.where(totals >= 2, shares, np.nan)
+            if np.isnan(shares).all() or np.nanmax(shares) - np.nanmin(shares) <= _SHARE:
+                continue
+            most, least = int(np.nanargmax(shares)), int(np.nanargmin(shares))
+            rows = decoded[(kinds == kind) & (members == most)]
+            findings.append(
+                Finding(
+                    "mixed-colour-modes",
+                    "warning",
+                    f"{shares[most]:.0%} of {printable(names[most])} are {kind} images, but {shares[least]:.0%} "
+                    f"of {printable(names[least])}: colour modes differ between {noun}",
+                    "the network can tell them by that instead of by what they show",
+                    "bring all images to one mode, for example by `data.color_mode: grayscale`",
+                    _items(inventory, rows.tolist()),
+                )
+            )
+            break  # where grey is common in one, colour is rare there: one is enough
+    return findings
+
+
+def _sizes(inventory: Inventory, target_size: tuple[int, int], resize: str) -> list[Finding]:
+    decoded = inventory.decoded
+    sizes = inventory.sizes[decoded]
+    target = np.array(target_size)
+    findings = []
+    small = decoded[(sizes * _SMALL <= target).any(1)]
+    shown = f"{target_size[0]}×{target_size[1]}"
+    if len(small):
+        findings.append(
+            Finding(
+                "small",
+                "warning",
+                f"{count(len(small), 'image')} with half or less of the target size {shown} on a side",
+                "they are enlarged: blurred pictures that cost as much time as sharp ones",
+                "lower data.target_size, or take larger originals",
+                _items(inventory, small.tolist(), [f"{h}×{w}" for h, w in inventory.sizes[small]]),
+            )
+        )
+    ratio = (sizes[:, 0] * target[1]) / np.maximum(sizes[:, 1] * target[0], 1)
+    odd = decoded[np.maximum(ratio, 1 / np.maximum(ratio, 1e-9)) > _DISTORTED]
+    if len(odd):
+        becomes = {
+            "stretch": "distorted by more than 2 to 1",
+            "crop": "cut to less than half",
+            "pad": "black by more than half",
+        }[resize]
+        findings.append(
+            Finding(
+                "odd-shape",
+                "warning",
+                f"{count(len(odd), 'image')} {becomes} at {shown} with `data.resize: {resize}`",
+                "what they show is squeezed, cut off or tiny",
+                "set data.target_size to their shape, choose another data.resize, or crop them",
+                _items(inventory, odd.tolist(), [f"{h}×{w}" for h, w in inventory.sizes[odd]]),
+            )
+        )
+    return findings

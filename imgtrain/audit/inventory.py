@@ -1,0 +1,113 @@
+"""Every image of every split in one table: what all checks read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtrain.dataset.pixels import Pixels
+from imgtrain.dataset.split import Split, Splits
+
+__all__ = ["Inventory", "take_inventory"]
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The images of all splits, in the order train, validation, test; all arrays have shape (n,) or (n, …).
+
+    Attributes:
+        root: The folder that the paths are relative to: the nearest above all splits.
+        paths: Relative to `root`, with POSIX separators.
+        split_paths: Relative to the split's own folder: where training searches `data.group_by`.
+        split_names: The splits that there are.
+        class_names: In label order.
+        splits: Position in `split_names`.
+        labels: Position in `class_names`.
+        reasons: Why a row cannot be decoded.
+        digests: (n, 16) digest of the full-size picture; 0 where it cannot be decoded.
+        sizes: (n, 2) height and width of the upright full-size picture; 0 where it cannot be decoded.
+        traits: Of dtype `TRAITS`; all zero where it cannot be decoded.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    split_paths: tuple[str, ...]
+    split_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    splits: NDArray[np.intp]
+    labels: NDArray[np.int32]
+    reasons: Mapping[int, str]
+    digests: NDArray[np.uint8]
+    sizes: NDArray[np.int64]
+    traits: NDArray[np.void]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @cached_property
+    def decoded(self) -> NDArray[np.intp]:
+        """The rows that could be decoded, sorted."""
+        return np.setdiff1d(np.arange(len(self)), np.fromiter(self.reasons, np.intp, len(self.reasons)))
+
+    def file(self, row: int) -> Path:
+        """Return the absolute path of an image."""
+        return self.root / self.paths[row]
+
+    def rows_of(self, split: str) -> NDArray[np.intp]:
+        """Return the rows of a split; none if there is no such split."""
+        if split not in self.split_names:
+            return np.array([], np.intp)
+        return np.flatnonzero(self.splits == self.split_names.index(split))
+
+    def counts(self, split: str) -> NDArray[np.int64]:
+        """Return the number of images of each class in a split, shape (classes,)."""
+        return np.bincount(self.labels[self.rows_of(split)], minlength=len(self.class_names)).astype(np.int64)
+
+
+def take_inventory(splits: Splits, pixels: Mapping[int, Pixels]) -> Inventory:
+    """Put the splits together.
+
+    Args:
+        splits: The images.
+        pixels: Those of each folder, by `id` of the folder.
+    """
+    parts = list(splits)
+    opened = [pixels[id(part.folder)] for part in parts]
+    root = Path(os.path.commonpath([part.folder.root for part in parts]))
+    reasons: dict[int, str] = {}
+    first = 0
+    for part, decoded in zip(parts, opened, strict=True):
+        reasons |= {
+            first + place: decoded.bad[row]
+            for place, row in enumerate(part.rows.tolist())
+            if row in decoded.bad
+        }
+        first += len(part)
+    return Inventory(
+        root=root,
+        paths=tuple(path for part in parts for path in _paths(part, root)),
+        split_paths=tuple(path for part in parts for path in part.paths),
+        split_names=tuple(part.name for part in parts),
+        class_names=splits.class_names,
+        splits=np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        reasons=reasons,
+        digests=_joined(parts, [decoded.digests for decoded in opened]),
+        sizes=_joined(parts, [decoded.original_sizes for decoded in opened]),
+        traits=_joined(parts, [decoded.traits for decoded in opened]),
+    )
+
+
+def _joined(parts: Sequence[Split], columns: Sequence[NDArray]) -> NDArray:  # type: ignore[type-arg]
+    return np.concatenate([column[part.rows] for part, column in zip(parts, columns, strict=True)])
+
+
+def _paths(part: Split, root: Path) -> list[str]:
+    prefix = os.path.relpath(part.folder.root, root).replace(os.sep, "/")
+    return [path if prefix == "." else f"{prefix}/{path}" for path in part.paths]

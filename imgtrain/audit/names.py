@@ -1,0 +1,230 @@
+"""What file names tell: files that are not used, names that other systems cannot hold, and hidden groups."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from imgtrain.audit.findings import Finding, Item
+from imgtrain.audit.inventory import Inventory
+from imgtrain.dataset.layout import count, name_some
+from imgtrain.dataset.split import Splits
+from imgtrain.dataset.walk import is_hidden
+from imgtrain.text import printable
+
+__all__ = ["check_names"]
+
+_MOST_FOLDERS = 100_000
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])(\..*)?", re.IGNORECASE)
+_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f]')
+_LONGEST_NAME = 255
+
+# What groups are usually called; the number behind the word tells one group from the next.
+_GROUP_WORD = re.compile(
+    r"(patient|subject|person|participant|case|video|vid|clip|scene|session|slide|scan|plant|animal|specimen|"
+    r"camera|cam|pat|subj|sub|pid)[-_ ]?\d+",
+    re.IGNORECASE,
+)
+# A name that ends in a number behind a name that ends in a number: P07_12, 2020-02-29_3, 00012_frame_4.
+_NUMBERED = re.compile(r"(?P<group>.*\d[^\d]*?)[-_. (]+[a-z]*[-_ ]?\d+\)?", re.IGNORECASE)
+_FEWEST_GROUPS = 3
+_LEAST_MEAN_SIZE = 2.0
+
+
+def check_names(inventory: Inventory, splits: Splits, *, group_by: str | None) -> list[Finding]:
+    """Return what the names say.
+
+    Args:
+        inventory: The images.
+        splits: Where they come from: what was ignored there is told.
+        group_by: As `data.group_by`.
+    """
+    findings = _unused(inventory, splits) + _hidden(inventory, splits) + _unportable(inventory)
+    return findings + (_shared_groups(inventory, group_by) if group_by else _hint_at_groups(inventory))
+
+
+def _folders(splits: Splits) -> list[Path]:
+    return list(dict.fromkeys(split.folder.root for split in splits))
+
+
+def _below_root(inventory: Inventory, path: str) -> str:
+    return os.path.relpath(path, inventory.root).replace(os.sep, "/")
+
+
+def _unused(inventory: Inventory, splits: Splits) -> list[Finding]:
+    items = []
+    for folder in {id(split.folder): split.folder for split in splits}.values():
+        items += [
+            Item((_below_root(inventory, os.path.join(folder.root, path)),), reason)  # noqa: PTH118
+            for path, reason in folder.ignored.items()
+        ]
+    if not items:
+        return []
+    reasons = Counter(item.detail for item in items).most_common(4)
+    images = any("deeper" in reason or "beside" in reason or "link" in reason for reason, _ in reasons)
+    return [
+        Finding(
+            "stray",
+            "warning" if images else "note",
+            f"{count(len(items), 'path')} in the folders not used: "
+            + ", ".join(f"{number:,} {reason}" for reason, number in reasons),
+            "what lies there is no part of the data, whether it was meant to be or not",
+            "move images into class folders (or set data.nested, data.follow_links), and the rest elsewhere",
+            tuple(items),
+        )
+    ]
+
+
+def _hidden(inventory: Inventory, splits: Splits) -> list[Finding]:
+    found: list[str] = []
+    for root in _folders(splits):
+        for number, (folder, folders, files) in enumerate(os.walk(root)):
+            if number > _MOST_FOLDERS:
+                break
+            hidden = [name for name in (*folders, *files) if is_hidden(name)]
+            found += [_below_root(inventory, os.path.join(folder, name)) for name in sorted(hidden)]  # noqa: PTH118
+            folders[:] = sorted(name for name in folders if not is_hidden(name))
+    if not found:
+        return []
+    return [
+        Finding(
+            "hidden",
+            "note",
+            f"{count(len(found), 'hidden file')} or folders: {name_some([Path(path).name for path in found])}",
+            "imgtrain passes over them; other tools make classes of hidden folders and images of hidden files",
+            "remove them, if other tools will read the folder",
+            tuple(Item((path,)) for path in dict.fromkeys(found)),
+        )
+    ]
+
+
+def _unportable(inventory: Inventory) -> list[Finding]:
+    findings = []
+    by_plain: dict[str, set[str]] = defaultdict(set)
+    for path in inventory.paths:
+        parts = path.split("/")
+        for length in range(1, len(parts) + 1):
+            part = "/".join(parts[:length])
+            by_plain[unicodedata.normalize("NFC", part.casefold())].add(part)
+    clashes = [tuple(sorted(names)) for names in by_plain.values() if len(names) > 1]
+    if clashes:
+        findings.append(
+            Finding(
+                "name-clash",
+                "warning",
+                f"{count(len(clashes), 'pair')} of names that differ only by case or by how accents are written: "
+                f"{name_some(clashes[0])}",
+                "on Windows and macOS they are one file: a copy of the data set there loses the others",
+                "rename them",
+                tuple(Item(names) for names in clashes),
+            )
+        )
+    bad = {path: reason for path in inventory.paths if (reason := _why_unportable(path))}
+    if bad:
+        findings.append(
+            Finding(
+                "unportable-name",
+                "note",
+                f"{count(len(bad), 'file')} with a name that another system cannot hold",
+                "copying or unpacking the data set elsewhere fails or renames them",
+                "use letters, digits, `-`, `_` and `.`",
+                tuple(Item((path,), reason) for path, reason in bad.items()),
+            )
+        )
+    return findings
+
+
+def _why_unportable(path: str) -> str:
+    for name in path.split("/"):
+        try:
+            encoded = name.encode()
+        except UnicodeEncodeError:
+            return "is no UTF-8"
+        if found := _NOT_ON_WINDOWS.search(name):
+            return f"holds {printable(found[0])!r}"
+        if name.endswith((" ", ".")) and name not in (".", ".."):
+            return "ends in a space or a dot"
+        if _RESERVED.fullmatch(name):
+            return "is a device on Windows"
+        if len(encoded) > _LONGEST_NAME - 12:  # room for what a program adds, such as .partial
+            return f"has {len(encoded)} bytes"
+    return ""
+
+
+def _shared_groups(inventory: Inventory, expression: str) -> list[Finding]:
+    pattern = re.compile(expression)
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for row, path in enumerate(inventory.split_paths):
+        if match := pattern.search(path):
+            rows_of[match[1]].append(row)
+    divided = {name: rows for name, rows in rows_of.items() if len(set(inventory.splits[rows].tolist())) > 1}
+    if not divided:
+        return []
+    return [
+        Finding(
+            "shared-group",
+            "warning",
+            f"{count(len(divided), 'group')} of data.group_by in more than one split: {name_some(divided)}",
+            "the network recognises the group (the patient, the video) instead of the class: scores are too good",
+            "use `imgtrain check --fix-split splits.csv` and `data.split_file: splits.csv`",
+            _group_items(inventory, divided),
+        )
+    ]
+
+
+def _hint_at_groups(inventory: Inventory) -> list[Finding]:
+    """Say so where the names look as if several pictures showed one patient, video or plant."""
+    groups = _group_names(inventory.paths)
+    if groups is None:
+        return []
+    expression, names = groups
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for row, name in enumerate(names):
+        if name is not None:
+            rows_of[name].append(row)
+    grouped = {name: rows for name, rows in rows_of.items() if len(rows) > 1}
+    images = sum(map(len, grouped.values()))
+    divided = {name: rows for name, rows in grouped.items() if len(set(inventory.splits[rows].tolist())) > 1}
+    shown = f"names look like {count(len(grouped), 'group')} of pictures ({name_some(grouped, 3)})"
+    split = f", {len(divided):,} of them in more than one split" if divided else ""
+    return [
+        Finding(
+            "group-hint",
+            "warning" if divided else "note",
+            f"{images:,} {shown}{split}",
+            "pictures of one patient, video or plant in two splits make the scores too good",
+            f"if they are that, set data.group_by: '{expression}'",
+            _group_items(inventory, divided or grouped),
+        )
+    ]
+
+
+def _group_items(inventory: Inventory, groups: Mapping[str, Sequence[int]]) -> tuple[Item, ...]:
+    return tuple(Item(tuple(inventory.paths[row] for row in rows), name) for name, rows in groups.items())
+
+
+def _group_names(paths: Sequence[str]) -> tuple[str, list[str | None]] | None:
+    """Return (expression for `group_by`, the group of each path) of the first pattern that fits half of them."""
+    for pattern, expression in (
+        (_GROUP_WORD, rf"(?i)({_GROUP_WORD.pattern.replace('(', '(?:', 1)})"),
+        (_NUMBERED, r"([^/]*\d[^\d/]*?)[-_. (]+[A-Za-z]*[-_ ]?\d+\)?\.\w+$"),
+    ):
+        names = [_group_name(pattern, path) for path in paths]
+        sizes = Counter(name for name in names if name is not None)
+        repeated = [size for size in sizes.values() if size > 1]
+        enough = len(repeated) >= _FEWEST_GROUPS and 2 * sum(repeated) >= len(paths)
+        if enough and float(np.mean(list(sizes.values()))) >= _LEAST_MEAN_SIZE:
+            return expression, names
+    return None
+
+
+def _group_name(pattern: re.Pattern[str], path: str) -> str | None:
+    stem = Path(path).stem
+    match = pattern.fullmatch(stem) if pattern is _NUMBERED else pattern.search(stem)
+    return None if match is None else match["group"] if pattern is _NUMBERED else match[0].lower()

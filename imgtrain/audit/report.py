@@ -1,0 +1,73 @@
+"""The result of a check, and its JSON form."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from imgtrain.audit.cost import Cost
+from imgtrain.audit.findings import SEVERITIES, Finding, Severity
+
+__all__ = ["SCHEMA_VERSION", "AuditReport", "describe_report"]
+
+SCHEMA_VERSION = 1
+"""Counts up when a field of the JSON form is removed or changes its meaning; fields may be added."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AuditReport:
+    """What a check found.
+
+    Attributes:
+        source: The configuration or folder that was checked.
+        root: What the files' paths are relative to; None if the images could not be listed.
+        images: How many images each split has.
+        class_names: In label order.
+        findings: The worst first.
+        cost: What training will take; None for a folder without a configuration.
+    """
+
+    source: Path
+    root: Path | None
+    images: Mapping[str, int]
+    class_names: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    cost: Cost | None = None
+
+    @property
+    def counts(self) -> dict[Severity, int]:
+        """How many findings there are of each severity."""
+        found = Counter(finding.severity for finding in self.findings)
+        return {severity: found[severity] for severity in SEVERITIES}
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is an error."""
+        return self.counts["error"] > 0
+
+
+def describe_report(report: AuditReport) -> dict[str, Any]:
+    """Return the object that `imgtrain check --json` prints; docs/check.md explains every field."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "source": str(report.source),
+        "root": None if report.root is None else str(report.root),
+        "images": dict(report.images),
+        "class_names": list(report.class_names),
+        "counts": report.counts,
+        "findings": [
+            {
+                "code": finding.code,
+                "severity": finding.severity,
+                "what": finding.what,
+                "harm": finding.harm,
+                "remedy": finding.remedy,
+                "files": [{"paths": list(item.paths), "detail": item.detail} for item in finding.items],
+            }
+            for finding in report.findings
+        ],
+        "cost": None if report.cost is None else asdict(report.cost),
+    }

@@ -1,0 +1,318 @@
+"""A folder of images → a commented configuration that trains at once."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from imgtrain.config.class_meaning import why_no_flip
+from imgtrain.config.render import render_value
+from imgtrain.dataset.index import ImageFolder, index_folder
+from imgtrain.dataset.layout import ClassRoot, count, find_class_roots, name_some, why_no_folder
+from imgtrain.errors import DataError, Problem
+from imgtrain.text import printable
+
+__all__ = ["find_data", "propose_config"]
+
+# Headers are read, not pixels; as many as tell the sizes apart without making the user wait.
+_SAMPLED_IMAGES = 200
+_SMALLEST_SIDE, _LARGEST_SIDE = 32, 224
+# A side that is pooled below this has no place left for a 3×3 filter to look around.
+_SMALLEST_POOLED_SIDE = 5
+_FILTERS = (16, 32, 64, 128, 128)
+_UNBALANCED = 3
+_MOST_CLASSES_LISTED = 60
+# About what two cores train in a few minutes at the largest size.
+_IMAGES_TO_TRAIN_ON = 60_000
+_EXIF_ORIENTATION, _FIRST_SIDEWAYS = 0x0112, 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The folders of the splits; those that were not found are None."""
+
+    train: ImageFolder
+    validation: ImageFolder | None
+    test: ImageFolder | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """What the headers of some images say.
+
+    Attributes:
+        sizes: (height, width) of each, as it is shown after turning by the EXIF orientation.
+        grey: Whether none of them has a colour.
+        unreadable: How many could not be opened.
+    """
+
+    sizes: Sequence[tuple[int, int]]
+    grey: bool
+    unreadable: int
+
+    @property
+    def equal(self) -> bool:
+        return len(set(self.sizes)) == 1
+
+
+def propose_config(folder: Path | str, relative_to: Path | str = Path()) -> str:
+    """Return commented YAML that `imgtrain train` runs at once.
+
+    Args:
+        folder: One with class folders, or with folders of class folders for training, validation and test
+            under their usual names; or one that holds just one such folder.
+        relative_to: The folder that the configuration will be written to.
+
+    Raises:
+        DataError: There is nothing to train on, or the folders contradict each other.
+    """
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would replace links by what they lead to)
+    layout = _find_layout(folder)
+    sizes = _read_sizes(layout.train)
+    sections = [
+        _introduce(folder, layout, sizes),
+        _propose_data(layout, sizes, Path(relative_to).resolve()),
+        _propose_augmentation(layout.train.class_names),
+        _propose_model(_target_size(sizes)),
+        _propose_training(layout.train),
+        _propose_rest(layout.train),
+    ]
+    return "\n".join("".join(f"{line}\n" for line in section) for section in sections)
+
+
+def find_data(folder: Path | str) -> dict[str, Path]:
+    """Return the folders that `propose_config` would name, by their keys in the section `data`.
+
+    Raises:
+        DataError: As `propose_config`.
+    """
+    layout = _find_layout(Path(os.path.abspath(folder)))  # noqa: PTH100 (as above)
+    found = {"train": layout.train, "validation": layout.validation, "test": layout.test}
+    return {key: split.root for key, split in found.items() if split is not None}
+
+
+def _find_layout(folder: Path) -> _Layout:
+    if reason := why_no_folder(folder):
+        raise DataError(Problem("", *reason))
+    root = _choose_root(folder)
+    train = index_folder(root)
+    if len(train.class_names) < 2:
+        what = f"{printable(str(train.root))} holds only one class, {name_some(train.class_names)}"
+        raise DataError(Problem("", what, "classification needs at least two folders of images"))
+    siblings: dict[str, Path] = {}
+    if root != folder:
+        for other in find_class_roots(root.parent):
+            if other.path.parent == root.parent and other.split in ("validation", "test"):
+                siblings.setdefault(other.split, other.path)
+    found = {split: index_folder(path, class_names=train.class_names) for split, path in siblings.items()}
+    return _Layout(train, found.get("validation"), found.get("test"))
+
+
+def _choose_root(folder: Path) -> Path:
+    """Return the folder of class folders to train on."""
+    roots = find_class_roots(folder)
+    if not roots:
+        # Its error says what was found instead.
+        return folder
+    candidates = [root for root in roots if root.split == "train"]
+    candidates = candidates or [root for root in roots if root.path == folder]
+    candidates = candidates or [root for root in roots if root.split is None] or roots
+    depth = min(len(root.path.parts) for root in candidates)
+    candidates = [root for root in candidates if len(root.path.parts) == depth]
+    if len(candidates) > 1:
+        raise DataError(Problem("", _several(folder, candidates), "give the one that you mean"))
+    return candidates[0].path
+
+
+def _several(folder: Path, roots: Sequence[ClassRoot]) -> str:
+    listed = "; ".join(str(root) for root in roots[:5])
+    return f"{printable(str(folder))} holds several folders to train on: {listed}"
+
+
+def _read_sizes(folder: ImageFolder) -> _Sizes:
+    """Read the headers of some images, spread over the whole folder."""
+    step = max(1, len(folder) // _SAMPLED_IMAGES)
+    rows = range(0, len(folder), step)
+    sizes, grey = [], True
+    for row in rows:
+        # Whatever Pillow raises or warns of a damaged header; decoding will name the file.
+        with (
+            suppress(Exception),
+            warnings.catch_warnings(action="ignore"),
+            Image.open(folder.file(row)) as image,
+        ):
+            width, height = image.size
+            if image.getexif().get(_EXIF_ORIENTATION, 1) >= _FIRST_SIDEWAYS:
+                width, height = height, width
+            sizes.append((height, width))
+            grey = grey and image.mode in ("1", "L", "I;16", "I", "F")
+    if not sizes:
+        what = f"none of {count(len(rows), 'file')} from {printable(str(folder.root))} opens as an image"
+        raise DataError(Problem("", what, f"one of them: {printable(folder.paths[0])}"))
+    return _Sizes(sizes, grey, len(rows) - len(sizes))
+
+
+def _target_size(sizes: _Sizes) -> tuple[int, int]:
+    """Return (height, width) to resize to: as the images are, but not large, and square if they differ."""
+    height = statistics.median_low([height for height, _ in sizes.sizes])
+    width = statistics.median_low([width for _, width in sizes.sizes])
+    if not sizes.equal:
+        height = width = min(height, width)
+    scale = min(1.0, _LARGEST_SIDE / max(height, width))
+    if scale < 1:
+        # Multiples of 8, which pooling halves without a rest.
+        height, width = (8 * round(side * scale / 8) for side in (height, width))
+    return max(height, _SMALLEST_SIDE), max(width, _SMALLEST_SIDE)
+
+
+def _introduce(folder: Path, layout: _Layout, sizes: _Sizes) -> Iterator[str]:
+    yield f"# Written by `imgtrain init {printable(folder.name)}`; `imgtrain train` on this file trains at once."
+    yield "# Every key is explained in docs/configuration.md. What was found:"
+    yield "#"
+    for name, split in (("train", layout.train), ("validation", layout.validation), ("test", layout.test)):
+        if split is not None:
+            yield f"#   {name}: {count(len(split), 'image')} in {printable(str(split.root))}"
+    yield f"#   {count(len(layout.train.class_names), 'class')}, with their training images:"
+    pairs = list(zip(layout.train.class_names, layout.train.counts(), strict=True))
+    named = [f"{printable(name)} {images:,}" for name, images in pairs[:_MOST_CLASSES_LISTED]]
+    yield from _wrapped(named if len(named) == len(pairs) else [*named, "…"])
+    yield f"#   {_describe_sizes(sizes)}"
+    if sizes.unreadable:
+        looked_at = len(sizes.sizes) + sizes.unreadable
+        yield f"#   {count(sizes.unreadable, 'file')} of the {looked_at:,} looked at cannot be opened"
+
+
+def _describe_sizes(sizes: _Sizes) -> str:
+    kind = "grey " if sizes.grey else ""
+    if sizes.equal:
+        height, width = sizes.sizes[0]
+        return f"{kind}images of height {height} and width {width}"
+    heights, widths = zip(*sizes.sizes, strict=True)
+    return (
+        f"{kind}images of many sizes: height {min(heights)} to {max(heights)}, "
+        f"width {min(widths)} to {max(widths)}, median {statistics.median_low(heights)} "
+        f"and {statistics.median_low(widths)}"
+    )
+
+
+def _wrapped(items: Sequence[str], width: int = 90) -> Iterator[str]:
+    line = items[0]
+    for item in items[1:]:
+        if len(line) + len(item) > width:
+            yield f"#     {line},"
+            line = item
+        else:
+            line += f", {item}"
+    yield f"#     {line}"
+
+
+def _propose_data(layout: _Layout, sizes: _Sizes, relative_to: Path) -> Iterator[str]:
+    def written(folder: ImageFolder) -> str:
+        return render_value(Path(os.path.relpath(folder.root, relative_to)).as_posix())
+
+    yield "data:"
+    yield f"  train: {written(layout.train)}"
+    if layout.validation is not None:
+        yield f"  validation: {written(layout.validation)}"
+    else:
+        yield "  # There is no validation folder: a fifth of the training images is held out to find the best"
+        yield "  # epoch."
+        yield "  validation_split: 0.2"
+        yield r"  # group_by: '(patient\d+)'  # images of one patient, video or plant are not divided by it"
+    if layout.test is not None:
+        yield f"  test: {written(layout.test)}"
+    else:
+        yield "  # There is no test folder: the accuracy will be that on the validation images, which chose the"
+        yield "  # best epoch and so flatter a little. Better put images aside that nothing else uses:"
+        yield "  # test: FOLDER"
+    height, width = _target_size(sizes)
+    yield f"  target_size: [{height}, {width}]  # height, width"
+    if not sizes.equal:
+        yield "  # resize: crop  # or pad: these keep the shape of what is shown; stretch, the default, does not"
+    if sizes.grey:
+        yield "  color_mode: grayscale"
+    yield from _propose_class_mode(layout.train.class_names)
+    yield f"  batch_size: {32 if len(layout.train) >= 500 else 16}"
+    yield "  # balance: oversample  # draw every class as often as the largest, each copy augmented anew"
+    skip = "on_bad_image: skip   # leave out files that cannot be decoded, instead of stopping"
+    yield f"  {skip}" if sizes.unreadable else f"  # {skip}"
+
+
+def _propose_class_mode(class_names: Sequence[str]) -> Iterator[str]:
+    if len(class_names) == 2:
+        negative, positive = class_names
+        yield f"  class_mode: binary  # {printable(positive)} is the positive class; for the other one:"
+        yield f"  # classes: {render_value([positive, negative])}"
+    else:
+        yield "  class_mode: categorical"
+
+
+def _propose_augmentation(class_names: Sequence[str]) -> Iterator[str]:
+    yield "augmentation:  # `imgtrain preview-aug` shows what it does"
+    reason = why_no_flip(class_names)
+    yield f"  rotation_range: {10 if reason else 15}  # degrees, either way"
+    yield "  width_shift_range: 0.1"
+    yield "  height_shift_range: 0.1"
+    yield "  zoom_range: 0.1"
+    if reason:
+        yield f"  horizontal_flip: false  # {reason}"
+    else:
+        yield "  horizontal_flip: true  # false if left and right mean something in these pictures"
+    yield "  # vertical_flip: true   # where up and down mean nothing, as under a microscope or from above"
+    yield "  # shear_range: 5        # degrees"
+    yield "  # brightness_range: [0.8, 1.2]"
+    yield "  # channel_shift_range: 20"
+
+
+def _propose_model(target_size: tuple[int, int]) -> Iterator[str]:
+    height, width = target_size
+    blocks = []
+    for filters in _FILTERS:
+        if min(height, width) // 2 < _SMALLEST_POOLED_SIDE:
+            break
+        blocks.append(
+            f"    - Conv2D: {{filters: {filters}, kernel_size: 3, padding: same, activation: relu}}"
+        )
+        blocks.append("    - MaxPooling2D: 2")
+        height, width = height // 2, width // 2
+    yield "model:"
+    yield f"  # Any Keras layers. Pooling leaves {height}x{width} places; the output for the classes is added."
+    yield "  layers:"
+    yield from blocks
+    yield "    - Flatten"
+    yield "    - Dropout: 0.4"
+    yield "    - Dense: {units: 128, activation: relu}"
+    yield "    - Dropout: 0.4"
+
+
+def _propose_training(train: ImageFolder) -> Iterator[str]:
+    epochs = min(max(round(_IMAGES_TO_TRAIN_ON / len(train)), 10), 60)
+    yield "training:"
+    yield f"  epochs: {epochs}  # at most; early stopping ends training when validation no longer gets better"
+    yield "  early_stopping: {monitor: val_loss, patience: 8}"
+    yield "  # optimizer: {name: adam, learning_rate: 0.0005}"
+    yield "  # reduce_lr_on_plateau: {factor: 0.5, patience: 3}"
+    smallest, largest = int(train.counts().min()), int(train.counts().max())
+    if largest > _UNBALANCED * smallest:
+        yield f"  # The largest class has {largest:,} images, the smallest {smallest:,}: without weights, it would"
+        yield "  # hardly count."
+        yield "  class_weight: balanced"
+    else:
+        yield "  # class_weight: balanced  # where some classes have far fewer images than others"
+    yield "  # seed: 1  # another split, other initial weights: does the result hold?"
+
+
+def _propose_rest(train: ImageFolder) -> Iterator[str]:
+    if len(train.class_names) == 2:
+        yield "# evaluation:"
+        yield "#   threshold: f1  # or {recall: 0.95}, chosen on validation; the default is 0.5"
+    yield "# output:"
+    yield "#   directory: runs/another-name"
+    yield "#   model: model.h5"
