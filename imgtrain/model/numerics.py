@@ -1,0 +1,101 @@
+"""The number format of the training step, chosen by what the hardware is fast at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from imgtrain.model.runtime import tf
+
+__all__ = ["POLICIES", "Hardware", "Precision", "choose_precision", "find_hardware"]
+
+# oneDNN has kernels for these; without them bfloat16 is emulated, many times slower than float32.
+_BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+"""Keras's name of the dtype policy of each number format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """The number format of a run.
+
+    Attributes:
+        name: `float32`, `bfloat16` or `float16`: the format of activations and their gradients. Weights,
+            preprocessing, output and loss are float32 in every case.
+        policy: Keras's name of the matching dtype policy.
+        reason: Why, as one sentence for the run.
+        slow: Whether the hardware is slow at what was asked for; `reason` says so.
+    """
+
+    name: str
+    policy: str
+    reason: str
+    slow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What trains, as far as number formats depend on it.
+
+    Attributes:
+        cpu_flags: Instruction set extensions by Linux's names; empty on other systems.
+        compute_capabilities: (major, minor) of each GPU; empty without one. (0, 0) where it is unknown.
+    """
+
+    cpu_flags: frozenset[str] = frozenset()
+    compute_capabilities: tuple[tuple[int, int], ...] = ()
+
+
+def find_hardware() -> Hardware:
+    """Return what this process can train on."""
+    gpus = tf.config.list_physical_devices("GPU")
+    details = (tf.config.experimental.get_device_details(gpu) for gpu in gpus)
+    return Hardware(
+        cpu_flags=_cpu_flags(Path("/proc/cpuinfo")),
+        compute_capabilities=tuple(detail.get("compute_capability", (0, 0)) for detail in details),
+    )
+
+
+def choose_precision(asked: str, hardware: Hardware | None = None) -> Precision:
+    """Return the number format for `training.precision`.
+
+    `auto` takes bfloat16 on processors with AVX512-BF16 or AMX and on GPUs of compute capability 8 or more,
+    float16 on GPUs from 7.0, float32 elsewhere. Anything else is obeyed.
+
+    Args:
+        asked: `auto`, `float32`, `bfloat16` or `float16`.
+        hardware: Default: what this process runs on.
+    """
+    fast, reason = _fast_formats(find_hardware() if hardware is None else hardware)
+    best = fast[0]
+    if asked in ("auto", best):
+        return Precision(best, POLICIES[best], f"{best}: {reason}")
+    slow = asked not in fast
+    judgement = "this hardware is slow at it" if slow else f"{best} would be the choice here"
+    return Precision(asked, POLICIES[asked], f"{asked}: asked for; {judgement}: {reason}", slow)
+
+
+def _fast_formats(hardware: Hardware) -> tuple[tuple[str, ...], str]:
+    """Return the formats that the hardware is not slow at, the best one first, and why."""
+    if hardware.compute_capabilities:
+        major, minor = min(hardware.compute_capabilities)
+        gpu = f"the GPU has compute capability {major}.{minor}"
+        if major >= 8:
+            return ("bfloat16", "float16", "float32"), gpu
+        return (("float16", "float32") if major == 7 else ("float32",)), gpu
+    for flag in _BFLOAT16_FLAGS:
+        if flag in hardware.cpu_flags:
+            return ("bfloat16", "float32"), f"the processor has {flag}"
+    return ("float32",), "the processor has neither AVX512-BF16 nor AMX"
+
+
+def _cpu_flags(cpuinfo: Path) -> frozenset[str]:
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    for line in lines:
+        key, _, flags = line.partition(":")
+        if key.strip() == "flags":
+            return frozenset(flags.split())
+    return frozenset()

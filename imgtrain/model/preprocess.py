@@ -1,0 +1,112 @@
+"""Preprocessing as built-in Keras layers in front of the network, so that the saved model takes raw pixels.
+
+The order is ImageDataGenerator's: rescale, samplewise centre and deviation, featurewise centre and deviation,
+ZCA. Everything here computes in float32, whatever the network behind it computes in, and loads from `.keras`
+and from `.h5` without custom objects. The second rules out `keras.ops` in a functional model (unknown when an
+`.h5` is read) and a list of axes (silently replaced by the default when an `.h5` is read).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from imgtrain.config.schema import PreprocessingConfig
+from imgtrain.model.runtime import keras
+from imgtrain.statistics import Statistics, with_implied_options
+
+__all__ = ["PREPROCESSING_NAMES", "preprocessing_layers"]
+
+PREPROCESSING_NAMES = (
+    "pixels",
+    "rescale",
+    "samplewise_center",
+    "samplewise_std",
+    "featurewise",
+    "zca_flatten",
+    "zca",
+    "zca_image",
+)
+"""Names that no layer of the configuration may have."""
+
+# ImageDataGenerator adds it to every standard deviation before it divides.
+_EPSILON = 1e-6
+
+
+def preprocessing_layers(
+    preprocessing: PreprocessingConfig, *, image_shape: tuple[int, int, int], statistics: Statistics | None
+) -> list[keras.Layer]:
+    """Return the layers that turn raw pixels (b, h, w, c), 0–255, into float32 network inputs of this shape.
+
+    Args:
+        preprocessing: The options.
+        image_shape: (height, width, channels).
+        statistics: What `fit_statistics` measured; needed for the featurewise options and ZCA.
+    """
+    asked = with_implied_options(preprocessing)
+    layers = [keras.layers.Rescaling(asked.rescale, name="rescale", dtype="float32")]
+    if asked.samplewise_center:
+        layers.append(_samplewise_center(image_shape))
+    if asked.samplewise_std_normalization:
+        layers.append(_samplewise_std())
+    if asked.featurewise_center:
+        if statistics is None:
+            raise ValueError("featurewise preprocessing needs the statistics of the training images")
+        layers.append(_featurewise(statistics, divide=asked.featurewise_std_normalization))
+        if asked.zca_whitening:
+            layers.extend(_zca(statistics, image_shape))
+    return layers
+
+
+def with_preprocessing(
+    model: keras.Model, preprocessing: PreprocessingConfig, image_shape: tuple[int, int, int]
+) -> keras.Sequential:
+    """Return a model that takes raw pixels, made of one that wants them preprocessed."""
+    layers = preprocessing_layers(preprocessing, image_shape=image_shape, statistics=None)
+    return keras.Sequential([keras.Input(image_shape, dtype="float32"), *layers, model])
+
+
+def _samplewise_center(image_shape: tuple[int, int, int]) -> keras.Layer:
+    """Subtract the mean over all values of an image, channels included."""
+    values = int(np.prod(image_shape))
+    layers = keras.layers
+    pixels = keras.Input(image_shape, dtype="float32", name="pixels")
+    column = layers.Reshape((values, 1), name="column", dtype="float32")(pixels)
+    mean = layers.GlobalAveragePooling1D(name="mean", dtype="float32")(column)
+    mean = layers.Reshape((1, 1, 1), name="mean_image", dtype="float32")(mean)
+    centred = layers.Subtract(name="subtract_mean", dtype="float32")([pixels, mean])
+    return keras.Model(pixels, centred, name="samplewise_center")
+
+
+def _samplewise_std() -> keras.Layer:
+    """Divide a centred image by its standard deviation over all values: a group normalization with one group.
+
+    It divides by √(variance + ε²) where ImageDataGenerator divides by deviation + ε. For a deviation s the
+    two differ by the factor 1 + ε/s at most, and for a flat image both give 0.
+    """
+    return keras.layers.GroupNormalization(
+        groups=1, epsilon=_EPSILON**2, center=False, scale=False, name="samplewise_std", dtype="float32"
+    )
+
+
+def _featurewise(statistics: Statistics, *, divide: bool) -> keras.Layer:
+    """Subtract each channel's mean and, if asked, divide by its standard deviation."""
+    # The layer divides by the root of the variance it is given.
+    deviation = statistics.std + _EPSILON if divide else np.ones_like(statistics.std)
+    return keras.layers.Normalization(
+        mean=statistics.mean.tolist(), variance=(deviation**2).tolist(), name="featurewise", dtype="float32"
+    )
+
+
+def _zca(statistics: Statistics, image_shape: tuple[int, int, int]) -> list[keras.Layer]:
+    """Multiply the flattened image by the whitening matrix, kept as the frozen kernel of a Dense layer."""
+    if statistics.zca is None:
+        raise ValueError("ZCA whitening needs the whitening matrix of the training images")
+    values = len(statistics.zca)
+    dense = keras.layers.Dense(values, use_bias=False, trainable=False, name="zca", dtype="float32")
+    dense.build((None, values))
+    dense.set_weights([statistics.zca.astype(np.float32)])
+    return [
+        keras.layers.Flatten(name="zca_flatten", dtype="float32"),
+        dense,
+        keras.layers.Reshape(image_shape, name="zca_image", dtype="float32"),
+    ]
