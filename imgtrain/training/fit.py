@@ -1,0 +1,275 @@
+"""The training loop: batches by number into Keras's own training step.
+
+Keras's `fit` would feed the same batches through tf.data, whose iterators are torn down at the end of each
+epoch and may stall there for as long as the epoch took. Here a few threads read ahead, and the compiled step
+gets one batch after the other; the step, the losses, the metrics, the optimizer and the callbacks are Keras's.
+
+Since batch `step` of epoch `epoch` is always the same, training can stop after any batch and go on in another
+process, with the same weights bit for bit in the end.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from imgtrain.batches import Batches
+from imgtrain.config.schema import TrainingConfig
+from imgtrain.errors import DataError, DivergedError, InterruptedRunError, Problem, RunFileError
+from imgtrain.events import BatchTrained, Emit, EpochEnded, EpochStarted, Message, TrainingEnded, ignore
+from imgtrain.interruption import Interruption
+from imgtrain.model.runtime import keras, tf
+from imgtrain.training.checkpoints import Checkpoints
+from imgtrain.training.history import Epoch, History
+from imgtrain.training.state import (
+    Position,
+    capture_arrays,
+    capture_callback,
+    restore_arrays,
+    restore_callback,
+)
+
+__all__ = ["fit"]
+
+
+def fit(
+    model: Any,
+    train: Batches,
+    validation: Batches | None,
+    training: TrainingConfig,
+    *,
+    checkpoints: Checkpoints | None = None,
+    on_epoch: Callable[[Sequence[Epoch]], None] = lambda epochs: None,
+    emit: Emit = ignore,
+) -> History:
+    """Train a compiled network and leave it with the weights of the best epoch.
+
+    The first Ctrl-C or SIGTERM ends it after the present batch, with a checkpoint; the second at once.
+
+    Args:
+        model: A compiled Keras model.
+        train: Batches of (images, labels) or (images, labels, weights).
+        validation: Unshuffled batches of (images, labels), or None.
+        training: Epochs and callbacks.
+        checkpoints: Where to write them and where to go on; None writes none.
+        on_epoch: Takes all epochs so far whenever one is over.
+        emit: Takes an event for every batch and epoch.
+
+    Raises:
+        DivergedError: A loss or metric became NaN or infinite.
+        InterruptedRunError: Somebody wanted it to stop.
+        RunFileError: A checkpoint cannot be written, or the one to go on from is of another network.
+    """
+    with Interruption() as interruption:
+        return _Run(model, train, validation, training, checkpoints, interruption, emit).fit(on_epoch)
+
+
+class _Run:
+    """One call of `fit`: Keras's objects, and how far they have come."""
+
+    def __init__(
+        self,
+        model: Any,
+        train: Batches,
+        validation: Batches | None,
+        training: TrainingConfig,
+        checkpoints: Checkpoints | None,
+        interruption: Interruption,
+        emit: Emit,
+    ) -> None:
+        self._model = model
+        self._train = train
+        self._validation = validation
+        self._epochs = training.epochs
+        self._checkpoints = checkpoints
+        self._interruption = interruption
+        self._emit = emit
+        self._steps = _Steps(model, train)
+        self._plateau, self._stopping = _make_callbacks(training)
+        callbacks = [callback for callback in (self._plateau, self._stopping) if callback is not None]
+        self._callbacks = keras.callbacks.CallbackList(callbacks, model=model)
+        self._position = Position()
+        self._saved = (0, 0)
+
+    def fit(self, on_epoch: Callable[[Sequence[Epoch]], None]) -> History:
+        """Train every epoch that is left."""
+        model, stopping = self._model, self._stopping
+        model.stop_training = False
+        self._callbacks.on_train_begin()
+        self._restore()
+        while self._position.epoch < self._epochs and not self._position.stopped:
+            ended = self._train_epoch()
+            self._position.end_epoch(ended, stopped=model.stop_training)
+            on_epoch(self._position.finished)
+            self._save()
+            best = (
+                stopping is not None
+                and stopping.best_epoch == ended.number
+                and stopping.best_weights is not None
+            )
+            self._emit(
+                EpochEnded(
+                    ended.number, self._epochs, ended.seconds, ended.images_per_second, ended.logs, best
+                )
+            )
+            self._stop_if_asked()
+        if self._checkpoints is not None:
+            self._checkpoints.wait()
+        self._callbacks.on_train_end()
+        return self._make_history()
+
+    def _train_epoch(self) -> Epoch:
+        """Train and validate the present epoch, or what is left of it."""
+        position = self._position
+        self._emit(EpochStarted(position.epoch, self._epochs, len(self._train), self._train.images_per_epoch))
+        self._callbacks.on_epoch_begin(position.epoch)
+        begun = time.perf_counter() - position.seconds
+        if position.step == 0:
+            self._model.reset_metrics()
+        with closing(self._train.read_ahead(position.epoch, start=position.step)) as ahead:
+            for batch in self._keeping_what_was_trained(ahead):
+                position.logs = _as_floats(self._steps.train(batch))
+                _refuse_nan(position.logs, position.epoch, position.step)
+                position.step += 1
+                position.images += len(batch[0])
+                position.seconds = time.perf_counter() - begun
+                self._emit(BatchTrained(position.step, position.images, position.logs))
+                self._stop_if_asked()
+                if self._checkpoints is not None and self._checkpoints.are_due():
+                    self._save()
+        logs = dict(position.logs)
+        if self._validation is not None:
+            logs |= {f"val_{name}": value for name, value in self._validate(self._validation).items()}
+        _refuse_nan(logs, position.epoch)
+        logs["learning_rate"] = float(self._model.optimizer.learning_rate)
+        self._callbacks.on_epoch_end(position.epoch, dict(logs))
+        speed = position.images / position.seconds
+        return Epoch(position.epoch, time.perf_counter() - begun, speed, logs)
+
+    def _validate(self, batches: Batches) -> dict[str, float]:
+        """Return the means of the metrics over a split."""
+        self._model.reset_metrics()
+        logs: dict[str, Any] = {}
+        with closing(batches.read_ahead(0)) as ahead:
+            for images, labels, *_ in self._keeping_what_was_trained(ahead):
+                logs = self._steps.validate((images, labels))
+                self._stop_if_asked()
+        return _as_floats(logs)
+
+    def _keeping_what_was_trained(self, batches: Generator[Any, None, None]) -> Generator[Any, None, None]:
+        """Yield the batches; if there is an error in one, write a checkpoint of what was trained before it."""
+        try:
+            yield from batches
+        except (DataError, RunFileError):
+            self._save()
+            if self._checkpoints is not None:
+                self._checkpoints.wait()
+            raise
+
+    def _stop_if_asked(self) -> None:
+        """Write a checkpoint and raise, if there was a signal."""
+        if not self._interruption.requested:
+            return
+        position = self._position
+        if self._checkpoints is not None:
+            self._emit(Message("writing a checkpoint; press Ctrl-C again to stop without it"))
+            self._save()
+            self._checkpoints.wait()
+        place = f"batch {position.step} of epoch {position.epoch + 1}"
+        if position.step == 0:
+            place = f"epoch {position.epoch}"
+        raise InterruptedRunError(f"stopped after {place}, as asked")
+
+    def _save(self) -> None:
+        """Begin to write a checkpoint, unless the last one is of this very batch."""
+        place = (self._position.epoch, self._position.step)
+        if self._checkpoints is None or place == self._saved:
+            return
+        self._saved = place
+        progress = {
+            "position": self._position.to_plain(),
+            "early_stopping": capture_callback(self._stopping),
+            "reduce_lr_on_plateau": capture_callback(self._plateau),
+        }
+        best = None if self._stopping is None else self._stopping.best_weights
+        self._checkpoints.save(progress, capture_arrays(self._model, best))
+
+    def _restore(self) -> None:
+        earlier = None if self._checkpoints is None else self._checkpoints.earlier
+        if earlier is None:
+            return
+        self._steps.build()
+        restore_arrays(self._model, earlier.arrays)
+        restore_callback(self._stopping, earlier.progress["early_stopping"])
+        restore_callback(self._plateau, earlier.progress["reduce_lr_on_plateau"])
+        if "best" in earlier.arrays:
+            self._stopping.best_weights = list(earlier.arrays["best"])
+        self._position = Position.from_plain(earlier.progress["position"])
+        self._saved = (self._position.epoch, self._position.step)
+        if self._position.epoch < self._epochs and not self._position.stopped:
+            place = f"epoch {self._position.epoch + 1}, batch {self._position.step + 1} of {len(self._train)}"
+            self._emit(Message(f"going on at {place}"))
+
+    def _make_history(self) -> History:
+        stopping, epochs = self._stopping, self._position.finished
+        restored = (
+            stopping is not None and stopping.restore_best_weights and stopping.best_weights is not None
+        )
+        history = History(
+            tuple(epochs),
+            best_epoch=stopping.best_epoch if restored else epochs[-1].number,
+            stopped_early=len(epochs) < self._epochs,
+        )
+        self._emit(TrainingEnded(len(epochs), history.best_epoch, history.stopped_early))
+        return history
+
+
+class _Steps:
+    """The compiled training and validation steps of a model.
+
+    Attributes:
+        train: Trains on a batch; returns the means of the metrics so far.
+        validate: Does the same without training.
+    """
+
+    def __init__(self, model: Any, train: Batches) -> None:
+        model.optimizer.build(model.trainable_variables)
+        # One signature with an open batch size: a short last batch compiles nothing again.
+        signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in train.batch(0, 0))
+        self.train = tf.function(model.train_step, input_signature=[signature], autograph=False)
+        self.validate = tf.function(model.test_step, input_signature=[signature[:2]], autograph=False)
+
+    def build(self) -> None:
+        """Make what Keras otherwise makes on the first batch: the variables of the metrics."""
+        self.train.get_concrete_function()
+
+
+def _make_callbacks(training: TrainingConfig) -> tuple[Any, Any]:
+    """Return Keras's ReduceLROnPlateau and EarlyStopping, None for what was not asked for."""
+    plateau, stopping = training.reduce_lr_on_plateau, training.early_stopping
+    return (
+        None if plateau is None else keras.callbacks.ReduceLROnPlateau(**plateau.model_dump()),
+        None if stopping is None else keras.callbacks.EarlyStopping(**stopping.model_dump()),
+    )
+
+
+def _as_floats(logs: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics as numbers; a metric with a value per class is its mean, as in Keras's F1Score."""
+    return {name: float(tf.reduce_mean(value)) for name, value in logs.items()}
+
+
+def _refuse_nan(logs: Mapping[str, float], epoch: int, step: int | None = None) -> None:
+    for name, value in logs.items():
+        if not math.isfinite(value):
+            place = f"epoch {epoch + 1}" + ("" if step is None else f", batch {step + 1}")
+            raise DivergedError(
+                Problem(
+                    place,
+                    f"{name} is {value}: training diverged",
+                    "try a learning rate ten times smaller (`optimizer: {name: adam, learning_rate: 0.0001}`), "
+                    "a `clipnorm: 1.0` argument of the optimizer, or `precision: float32`",
+                )
+            )
