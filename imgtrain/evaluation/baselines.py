@@ -1,0 +1,100 @@
+"""What is reached without a network: a model that is not better than this has learned nothing worth having."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from imgtrain.dataset.gather import SplitImages
+
+__all__ = ["MAJORITY", "THUMBNAILS", "Baselines", "fit_baselines", "majority", "say_unbeaten"]
+
+MAJORITY = "majority_class"
+THUMBNAILS = "thumbnail_logistic_regression"
+
+_IN_WORDS = {
+    MAJORITY: "always answering the most frequent class",
+    THUMBNAILS: "a logistic regression on 8×8 thumbnails",
+}
+_SIDE = 8  # pixels: colours and coarse layout survive, shapes and textures do not
+_MOST_IMAGES = 4000  # to learn from; more change little
+_ITERATIONS = 200
+_READ_AT_ONCE = 256
+
+
+class Baselines:
+    """The fitted baselines."""
+
+    def __init__(self, majority_label: int, regression: Pipeline | None) -> None:
+        self._majority_label = majority_label
+        self._regression = regression
+
+    def predict(self, part: SplitImages) -> dict[str, NDArray[np.int32]]:
+        """Return what each baseline predicts for a split's images, (n,) each, by name."""
+        predicted = {MAJORITY: np.full(len(part.split), self._majority_label, np.int32)}
+        if self._regression is not None:
+            predicted[THUMBNAILS] = self._regression.predict(_thumbnails(part, part.split.rows)).astype(
+                np.int32
+            )
+        return predicted
+
+
+def fit_baselines(train: SplitImages, *, seed: int) -> Baselines:
+    """Learn from the training images: their most frequent class, and a logistic regression on 8×8 thumbnails.
+
+    Args:
+        train: The training images, as they are, without augmentation.
+        seed: Of the choice among more images than are learned from.
+    """
+    split = train.split
+    chosen = np.arange(len(split))
+    if len(chosen) > _MOST_IMAGES:
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, _MOST_IMAGES, replace=False))
+    regression = None
+    if len(np.unique(split.labels[chosen])) > 1:
+        regression = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=_ITERATIONS))
+        with warnings.catch_warnings():
+            # A baseline need not be the optimum to be a baseline.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            regression.fit(_thumbnails(train, split.rows[chosen]), split.labels[chosen])
+    return Baselines(majority(split.labels), regression)
+
+
+def majority(labels: NDArray[np.int32]) -> int:
+    """Return the most frequent label; the first of several."""
+    return int(np.bincount(labels).argmax())
+
+
+def _thumbnails(part: SplitImages, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return (k, 8·8·channels) mean colours of the fields of an 8×8 grid, 0 to 1."""
+    return np.stack([_thumbnail(image) for image in _read(part, rows)])
+
+
+def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    small: NDArray[np.uint8] = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    return np.divide(small.ravel(), 255, dtype=np.float32)
+
+
+def _read(part: SplitImages, rows: NDArray[np.intp]) -> Iterator[NDArray[np.uint8]]:
+    for start in range(0, len(rows), _READ_AT_ONCE):
+        yield from part.pixels.read(rows[start : start + _READ_AT_ONCE])
+
+
+def say_unbeaten(split: str, scores: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each baseline that the model's accuracy is not surely above."""
+    return [
+        f"{split}: the model ({scores['accuracy']:.1%}) is not surely better than {_IN_WORDS.get(name, name)} "
+        f"({baseline['accuracy']:.1%}): the difference lies between {100 * low:+.1f} and {100 * high:+.1f} points"
+        for name, baseline in scores["baselines"].items()
+        for low, high in [baseline["gain_ci95"]]
+        if low <= 0
+    ]

@@ -1,0 +1,86 @@
+"""Probabilities of every image of a split, in file order, in inference mode."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtrain.batches import Batches
+from imgtrain.errors import RunFileError
+from imgtrain.events import Emit, Progress, ignore
+from imgtrain.model.runtime import keras, tf
+
+__all__ = ["as_class_probabilities", "predict_split", "predictor"]
+
+
+def predictor(model: Any) -> Any:
+    """Return a function (batch of raw pixels) → outputs, compiled once, in inference mode.
+
+    `model.predict` would build a tf.data pipeline at every call.
+    """
+    signature = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+
+    infer = tf.function(partial(model, training=False), input_signature=[signature], autograph=False)
+    return lambda images: infer(tf.cast(images, tf.float32)).numpy()
+
+
+def predict_split(
+    model: Any, batches: Batches, *, loss: str, task: str, emit: Emit = ignore
+) -> tuple[NDArray[np.float32], float]:
+    """Return (n, classes) probabilities of a split, rows in file order, and the mean of a loss over its images.
+
+    A binary model's probabilities are 1 − p and p. The loss is computed beside the outputs, from the logits before
+    the last activation where there are any, as in training: a probability that rounding has made 0 or 1 no
+    longer tells how wrong it is.
+
+    Args:
+        model: A Keras model that takes raw pixels.
+        batches: An unshuffled split.
+        loss: A Keras loss by name.
+        task: What the progress is called.
+        emit: Takes `Progress` events.
+
+    Raises:
+        RunFileError: A probability is NaN.
+    """
+    infer = _predictor_with_loss(model, loss, batches.targets())
+    outputs: list[NDArray[np.float32]] = []
+    losses: list[NDArray[np.float32]] = []
+    done, total = 0, batches.images_per_epoch
+    emit(Progress(task, 0, total))
+    with closing(batches.read_ahead(0)) as ahead:
+        for images, labels, *_ in ahead:
+            output, loss_of_each = infer(images, labels)
+            outputs.append(output.numpy())
+            losses.append(loss_of_each.numpy())
+            done += len(images)
+            emit(Progress(task, done, total))
+    mean = float(np.concatenate(losses).mean(dtype=np.float64))
+    probabilities = as_class_probabilities(np.concatenate(outputs))
+    if not np.isfinite(probabilities).all():
+        raise RunFileError("the model gives NaN instead of probabilities: its weights are damaged")
+    return probabilities, mean
+
+
+def _predictor_with_loss(model: Any, loss: str, labels: NDArray[Any]) -> Any:
+    function = keras.losses.get(loss)
+    signature = [
+        tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8),
+        tf.TensorSpec((None, *labels.shape[1:]), labels.dtype),
+    ]
+
+    def infer(images: Any, targets: Any) -> Any:
+        outputs = model(tf.cast(images, tf.float32), training=False)
+        return outputs, function(targets, outputs)
+
+    return tf.function(infer, input_signature=signature, autograph=False)
+
+
+def as_class_probabilities(outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a column per class: a sigmoid's single column p becomes 1 − p and p."""
+    outputs = outputs.astype(np.float32)
+    return np.concatenate([1 - outputs, outputs], axis=1) if outputs.shape[1] == 1 else outputs

@@ -1,0 +1,1 @@
+"""Numbers and pictures become one HTML file that needs no network and no TensorFlow."""

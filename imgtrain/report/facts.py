@@ -1,0 +1,92 @@
+"""What a run or an evaluation has left in its directory, read back for the report."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imgtrain.errors import Problem, RunFileError
+from imgtrain.evaluation.metrics import Predictions, load_predictions
+from imgtrain.run_directory import RunDirectory, read_json
+from imgtrain.text import printable
+
+__all__ = ["Facts", "load_facts"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facts:
+    """A directory's contents; what an evaluation does not have is None.
+
+    Attributes:
+        directory: The run or evaluation.
+        split: The split that is reported: `test`, else `validation`; `evaluation`.
+        metrics: Of every split, as in `metrics.json`.
+        predictions: Of the split; None if they were not kept, as those of `validation`.
+        root: Folder of the split's images, as it was when they were read; None if it is not known.
+        run: `run.json`.
+        data: `data.json`.
+        history: A row per epoch, each value by its name.
+        config: The text of `config.yaml`.
+    """
+
+    directory: Path
+    split: str
+    metrics: Mapping[str, Any]
+    predictions: Predictions | None
+    root: Path | None
+    run: Mapping[str, Any] | None
+    data: Mapping[str, Any] | None
+    history: tuple[Mapping[str, float], ...]
+    config: str | None
+
+    @property
+    def scores(self) -> Mapping[str, Any]:
+        """The metrics of the split that is reported."""
+        scores: Mapping[str, Any] = self.metrics[self.split]
+        return scores
+
+
+def load_facts(directory: Path, *, root: Path | None = None) -> Facts:
+    """Read a run directory, or the output of an evaluation.
+
+    Args:
+        directory: The directory.
+        root: Folder of the images; a run's own `data.json` knows better.
+
+    Raises:
+        RunFileError: It holds no scores, or a file in it is damaged.
+    """
+    run = RunDirectory(directory)
+    if not run.metrics.exists():
+        hint = "the report is made from a finished run, or from what `imgtrain evaluate --output` wrote"
+        raise RunFileError(Problem(printable(str(directory)), f"holds no {run.metrics.name}", hint))
+    metrics = read_json(run.metrics)
+    split = next((name for name in ("evaluation", "test", "validation") if name in metrics), None)
+    if split is None:
+        raise RunFileError(Problem(printable(str(run.metrics)), "holds the scores of no split"))
+    file = run.predictions(None if split == "evaluation" else split)
+    data = read_json(run.data) if run.data.exists() else None
+    if data is not None and split in data.get("splits", {}):
+        root = Path(data["splits"][split]["folder"])
+    return Facts(
+        directory=run.path,
+        split=split,
+        metrics=metrics,
+        predictions=load_predictions(file) if file.exists() else None,
+        root=root,
+        run=run.read_run() if run.run.exists() else None,
+        data=data,
+        history=_read_history(run.history) if run.history.exists() else (),
+        config=run.config.read_text(encoding="utf-8", errors="replace") if run.config.exists() else None,
+    )
+
+
+def _read_history(path: Path) -> tuple[Mapping[str, float], ...]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return tuple({name: float(value) for name, value in row.items()} for row in csv.DictReader(file))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunFileError(Problem(printable(str(path)), f"is damaged: {error}")) from None

@@ -1,0 +1,74 @@
+"""Temperature: found where it was planted, and put into the weights of a plain model."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from imgtrain.evaluation.calibration import divide_logits, fit_temperature
+
+
+def draw(images, class_count, temperature, seed=0):
+    """Labels drawn from honest probabilities, and probabilities that are surer by the temperature."""
+    rng = np.random.default_rng(seed)
+    logits = 1.5 * rng.normal(size=(images, class_count))
+    honest = softmax(logits, axis=1)
+    labels = (honest.cumsum(axis=1) < rng.random((images, 1))).sum(axis=1).astype(np.int32)
+    return labels, softmax(temperature * logits, axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("class_count", [2, 5])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_a_planted_temperature_is_found(class_count, temperature):
+    found = fit_temperature(*draw(20_000, class_count, temperature))
+    assert found == pytest.approx(temperature, rel=0.05)
+
+
+def test_certain_mistakes_do_not_break_the_search():
+    labels, probabilities = draw(200, 3, 1.0)
+    probabilities = np.eye(3, dtype=np.float32)[probabilities.argmax(axis=1)]
+    assert 1 < fit_temperature(labels, probabilities) < 100
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(("units", "activation"), [(3, "softmax"), (1, "sigmoid")])
+def test_the_weights_give_the_calibrated_probabilities(units, activation):
+    from imgtrain.model.runtime import keras
+
+    keras.utils.set_random_seed(0)
+    layers = [
+        keras.Input((4,)),
+        keras.layers.Dense(8, "relu"),
+        keras.layers.Dense(units, activation, bias_initializer="normal"),
+    ]
+    model = keras.Sequential(layers)
+    inputs = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    before = model.predict(inputs, verbose=0).astype(np.float64)
+    divide_logits(model, 2.5)
+    after = model.predict(inputs, verbose=0)
+    if units == 1:
+        expected = 1 / (1 + np.exp(-np.log(before / (1 - before)) / 2.5))
+    else:
+        expected = softmax(np.log(before) / 2.5, axis=1)
+    assert after == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.tensorflow
+def test_a_run_that_asks_for_it_saves_a_calibrated_model(tmp_path, make_folders, imgtrain):
+    from imgtrain.record import read_record
+
+    make_folders(tmp_path, {"train": {"a": 12, "b": 12, "c": 12}, "test": {"a": 4, "b": 4, "c": 4}})
+    (tmp_path / "config.yaml").write_text(
+        "data: {train: train, test: test, validation_split: 0.3, target_size: [12, 12]}\n"
+        "model:\n  layers: [Flatten]\ntraining: {epochs: 2}\nevaluation: {calibrate: true}\n"
+    )
+    done = imgtrain("train", "config.yaml", "--output", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    temperature = read_record(tmp_path / "run/model.keras").temperature
+    assert f"temperature of {temperature:.3f}" in done.stdout
+    # Evaluated from the file alone, the probabilities are those that the run wrote.
+    again = imgtrain("evaluate", "run", "--output", "again", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    texts = [(tmp_path / name).read_text() for name in ("run/predictions-test.csv", "again/predictions.csv")]
+    values = [np.array([line.split(",")[3:] for line in text.splitlines()[1:]], float) for text in texts]
+    assert values[0] == pytest.approx(values[1], abs=1e-6)
+    assert (tmp_path / "again/report.html").exists()

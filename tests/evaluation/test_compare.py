@@ -1,0 +1,166 @@
+"""Two runs on the same test images: what the difference is, and when nobody can tell."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from imgtrain.errors import DataError, RunFileError
+from imgtrain.evaluation.compare import compare_runs
+from imgtrain.evaluation.metrics import Predictions, render_predictions
+
+NAMES = ("ant", "bee", "cow")
+
+
+def make_run(path, labels, answers, *, names=NAMES, digests=None, order=None, prefix="", group_by=None):
+    """Write what `compare` reads of a run; `order` shuffles the rows, `names` may come in another order."""
+    path.mkdir()
+    rows = np.arange(len(labels)) if order is None else order
+    digests = [f"{number:032x}" for number in range(len(labels))] if digests is None else digests
+    paths = [f"{NAMES[labels[row]]}/{prefix}{row:04d}.png" for row in rows]
+    place = np.array([names.index(name) for name in NAMES])
+    labels, answers = place[np.asarray(labels)[rows]], place[np.asarray(answers)[rows]]
+    probabilities = np.eye(3, dtype=np.float32)[answers]
+    predictions = Predictions(tuple(paths), labels, probabilities, answers, 0.0, names)
+    (path / "predictions-test.csv").write_text(render_predictions(predictions))
+    images = [{"path": name, "digest": digests[row]} for name, row in zip(paths, rows, strict=True)]
+    (path / "data.json").write_text(json.dumps({"splits": {"test": {"images": images}}}))
+    (path / "run.json").write_text("{}")
+    (path.parent / "train").mkdir(exist_ok=True)
+    grouping = f"\n  group_by: '{group_by}'" if group_by else ""
+    (path / "config.yaml").write_text(f"data:\n  train: ../train{grouping}\n")
+    return path
+
+
+def answers_with(labels, wrong, seed):
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(len(labels), wrong, replace=False)
+    answers = labels.copy()
+    answers[chosen] = (labels[chosen] + 1) % 3
+    return answers
+
+
+@pytest.fixture
+def labels():
+    return np.random.default_rng(0).integers(0, 3, 400)
+
+
+def test_a_run_and_itself_do_not_differ(tmp_path, labels):
+    run = make_run(tmp_path / "a", labels, answers_with(labels, 60, 1))
+    comparison = compare_runs(run, run)
+    assert comparison.verdict == "same"
+    assert comparison.sentence.startswith("No difference")
+    assert comparison.content["accuracy_difference_ci95"] == [0, 0]
+    assert comparison.content["mcnemar"]["p_value"] == 1
+
+
+def test_images_are_matched_by_content_whatever_their_names_order_and_labels(tmp_path, labels):
+    answers = answers_with(labels, 60, 1)
+    a = make_run(tmp_path / "a", labels, answers)
+    shuffled = np.random.default_rng(5).permutation(400)
+    b = make_run(tmp_path / "b", labels, answers, order=shuffled, prefix="copy-", names=("cow", "ant", "bee"))
+    assert compare_runs(a, b).verdict == "same"
+
+
+def test_a_clear_difference_is_told_with_its_interval(tmp_path, labels):
+    a = make_run(tmp_path / "a", labels, answers_with(labels, 100, 1))
+    b = make_run(tmp_path / "b", labels, answers_with(labels, 40, 2))
+    forth, back = compare_runs(a, b), compare_runs(b, a)
+    assert (forth.verdict, back.verdict) == ("better", "worse")
+    assert forth.sentence.startswith("B is better than A by 15.0 points of accuracy, 95 % interval ")
+    low, high = forth.content["accuracy_difference_ci95"]
+    assert 0.08 < low < 0.15 < high < 0.22
+    assert back.content["accuracy_difference_ci95"] == pytest.approx([-high, -low], abs=0.005)
+    only_a, only_b = (forth.content["mcnemar"][key] for key in ("only_a_right", "only_b_right"))
+    assert only_b - only_a == 60
+    # The chance of so uneven a division, or a more uneven one, of images that fall to either side alike.
+    expected = 2 * binom.cdf(only_a, only_a + only_b, 0.5)
+    assert forth.content["mcnemar"]["p_value"] == pytest.approx(expected)
+    assert sum(row["only_b_right"] for row in forth.content["per_class"].values()) == only_b
+
+
+def test_a_difference_that_may_be_chance_is_not_called_one(tmp_path, labels):
+    a = make_run(tmp_path / "a", labels, answers_with(labels, 60, 1))
+    b = make_run(tmp_path / "b", labels, answers_with(labels, 55, 2))
+    comparison = compare_runs(a, b)
+    assert comparison.verdict == "cannot tell"
+    assert comparison.sentence.startswith("Cannot tell which is better: B is above A by 1.2 points")
+    low, high = comparison.content["accuracy_difference_ci95"]
+    assert low < 0 < high
+
+
+def test_the_paired_interval_is_narrower_than_that_of_independent_images(tmp_path, labels):
+    answers = answers_with(labels, 100, 1)
+    better = answers.copy()
+    wrong = np.flatnonzero(answers != labels)[:12]
+    better[wrong] = labels[wrong]
+    a, b = make_run(tmp_path / "a", labels, answers), make_run(tmp_path / "b", labels, better)
+    low, high = compare_runs(a, b).content["accuracy_difference_ci95"]
+    # 12 of 400 fall one way, none the other: the deviation is √(0.03 · 0.97 / 400), not √(2 · 0.25 · 0.75 / 400).
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.03 * 0.97 / 400), rel=0.15)
+
+
+def test_groups_are_drawn_whole(tmp_path, labels):
+    # All images of a group (ten in a row) fall to the same side: 40 groups say less than 400 images.
+    rng = np.random.default_rng(3)
+    right_a, right_b = np.repeat(rng.random((2, 40)) < [[0.7], [0.8]], 10, axis=1)
+    answers_a, answers_b = (np.where(right, labels, (labels + 1) % 3) for right in (right_a, right_b))
+    widths = []
+    for name, group_by in (("single", None), ("grouped", r"/(\d{3})\d")):
+        (tmp_path / name).mkdir()
+        a = make_run(tmp_path / name / "a", labels, answers_a, group_by=group_by)
+        b = make_run(tmp_path / name / "b", labels, answers_b, group_by=group_by)
+        low, high = compare_runs(a, b).content["accuracy_difference_ci95"]
+        widths.append(high - low)
+    # The paths carry the class first; the number alone is the group.
+    assert widths[1] == pytest.approx(np.sqrt(10) * widths[0], rel=0.25)
+
+
+def test_other_test_images_are_refused_with_what_differs(tmp_path, labels):
+    a = make_run(tmp_path / "a", labels, labels)
+    b = make_run(tmp_path / "b", labels[:390], labels[:390])
+    with pytest.raises(DataError, match=r"10 of its 400 test images are not those of") as error:
+        compare_runs(a, b)
+    assert "0390.png" in str(error.value)
+    changed = labels.copy()
+    changed[7] = (changed[7] + 1) % 3
+    c = make_run(tmp_path / "c", changed, changed)
+    with pytest.raises(DataError, match="1 of them are there, but with another class"):
+        compare_runs(a, c)
+
+
+def test_the_same_picture_twice_is_matched_twice(tmp_path, labels):
+    digests = [f"{number // 2:032x}" for number in range(400)]
+    labels = np.repeat(labels[:200], 2)
+    a = make_run(tmp_path / "a", labels, labels, digests=digests)
+    assert compare_runs(a, a).verdict == "same"
+    b = make_run(tmp_path / "b", labels[1:], labels[1:], digests=digests[1:])
+    with pytest.raises(DataError, match="1 of its 400 test images"):
+        compare_runs(a, b)
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path, labels):
+    run = make_run(tmp_path / "a", labels, labels)
+    with pytest.raises(RunFileError, match="no run directory"):
+        compare_runs(run, tmp_path)
+    (run / "predictions-test.csv").unlink()
+    with pytest.raises(RunFileError, match=r"predictions-test\.csv"):
+        compare_runs(run, run)
+
+
+def test_compare_needs_no_tensorflow_and_prints_a_sentence_or_json(
+    tmp_path, labels, imgtrain, imported_modules
+):
+    a = make_run(tmp_path / "a", labels, answers_with(labels, 100, 1))
+    b = make_run(tmp_path / "b", labels, answers_with(labels, 40, 2))
+    done = imgtrain("compare", a, b)
+    assert done.returncode == 0, done.stderr
+    assert "B is better than A by 15.0 points" in done.stdout
+    printed = json.loads(imgtrain("compare", a, b, "--json").stdout)
+    assert printed["verdict"] == "better"
+    code = (
+        "from pathlib import Path\nfrom imgtrain.evaluation.compare import compare_runs\n"
+        f"compare_runs(Path({str(a)!r}), Path({str(b)!r}))"
+    )
+    assert not imported_modules(code) & {"tensorflow", "keras"}
