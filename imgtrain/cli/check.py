@@ -1,0 +1,66 @@
+"""`imgtrain check`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imgtrain.cli.options import Overrides, Quiet, Verbose
+
+__all__ = ["check"]
+
+
+def check(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CONFIG_OR_FOLDER",
+            help="A configuration; or class folders, or train/val/test folders of them.",
+            show_default=False,
+        ),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was found as JSON and nothing else.")
+    ] = False,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--sheet",
+            metavar="FILE.png",
+            help="Write a picture of the copies and bad files.",
+            show_default=False,
+        ),
+    ] = None,
+    fix_split: Annotated[
+        Path | None,
+        typer.Option(
+            "--fix-split",
+            metavar="OUT.csv",
+            help="Write a list of files and splits without leaks, for data.split_file; no file is moved.",
+            show_default=False,
+        ),
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006  (typer copies it)
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Audit the data and the configuration: bad files, leaks, wrong labels, shortcuts, cost.
+
+    The exit status is 3 if there are errors. Example: imgtrain check photos --sheet found.png
+    """
+    from imgtrain.audit.check import check as audit
+    from imgtrain.audit.report import describe_report
+    from imgtrain.cli.display import Display
+    from imgtrain.errors import DataError
+
+    with Display(verbose=verbose, quiet=quiet or as_json) as display:
+        report = audit(source, overrides, fix_split=fix_split, sheet=sheet, emit=display.show)
+        if as_json:
+            typer.echo(json.dumps(describe_report(report), indent=2))
+        else:
+            display.show_report(report)
+    if report.failed:
+        raise typer.Exit(DataError.exit_status)

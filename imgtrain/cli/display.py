@@ -1,0 +1,259 @@
+"""Events on the screen: live bars and tables on a terminal, plain lines elsewhere, everything in the run's log."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import time
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from imgtrain import events
+from imgtrain.cli.tables import (
+    draw_comparison,
+    draw_epochs,
+    draw_model,
+    draw_scores,
+    say_answer,
+    say_duration,
+    say_logs,
+)
+from imgtrain.text import printable
+
+if TYPE_CHECKING:
+    from imgtrain.audit.report import AuditReport
+    from imgtrain.evaluation.compare import Comparison
+    from imgtrain.workflows import EvaluateResult, PredictResult, TrainResult
+
+__all__ = ["Display"]
+
+_LOG_WIDTH = 110
+# Lines that the live table of epochs leaves to the bar, the table's head and what stands above.
+_LINES_AROUND_EPOCHS = 8
+
+
+class Display:
+    """Shows events while a command runs; a context manager, so that the terminal is left as it was.
+
+    On a terminal without `NO_COLOR` there are live bars; otherwise a line per finished task and epoch, as Keras's
+    `verbose=2` prints them. `quiet` shows warnings and results only. Warnings go to stderr, the rest to stdout.
+    """
+
+    def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:
+        self.verbose = verbose
+        self.quiet = quiet
+        # A pipe has no width; a file is read with lines of the log's length.
+        width = None if sys.stdout.isatty() else _LOG_WIDTH
+        self._out = Console(file=sys.stdout, markup=False, highlight=False, width=width)
+        self._err = Console(file=sys.stderr, markup=False, highlight=False, soft_wrap=True)
+        lively = self._out.is_terminal and "NO_COLOR" not in os.environ and not self._out.is_dumb_terminal
+        self._lively = lively and not quiet
+        self._live: Live | None = None
+        self._bars: Progress | None = None
+        self._epochs: list[events.EpochEnded] = []
+        self._task_started = 0.0
+        # Before the run directory stands, the log is kept here.
+        self._log_file: TextIO = io.StringIO()
+        self._log = self._log_console()
+
+    def __enter__(self) -> Self:
+        """Start to show."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was, and write why it ended into the log."""
+        self._stop_live()
+        if self._epochs and kind is not None:
+            self._print(draw_epochs(self._epochs))
+        if error is not None:
+            self._write_log(Text(f"error: {error}" if str(error) else f"error: {type(error).__name__}"))
+        with suppress(OSError):
+            self._log_file.close()
+
+    def show(self, event: events.Event) -> None:
+        """Show an event; the `emit` of every workflow."""
+        match event:
+            case events.Message(text=text, severity="warning"):
+                self._warn(text)
+            case events.Message(text=text, severity="detail") if not self.verbose:
+                self._write_log(Text(text))
+            case events.Message(text=text):
+                self._print(Text(text))
+            case events.Progress():
+                self._show_progress(event)
+            case events.ImageClassified():
+                # Not through rich, which turns tabs into spaces: the lines are also for programs.
+                self._out.file.write(f"{say_answer(event)}\n")
+            case events.RunOpened(log=log, resumed=resumed):
+                self._open_log(log, "a" if resumed else "w")
+            case events.ModelBuilt():
+                self._print(draw_model(event))
+            case events.EpochStarted():
+                self._show_epoch_started(event)
+            case events.BatchTrained():
+                self._show_batch(event)
+            case events.EpochEnded():
+                self._show_epoch_ended(event)
+            case events.TrainingEnded():
+                self._show_training_ended(event)
+
+    def show_result(self, result: TrainResult) -> None:
+        """Show what a finished training run came to."""
+        for split, metrics in result.metrics.items():
+            self._print(draw_scores(split, metrics), important=True)
+        if result.directory is None:
+            self._print(
+                Text(
+                    "dry run: configuration, folders and network fit together; no image was decoded "
+                    "(`imgtrain check` does), nothing was written"
+                ),
+                important=True,
+            )
+        else:
+            self._print(Text(f"the run is in {printable(str(result.directory))}"), important=True)
+
+    def show_evaluation(self, result: EvaluateResult) -> None:
+        """Show the scores of an evaluated model."""
+        self._print(draw_scores(printable(str(result.folder)), result.metrics["evaluation"]), important=True)
+        if result.directory is not None:
+            self._print(Text(f"written to {printable(str(result.directory))}"), important=True)
+
+    def show_predictions(self, result: PredictResult) -> None:
+        """Show how many files were classified, where the answers themselves went into a file."""
+        if result.output is not None:
+            for name, count in result.counts.items():
+                self._print(Text(f"{count:>9,}  {printable(name)}"))
+            self._print(Text(f"written to {printable(str(result.output))}"), important=True)
+
+    def show_report(self, report: AuditReport) -> None:
+        """Show what a check found; every file of it with `verbose`."""
+        from imgtrain.cli.findings import draw_report
+
+        self._print(draw_report(report, every_file=self.verbose), important=True)
+
+    def show_comparison(self, comparison: Comparison) -> None:
+        """Show how two runs differ, and whether one is better."""
+        self._print(draw_comparison(comparison.content))
+        self._print(Text(comparison.sentence, style="bold"), important=True)
+
+    def _show_progress(self, event: events.Progress) -> None:
+        if event.done == 0:
+            self._task_started = time.perf_counter()
+            if self._lively and event.total:
+                self._start_bars(event.task, event.total)
+        if self._bars is not None:
+            self._bars.update(self._bars.task_ids[-1], completed=event.done)
+        if event.done == event.total:
+            self._stop_live()
+            seconds = time.perf_counter() - self._task_started
+            rate = f" ({event.total / seconds:,.0f} {event.unit}/s)" if seconds > 0 and event.total else ""
+            self._print(Text(f"{event.task}: {event.total:,} {event.unit} in {say_duration(seconds)}{rate}"))
+
+    def _show_epoch_started(self, event: events.EpochStarted) -> None:
+        if not self._lively:
+            return
+        if self._live is None:
+            self._bars = self._make_bars(TextColumn("{task.fields[logs]}"))
+            self._live = Live(console=self._out, transient=True, refresh_per_second=8)
+            self._live.start()
+        assert self._bars is not None
+        for task in self._bars.task_ids:
+            self._bars.remove_task(task)
+        self._bars.add_task(f"epoch {event.epoch + 1}/{event.epochs}", total=event.images, logs="")
+        self._draw_live()
+
+    def _show_batch(self, event: events.BatchTrained) -> None:
+        if self._bars is not None:
+            task = self._bars.tasks[-1]
+            speed = event.images / task.elapsed if task.elapsed else 0.0
+            logs = f"{speed:,.0f} images/s  {say_logs(event.logs)}"
+            self._bars.update(task.id, completed=event.images, logs=logs)
+
+    def _show_epoch_ended(self, event: events.EpochEnded) -> None:
+        self._epochs.append(event)
+        logs = dict(event.logs)
+        if logs["learning_rate"] == self._epochs[0].logs["learning_rate"]:
+            del logs["learning_rate"]
+        line = (
+            f"Epoch {event.epoch + 1}/{event.epochs} - {say_duration(event.seconds)} - "
+            f"{event.images_per_second:,.0f} images/s - {say_logs(logs)}{' - best so far' if event.best else ''}"
+        )
+        if self._lively:
+            self._write_log(Text(line))
+            self._draw_live()
+        else:
+            self._print(Text(line))
+
+    def _show_training_ended(self, event: events.TrainingEnded) -> None:
+        self._stop_live()
+        if self._lively:
+            self._out.print(draw_epochs(self._epochs))
+        self._epochs = []
+        stopped = "stopped early after" if event.stopped_early else "trained"
+        epochs = f"{event.epochs_run} epoch{'' if event.epochs_run == 1 else 's'}"
+        self._print(Text(f"{stopped} {epochs}; the model has the weights of epoch {event.best_epoch + 1}"))
+
+    def _draw_live(self) -> None:
+        assert self._live is not None
+        assert self._bars is not None
+        rows = max(3, self._out.height - _LINES_AROUND_EPOCHS)
+        parts = [draw_epochs(self._epochs, rows=rows)] if self._epochs else []
+        self._live.update(Group(*parts, self._bars))
+
+    def _start_bars(self, task: str, total: int) -> None:
+        self._stop_live()
+        self._bars = self._make_bars()
+        self._bars.add_task(task, total=total)
+        self._live = Live(self._bars, console=self._out, transient=True, refresh_per_second=8)
+        self._live.start()
+
+    def _make_bars(self, *more: TextColumn) -> Progress:
+        return Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            *more,
+            console=self._out,
+        )
+
+    def _stop_live(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+        self._live, self._bars = None, None
+
+    def _warn(self, text: str) -> None:
+        line = Text(f"warning: {text}")
+        self._err.print(line, style="yellow")
+        self._write_log(line)
+
+    def _print(self, what: RenderableType, *, important: bool = False) -> None:
+        """Print to stdout and the log; what is not important is left out of stdout with `--quiet`."""
+        if important or not self.quiet:
+            self._out.print(what, soft_wrap=isinstance(what, Text))
+        self._write_log(what)
+
+    def _write_log(self, what: RenderableType) -> None:
+        # On a full disk the run itself says so, where something is lost by it.
+        with suppress(OSError):
+            self._log.print(what, soft_wrap=isinstance(what, Text))
+
+    def _open_log(self, path: os.PathLike[str], mode: Literal["a", "w"]) -> None:
+        assert isinstance(self._log_file, io.StringIO)
+        earlier = self._log_file.getvalue()
+        self._log_file = open(path, mode, encoding="utf-8", errors="surrogateescape", buffering=1)  # noqa: SIM115, PTH123
+        with suppress(OSError):
+            self._log_file.write(earlier)
+        self._log = self._log_console()
+
+    def _log_console(self) -> Console:
+        return Console(file=self._log_file, no_color=True, width=_LOG_WIDTH, markup=False, highlight=False)

@@ -1,0 +1,96 @@
+"""`imgtrain evaluate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imgtrain.cli.options import MaxModelGib, Quiet, Verbose
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file, or a run directory.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="A folder with one sub-folder per class.  [default: the training's test folder]",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for metrics.json, predictions.csv and report.html.",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images in a batch.")] = 64,
+    max_model_gib: MaxModelGib = 4.0,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            help="For a model that imgtrain did not make: how its images are read.",
+            show_default=False,
+        ),
+    ] = None,
+    rescale: Annotated[
+        str | None,
+        typer.Option(
+            "--rescale",
+            help="For a model that imgtrain did not make: the factor its inputs were scaled by, "
+            "such as 1/255.",
+            show_default=False,
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            "--classes",
+            help="For a model that imgtrain did not make: its class names in order, with commas.  "
+            "[default: the sorted folder names]",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the metrics as JSON and nothing else.")
+    ] = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Evaluate a saved model on its test folder, or on another.
+
+    Example: imgtrain evaluate runs/sample --data new-photos --output scores
+    """
+    from imgtrain.cli.display import Display
+    from imgtrain.record import find_model_file, read_record
+
+    # A model that is not there, or is none, need not wait for TensorFlow to start.
+    read_record(find_model_file(model))
+    with Display(verbose=verbose, quiet=quiet or as_json) as display:
+        # The wall: only here does TensorFlow start.
+        from imgtrain import workflows
+
+        result = workflows.evaluate(
+            model,
+            folder=data,
+            output=output,
+            batch_size=batch_size,
+            max_model_gib=max_model_gib,
+            config=config,
+            rescale=rescale,
+            classes=None if classes is None else tuple(classes.split(",")),
+            emit=display.show,
+        )
+        if as_json:
+            typer.echo(json.dumps(result.metrics, indent=2))
+        else:
+            display.show_evaluation(result)

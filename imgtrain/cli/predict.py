@@ -1,0 +1,81 @@
+"""`imgtrain predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imgtrain.cli.options import MaxModelGib, Quiet, Verbose
+
+__all__ = ["predict"]
+
+
+def predict(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A model that imgtrain saved, or a run directory.")
+    ],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...", help="Files, folders, patterns; - reads a list of files from standard input."
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="A .csv, .json or .jsonl file.  [default: the terminal]",
+            show_default=False,
+        ),
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top",
+            "-k",
+            min=1,
+            help="Only so many of the most probable classes.  [default: 1 on the terminal, all in a file]",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images in a batch.")] = 64,
+    max_model_gib: MaxModelGib = 4.0,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Classify files and folders; with --output into a table.
+
+    Example: imgtrain predict runs/sample new-photos --output answers.csv
+    """
+    from imgtrain.cli.display import Display
+    from imgtrain.dataset.named_files import split_list
+    from imgtrain.errors import DataError, Problem
+    from imgtrain.record import find_model_file, read_record
+
+    names = [
+        name
+        for path in paths
+        for name in (split_list(typer.get_binary_stream("stdin").read()) if path == "-" else [path])
+    ]
+    # A model that is not there, or is none, need not wait for TensorFlow to start.
+    read_record(find_model_file(model))
+    with Display(verbose=verbose, quiet=quiet) as display:
+        # The wall: only here does TensorFlow start.
+        from imgtrain import workflows
+
+        result = workflows.predict(
+            model,
+            names,
+            output=output,
+            top=top,
+            batch_size=batch_size,
+            max_model_gib=max_model_gib,
+            emit=display.show,
+        )
+        display.show_predictions(result)
+        if result.unreadable:
+            count = f"{len(result.unreadable):,} of {len(result.unreadable) + result.answered:,} files"
+            raise DataError(Problem("", f"{count} could not be read; the others are classified"))

@@ -1,0 +1,50 @@
+"""`imgtrain preview-aug`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imgtrain.cli.options import ConfigPath, Overrides, Quiet, Verbose
+
+__all__ = ["preview_aug"]
+
+
+def preview_aug(
+    config: ConfigPath,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The PNG to write, or with --each the folder.  [default: preview-aug.png or preview-aug]",
+            show_default=False,
+        ),
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, max=100, help="Augmented versions of each image.")
+    ] = 8,
+    images: Annotated[int, typer.Option("--images", "-m", min=1, max=1000, help="How many images.")] = 6,
+    each: Annotated[bool, typer.Option("--each", help="Write separate files instead of one sheet.")] = False,
+    overrides: Overrides = [],  # noqa: B006  (typer copies it)
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show what the augmentation does: originals, and versions made by the numbers that training uses.
+
+    Example: imgtrain preview-aug config.yaml --output sheet.png
+    """
+    from imgtrain.cli.display import Display
+    from imgtrain.config import load_config
+    from imgtrain.preview import write_preview
+    from imgtrain.text import printable
+
+    loaded = load_config(config, overrides)
+    with Display(verbose=verbose, quiet=quiet) as display:
+        written = write_preview(
+            loaded, output=output, count=count, images=images, each=each, emit=display.show
+        )
+    if not quiet:
+        typer.echo(f"wrote {printable(str(written))}")

@@ -1,0 +1,35 @@
+"""`imgtrain report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imgtrain.cli.options import Quiet, Verbose
+
+__all__ = ["report"]
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a finished run.")],
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write report.html of a run again.
+
+    Example: imgtrain report runs/sample
+    """
+    from imgtrain.cli.display import Display
+    from imgtrain.report.facts import load_facts
+    from imgtrain.text import printable
+
+    load_facts(run)  # a mistake is told before TensorFlow starts
+    with Display(verbose=verbose, quiet=quiet) as display:
+        # The wall: only here does TensorFlow start.
+        from imgtrain import reporting
+
+        written = reporting.write_report(run, emit=display.show)
+        if not quiet:
+            typer.echo(f"wrote {printable(str(written))}")

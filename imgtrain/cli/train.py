@@ -1,0 +1,60 @@
+"""`imgtrain train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imgtrain.cli.options import ConfigPath, Overrides, Quiet, Verbose
+from imgtrain.errors import ConfigError
+
+__all__ = ["train"]
+
+
+def train(
+    config: ConfigPath,
+    overrides: Overrides = [],  # noqa: B006  (typer copies it)
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The run directory.", show_default=False)
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with a run that was stopped or killed; begin if there is none."),
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything and show the network, but train and write nothing."),
+    ] = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train, evaluate and save a classifier.
+
+    Example: imgtrain train configs/sample.yaml --set training.epochs=3
+    """
+    if resume and overwrite:
+        raise ConfigError("--resume goes on with a run and --overwrite removes it: choose one")
+    from imgtrain.cli.display import Display
+    from imgtrain.config import load_config
+    from imgtrain.plan import make_plan
+    from imgtrain.run_directory import RunDirectory
+
+    loaded = load_config(config, overrides)
+    if output is not None:
+        place = loaded.output.model_copy(update={"directory": output.absolute()})
+        loaded = loaded.model_copy(update={"output": place})
+    plan = make_plan(loaded)
+    if not (dry_run or resume):
+        # The workflow asks again; here it is found before TensorFlow starts.
+        run = RunDirectory(plan.directory)
+        run.refuse_if_alive()
+        run.refuse_if_taken(overwrite=overwrite)
+    with Display(verbose=verbose, quiet=quiet) as display:
+        # The wall: only here does TensorFlow start.
+        from imgtrain import workflows
+
+        result = workflows.train(plan, overwrite=overwrite, resume=resume, dry_run=dry_run, emit=display.show)
+        display.show_result(result)
