@@ -1,0 +1,211 @@
+"""Write `imgtrain/config/catalogue.json`: what the installed Keras offers, to be known without Keras.
+
+python scripts/make_catalogue.py imgtrain/config/catalogue.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+_FOREIGN = "runs code of its own, which a saved model must not carry"
+_INPUT = "the input follows from data.target_size and data.color_mode"
+_SEVERAL_INPUTS = "takes several inputs; the network is one sequence of layers"
+_WRAPPER = "wraps other layers, which a configuration cannot nest"
+_NOT_IMAGES = "is for text, categories or sound, not for images"
+_LABELS = "changes labels too, which a layer inside the network cannot"
+_BASE = "is a base class"
+_NO_LOSS = "cannot be used for image classes by its name alone"
+_NO_METRIC = "cannot be used by its name alone, or gives more than one number"
+
+REFUSED_LAYERS = {
+    **dict.fromkeys(("Lambda", "TFSMLayer", "JaxLayer", "FlaxLayer", "TorchModuleWrapper"), _FOREIGN),
+    **dict.fromkeys(("Input", "InputLayer", "InputSpec"), _INPUT),
+    **dict.fromkeys(
+        ("Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Subtract"),
+        _SEVERAL_INPUTS,
+    ),
+    **dict.fromkeys(
+        ("Attention", "AdditiveAttention", "GroupQueryAttention", "MultiHeadAttention"), _SEVERAL_INPUTS
+    ),
+    **dict.fromkeys(
+        ("Bidirectional", "Pipeline", "SpectralNormalization", "TimeDistributed", "Wrapper"), _WRAPPER
+    ),
+    **dict.fromkeys(("RNN", "StackedRNNCells", "GRUCell", "LSTMCell", "SimpleRNNCell"), _WRAPPER),
+    **dict.fromkeys(("IntegerLookup", "StringLookup", "TextVectorization", "Discretization"), _NOT_IMAGES),
+    **dict.fromkeys(("CategoryEncoding", "HashedCrossing", "Hashing"), _NOT_IMAGES),
+    **dict.fromkeys(("Embedding", "ReversibleEmbedding", "MelSpectrogram", "STFTSpectrogram"), _NOT_IMAGES),
+    **dict.fromkeys(("CutMix", "MaxNumBoundingBoxes", "MixUp"), _LABELS),
+    "Layer": _BASE,
+}
+REFUSED_OPTIMIZERS = {
+    "LossScaleOptimizer": "is chosen by training.precision",
+    "MultiOptimizer": "wraps other optimizers, which a configuration cannot nest",
+    "OptimizerMap": "wraps other optimizers, which a configuration cannot nest",
+    "Optimizer": _BASE,
+}
+# Unlike all others, it would have to see the data before it can be called without them.
+REQUIRED_BY_US = {"Normalization": ("mean", "variance")}
+# Objects, or what follows from other keys of the configuration.
+HIDDEN_ARGUMENTS = {"dtype", "autocast", "quantization_config", "weights"}
+# What `keras.layers.Layer` takes from the others' `**kwargs`.
+LAYER_ARGUMENTS = ("activity_regularizer", "trainable", "name")
+
+
+def make_signature(cls: type, extra: Iterable[str] = (), hidden: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the constructor's arguments in order, and which of them have no default."""
+    parameters = list(inspect.signature(cls).parameters.values())
+    named = [
+        p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in hidden
+    ]
+    arguments = [p.name for p in named]
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        arguments += [name for name in extra if name not in arguments]
+    required = [
+        p.name for p in named if p.default is p.empty or p.name in REQUIRED_BY_US.get(cls.__name__, ())
+    ]
+    return {"arguments": arguments, "required": required}
+
+
+def public_classes(module: Any) -> dict[str, type]:
+    """Return the classes of a Keras module by every name that they have there."""
+    return {name: value for name, value in sorted(vars(module).items()) if inspect.isclass(value)}
+
+
+def list_classes(
+    module: Any, refused: dict[str, str], extra: Iterable[str], hidden: Iterable[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the signatures of a module's classes by name, and their second names."""
+    classes = {name: cls for name, cls in public_classes(module).items() if name not in refused}
+    own = {name: make_signature(cls, extra, hidden) for name, cls in classes.items() if name == cls.__name__}
+    return own, {name: cls.__name__ for name, cls in classes.items() if name != cls.__name__}
+
+
+def list_nested(classes: dict[str, type], base: type) -> dict[str, Any]:
+    """Return the signatures of initializers, regularizers or constraints by every name that Keras knows."""
+    return {name: make_signature(cls) for name, cls in sorted(classes.items()) if cls is not base}
+
+
+def example_batches() -> list[tuple[Any, Any]]:
+    """Return (labels, predictions) of four images in class mode sparse, in categorical and in binary."""
+    integers = np.array([0, 1, 2, 1], np.int32)
+    rows = np.full((4, 3), 1 / 3, np.float32)
+    column = np.array([[0.2], [0.8], [0.4], [0.6]], np.float32)
+    return [
+        (integers, rows),
+        (np.eye(3, dtype=np.float32)[integers], rows),
+        (np.array([[0], [1], [0], [1]], np.float32), column),
+    ]
+
+
+def list_losses(names: Iterable[str]) -> list[str]:
+    """Return the losses that Keras makes from their name, and that some class mode's labels fit."""
+
+    def loss_of(name: str, labels: Any, predictions: Any) -> Any:
+        loss = keras.losses.get(name)
+        return np.mean(keras.ops.convert_to_numpy(loss(labels, predictions)))
+
+    return [name for name in sorted(names) if works(loss_of, name)]
+
+
+def list_metrics(names: Iterable[str]) -> dict[str, Any]:
+    """Return the metrics that Keras makes from their name: its name in the logs, and if more is better."""
+    found: dict[str, Any] = {}
+
+    def log_of(name: str, labels: Any, predictions: Any) -> Any:
+        model = keras.Sequential([keras.Input(predictions.shape[1:]), keras.layers.Identity()])
+        # The loss is of no interest, only that there is one.
+        model.compile(loss=lambda true, predicted: keras.ops.sum(predicted), metrics=[name], run_eagerly=True)
+        logs = model.test_on_batch(predictions, labels, return_dict=True)
+        (log_name,) = set(logs) - {"loss"}
+        metric = next(
+            m for group in model.metrics for m in getattr(group, "metrics", ()) if m.name == log_name
+        )
+        # The attribute that EarlyStopping's `mode: auto` reads.
+        better = {"up": "max", "down": "min", None: None}[getattr(metric, "_direction", None)]
+        found[name] = {"log_name": log_name, "better": better}
+        return logs[log_name]
+
+    return {name: found[name] for name in sorted(names) if works(log_of, name)}
+
+
+def works(compute: Callable[[str, Any, Any], Any], name: str) -> bool:
+    """Return whether one finite number comes out for the labels of any class mode."""
+    for labels, predictions in example_batches():
+        try:
+            with warnings.catch_warnings():
+                # Keras warns where labels and predictions do not belong together.
+                warnings.simplefilter("error", SyntaxWarning)
+                value = compute(name, labels, predictions)
+        except Exception:  # whatever Keras and its backend raise: that they do is the answer
+            continue
+        if np.ndim(value) == 0 and np.isfinite(value):
+            return True
+    return False
+
+
+def refuse_rest(names: Iterable[str], usable: Iterable[str], reason: str) -> dict[str, str]:
+    """Return the reason for every name that Keras knows and imgtrain cannot use."""
+    return dict.fromkeys(sorted(set(names) - set(usable)), reason)
+
+
+def known_names(kind: str) -> dict[str, Any]:
+    """Return the table in which the module's `get` looks a text up; it stands in no public module."""
+    table: dict[str, Any] = importlib.import_module(f"keras.src.{kind}").ALL_OBJECTS_DICT
+    return table
+
+
+def make_catalogue() -> dict[str, Any]:
+    """Return the whole catalogue."""
+    layers, aliases = list_classes(keras.layers, REFUSED_LAYERS, LAYER_ARGUMENTS, HIDDEN_ARGUMENTS)
+    optimizers, _ = list_classes(keras.optimizers, REFUSED_OPTIMIZERS, (), {"name"})
+    metric_names = ["acc", *known_names("metrics")]
+    metrics = list_metrics(metric_names)
+    losses = list_losses(known_names("losses"))
+    return {
+        "keras": keras.__version__,
+        "layers": layers,
+        "layer_aliases": aliases,
+        "refused_layers": REFUSED_LAYERS,
+        "optimizers": optimizers,
+        "refused_optimizers": REFUSED_OPTIMIZERS,
+        "losses": losses,
+        "refused_losses": refuse_rest(known_names("losses"), losses, _NO_LOSS),
+        "metrics": metrics,
+        "refused_metrics": refuse_rest(metric_names, metrics, _NO_METRIC),
+        "activations": sorted(known_names("activations")),
+        "initializers": list_nested(known_names("initializers"), keras.initializers.Initializer),
+        "regularizers": list_nested(known_names("regularizers"), keras.regularizers.Regularizer),
+        "constraints": list_nested(known_names("constraints"), keras.constraints.Constraint),
+    }
+
+
+def render_catalogue(catalogue: dict[str, Any]) -> str:
+    """Return JSON with one entry per line, so that a new Keras shows as a short difference."""
+
+    def render_group(group: Any) -> str:
+        if not isinstance(group, dict):
+            return json.dumps(group)
+        lines = (f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(group.items()))
+        return "{\n" + ",\n".join(lines) + "\n }"
+
+    groups = (f" {json.dumps(name)}: {render_group(group)}" for name, group in catalogue.items())
+    return "{\n" + ",\n".join(groups) + "\n}\n"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path)
+    parser.parse_args().file.write_text(render_catalogue(make_catalogue()), encoding="utf-8")
