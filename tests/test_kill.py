@@ -1,0 +1,122 @@
+"""A real process, really killed: at 20 random instants, batches and writes of checkpoints included."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
+
+KILLS = 11  # of each of the two formats; one of them is the SIGTERM
+CONFIG = """
+data: {train: train, validation: validation, test: test, target_size: [12, 12], batch_size: 4}
+augmentation: {rotation_range: 30, zoom_range: 0.2, brightness_range: [0.7, 1.3], horizontal_flip: true}
+model:
+  layers:
+    - Conv2D: {filters: 4, kernel_size: 3, activation: relu}
+    - BatchNormalization
+    - Flatten
+    - Dropout: 0.3
+    - Dense: {units: 8, activation: relu}
+training:
+  epochs: 40
+  optimizer: {name: adam, learning_rate: 0.003}
+  early_stopping: {monitor: val_loss, patience: 25, min_delta: 0.001}
+  reduce_lr_on_plateau: {monitor: val_loss, patience: 2, factor: 0.7, min_delta: 0.01}
+  checkpoint_minutes: 1.0e-6  # after every batch: most kills hit the writing of one
+"""
+
+
+def start(folders, run, *options):
+    arguments = ["train", folders / "c.yaml", "--output", run, *options]
+    return subprocess.Popen(
+        [sys.executable, "-m", "imgtrain", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "XDG_CACHE_HOME": str(folders / "cache")},
+    )
+
+
+def results(run):
+    from imgtrain.model.archive import load_model
+
+    with (run / "history.csv").open(newline="") as file:
+        history = [
+            {name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)
+        ]
+    facts = json.loads((run / "run.json").read_text())
+    return {
+        "history": history,
+        "weights": [weight.tobytes() for weight in load_model(run).model.get_weights()],
+        "metrics": (run / "metrics.json").read_text(),
+        "predictions": (run / "predictions-test.csv").read_text(),
+        "facts": {key: facts[key] for key in ("status", "epochs_run", "best_epoch", "stopped_early")},
+    }
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, make_folders):
+    counts = {"train": 22, "validation": 6, "test": 6}
+    root = make_folders(
+        tmp_path_factory.mktemp("images"), {split: {"a": n, "b": n} for split, n in counts.items()}
+    )
+    (root / "c.yaml").write_text(CONFIG)
+    return root
+
+
+@pytest.fixture(scope="module")
+def unbroken(folders):
+    """Return two runs that nobody killed, and what they printed; they started at once on a cold cache."""
+    processes = [start(folders, folders / name) for name in ("first", "second")]
+    printed = [process.communicate(timeout=600) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], printed
+    return [folders / "first", folders / "second"], printed
+
+
+def test_two_runs_at_once_on_a_cold_cache_are_both_right_and_decode_once(unbroken):
+    runs, printed = unbroken
+    assert results(runs[0]) == results(runs[1])
+    for split, count in (("train", 44), ("validation", 12), ("test", 12)):
+        assert sum(f"decoding {split}: {count} images in" in out for out, _ in printed) == 1
+
+
+def kill_again_and_again(folders, suffix, chance):
+    """Train one run to its end in as many processes as it takes; return what the processes ended with."""
+    run = folders / f"killed-{suffix}"
+    statuses = []
+    while len(statuses) < KILLS or statuses[-1] != 0:
+        process = start(folders, run, "--resume", "--set", f"output.model=model.{suffix}")
+        if len(statuses) < KILLS:
+            before = set(run.glob("checkpoints/checkpoint-*.json"))
+            while process.poll() is None and set(run.glob("checkpoints/checkpoint-*.json")) <= before:
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0, 0.4))
+            process.send_signal(signal.SIGTERM if len(statuses) == KILLS // 2 else signal.SIGKILL)
+        _, errors = process.communicate(timeout=600)
+        statuses.append(process.returncode)
+        assert process.returncode in (0, -signal.SIGKILL, 130), errors
+        if process.returncode == 130:
+            assert f"imgtrain train {run}/config.yaml --resume" in errors
+    return run, statuses
+
+
+def test_a_process_killed_at_random_instants_ends_like_the_one_that_never_was(unbroken, folders):
+    wanted = results(unbroken[0][0])
+    assert len(wanted["history"]) > 5
+    seed = time.time_ns()
+    print(f"seed {seed}")
+    chances = [random.Random(seed), random.Random(seed + 1)]
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(kill_again_and_again, [folders] * 2, ["keras", "h5"], chances))
+    for run, statuses in ended:
+        assert results(run) == wanted
+        assert statuses.count(130) == 1
+        assert statuses.count(-signal.SIGKILL) == KILLS - 1

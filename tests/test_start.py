@@ -1,0 +1,66 @@
+"""What is quick to start, starts no TensorFlow."""
+
+import pytest
+
+HEAVY = {"tensorflow", "keras", "sklearn", "cv2", "scipy", "matplotlib"}
+
+
+def run_command(*arguments):
+    """Return code that runs the command inside the process whose modules are looked at."""
+    return (
+        "import sys\n"
+        f"sys.argv = ['imgtrain', *{[str(argument) for argument in arguments]!r}]\n"
+        "from imgtrain.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+    )
+
+
+@pytest.fixture
+def config(tmp_path, make_folders):
+    make_folders(tmp_path, {"train": {"a": 4, "b": 4}})
+    path = tmp_path / "config.yaml"
+    path.write_text("data:\n  train: train\n  validation_split: 0.5\n  target_size: [8, 8]\n")
+    return path
+
+
+def test_importing_the_package_imports_nothing_heavy(imported_modules):
+    assert not imported_modules("import imgtrain") & (HEAVY | {"numpy", "pydantic", "PIL"})
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["evaluate", "--help"], ["--version"]]
+)
+def test_help_imports_nothing_heavy(imported_modules, arguments):
+    assert not imported_modules(run_command(*arguments)) & (HEAVY | {"numpy", "PIL", "yaml"})
+
+
+def test_schema_needs_no_tensorflow(imported_modules):
+    assert not imported_modules(run_command("schema")) & HEAVY
+
+
+def test_init_needs_no_tensorflow(imported_modules, config, tmp_path):
+    code = run_command("init", tmp_path, "--output", tmp_path / "new.yaml")
+    assert not imported_modules(code) & HEAVY
+    assert (tmp_path / "new.yaml").exists()
+
+
+def test_preview_needs_no_tensorflow(imported_modules, config, tmp_path):
+    code = run_command("preview-aug", config, "--output", tmp_path / "sheet.png")
+    assert not imported_modules(code) & {"tensorflow", "keras", "scipy", "sklearn"}
+    assert (tmp_path / "sheet.png").exists()
+
+
+def test_check_needs_no_tensorflow(imported_modules, config):
+    code = run_command("check", config, "--json")
+    assert not imported_modules(code) & {"tensorflow", "keras"}
+
+
+def test_an_error_in_the_configuration_is_found_without_tensorflow(imported_modules, config):
+    code = run_command("train", config, "--set", "training.epochs=none")
+    assert not imported_modules(code) & {"tensorflow", "keras"}
+
+
+def test_a_split_without_images_is_found_without_tensorflow(imported_modules, config, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code = run_command("train", config, "--set", f"data.test={tmp_path / 'empty'}")
+    assert not imported_modules(code) & {"tensorflow", "keras"}
