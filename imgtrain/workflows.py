@@ -238,7 +238,7 @@ def _train(
 
         batches = _make_batches(plan, images)
         trackers.take_samples(batches["train"])
-        model = _build(plan, batches["train"], precision.name)
+        model = _build(plan, batches["train"], precision.name, for_training=True)
         emit(measure_network(model, config))
         emit(Message(precision.reason, "warning" if precision.slow else "info"))
         named = ", ".join(f"{package} {version}" for package, version in versions().items())
@@ -530,16 +530,20 @@ def _in_file_order(
     )
 
 
-def _build(plan: Plan, train: Batches, precision: str) -> Any:
+def _build(plan: Plan, train: Batches, precision: str, *, for_training: bool = False) -> Any:
     """Return the compiled network, its preprocessing fitted on the training images."""
     config = plan.config
     statistics = None
     if needs_statistics(config.preprocessing):
         statistics = fit_statistics(train.unchanged_images(), config.preprocessing)
     model = build_network(
-        config, class_count=len(plan.class_names), statistics=statistics, precision=precision
+        config,
+        class_count=len(plan.class_names),
+        statistics=statistics,
+        precision=precision,
+        for_training=for_training,
     )
-    compile_network(model, config, precision=precision)
+    compile_network(model, config, precision=precision, for_training=for_training)
     return model
 
 

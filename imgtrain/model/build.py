@@ -20,6 +20,7 @@ from imgtrain.model.numerics import POLICIES
 from imgtrain.model.preprocess import PREPROCESSING_NAMES, preprocessing_layers
 from imgtrain.model.runtime import keras
 from imgtrain.model.size import memory_bytes, readable_bytes, readable_shape, variable_bytes
+from imgtrain.model.training_layers import plain_class, plain_configuration, training_class
 from imgtrain.model.unallocated import allocated_at_the_end, never_allocated
 from imgtrain.statistics import Statistics
 from imgtrain.text import printable
@@ -31,7 +32,12 @@ _WEIGHTS_IN_TRAINING = 4
 
 
 def build_network(
-    config: Config, *, class_count: int, statistics: Statistics | None, precision: str = "float32"
+    config: Config,
+    *,
+    class_count: int,
+    statistics: Statistics | None,
+    precision: str = "float32",
+    for_training: bool = False,
 ) -> keras.Sequential:
     """Return the network with fresh weights: preprocessing, the configuration's layers, the output.
 
@@ -44,12 +50,14 @@ def build_network(
         class_count: Number of classes.
         statistics: What `fit_statistics` measured; None if `needs_statistics` says no.
         precision: `float32`, `bfloat16` or `float16`, for the layers between preprocessing and output.
+        for_training: Take the layers of `training_layers` where there are any; `float32_copy` returns what can
+            be saved.
 
     Raises:
         ConfigError: A layer does not accept its arguments or its input, or takes more memory than there is.
     """
     keras.utils.set_random_seed(config.training.seed)
-    stack = _LayerStack(config, policy=POLICIES[precision])
+    stack = _LayerStack(config, policy=POLICIES[precision], for_training=for_training)
     for layer in preprocessing_layers(
         config.preprocessing, image_shape=config.data.image_shape, statistics=statistics
     ):
@@ -71,8 +79,8 @@ def check_network(config: Config, *, class_count: int) -> list[Problem]:
 
 
 def float32_copy(model: keras.Sequential, config: Config) -> keras.Sequential:
-    """Return the network to save: the same weights, computing in float32, compiled with a fresh optimizer."""
-    copy = keras.Sequential.from_config(_in_float32(model.get_config()))
+    """Return the network to save: Keras's layers with the same weights, in float32, with a fresh optimizer."""
+    copy = keras.Sequential.from_config(_in_float32(plain_configuration(model.get_config())))
     copy.set_weights(model.get_weights())
     compile_network(copy, config)
     return copy
@@ -98,9 +106,10 @@ def _in_float32(value: Any) -> Any:
 class _LayerStack:
     """The layers so far, called on symbolic input."""
 
-    def __init__(self, config: Config, *, policy: str) -> None:
+    def __init__(self, config: Config, *, policy: str, for_training: bool = False) -> None:
         self._config = config
         self._policy = policy
+        self._for_training = for_training
         first = keras.layers.InputLayer(shape=config.data.image_shape, dtype="float32", name="pixels")
         self.layers = [first]
         self._tensor = first.output
@@ -145,7 +154,7 @@ class _LayerStack:
             self._refuse(spec, "an .h5 file does not keep a list of axes", "set output.model to model.keras")
         with self._keras_errors_about(spec):
             arguments = {"name": name or self._free_name(spec.name), **spec.arguments}
-            layer = getattr(keras.layers, spec.name)(**arguments, dtype=policy or self._policy)
+            layer = self._layer_class(spec)(**arguments, dtype=policy or self._policy)
         if unfit := _unfit_input(layer, shape):
             self._refuse(spec, *unfit)
         with self._keras_errors_about(spec):
@@ -166,6 +175,12 @@ class _LayerStack:
         self.layers.append(layer)
         self._tensor = output
         self._trace.append(f"{spec.name} {readable_shape(output.shape)}")
+
+    def _layer_class(self, spec: LayerSpec) -> type[keras.Layer]:
+        if not self._for_training:
+            return plain_class(spec)
+        written = [None, *self._config.model.layers, None, None]
+        return training_class(written[self._position - 1], spec, written[self._position + 1])
 
     @contextmanager
     def _keras_errors_about(self, spec: LayerSpec) -> Iterator[None]:

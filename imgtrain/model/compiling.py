@@ -10,6 +10,7 @@ from imgtrain.config.schema import Config
 from imgtrain.config.wording import shown
 from imgtrain.errors import ConfigError, Problem
 from imgtrain.head import resolve_loss, snake_case
+from imgtrain.model.fused import fused
 from imgtrain.model.runtime import keras
 
 __all__ = ["build_optimizer", "compile_network"]
@@ -19,15 +20,25 @@ _SHARES = ("beta_1", "beta_2", "rho", "momentum", "ema_momentum")
 _ABOVE_ZERO = ("epsilon", "clipnorm", "clipvalue", "global_clipnorm")
 
 
-def compile_network(model: keras.Sequential, config: Config, *, precision: str = "float32") -> None:
-    """Compile the network with the configuration's optimizer, loss and metrics, all of them plain Keras.
+def compile_network(
+    model: keras.Sequential, config: Config, *, precision: str = "float32", for_training: bool = False
+) -> None:
+    """Compile the network with the configuration's optimizer, loss and metrics.
 
     With float16 the optimizer scales the loss, because small gradients would become 0.
+
+    Args:
+        model: What `build_network` returned.
+        config: What was asked.
+        precision: The number format of the network.
+        for_training: Take the optimizers of `fused`; else all is plain Keras, and can be saved.
 
     Raises:
         ConfigError: The optimizer does not accept its arguments.
     """
     optimizer = build_optimizer(config)
+    if for_training:
+        optimizer = fused(optimizer)
     if precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     # Instances, because Keras cannot read names such as `mse` back from an .h5 file.

@@ -21,7 +21,7 @@ from imgtrain.config.schema import TrainingConfig
 from imgtrain.errors import DataError, DivergedError, InterruptedRunError, Problem, RunFileError
 from imgtrain.events import BatchTrained, Emit, EpochEnded, EpochStarted, Message, TrainingEnded, ignore
 from imgtrain.interruption import Interruption
-from imgtrain.model.runtime import keras, tf
+from imgtrain.model.runtime import keras
 from imgtrain.training.checkpoints import Checkpoints
 from imgtrain.training.history import Epoch, History
 from imgtrain.training.state import (
@@ -31,6 +31,7 @@ from imgtrain.training.state import (
     restore_arrays,
     restore_callback,
 )
+from imgtrain.training.steps import Steps
 
 __all__ = ["fit"]
 
@@ -87,7 +88,7 @@ class _Run:
         self._checkpoints = checkpoints
         self._interruption = interruption
         self._emit = emit
-        self._steps = _Steps(model, train)
+        self._steps = Steps(model, train)
         self._plateau, self._stopping = _make_callbacks(training)
         callbacks = [callback for callback in (self._plateau, self._stopping) if callback is not None]
         self._callbacks = keras.callbacks.CallbackList(callbacks, model=model)
@@ -131,7 +132,7 @@ class _Run:
             self._model.reset_metrics()
         with closing(self._train.read_ahead(position.epoch, start=position.step)) as ahead:
             for batch in self._keeping_what_was_trained(ahead):
-                position.logs = _as_floats(self._steps.train(batch))
+                position.logs = self._steps.train(batch)
                 _refuse_nan(position.logs, position.epoch, position.step)
                 position.step += 1
                 position.images += len(batch[0])
@@ -152,12 +153,12 @@ class _Run:
     def _validate(self, batches: Batches) -> dict[str, float]:
         """Return the means of the metrics over a split."""
         self._model.reset_metrics()
-        logs: dict[str, Any] = {}
+        logs: dict[str, float] = {}
         with closing(batches.read_ahead(0)) as ahead:
             for images, labels, *_ in self._keeping_what_was_trained(ahead):
                 logs = self._steps.validate((images, labels))
                 self._stop_if_asked()
-        return _as_floats(logs)
+        return logs
 
     def _keeping_what_was_trained(self, batches: Generator[Any, None, None]) -> Generator[Any, None, None]:
         """Yield the batches; if there is an error in one, write a checkpoint of what was trained before it."""
@@ -227,26 +228,6 @@ class _Run:
         return history
 
 
-class _Steps:
-    """The compiled training and validation steps of a model.
-
-    Attributes:
-        train: Trains on a batch; returns the means of the metrics so far.
-        validate: Does the same without training.
-    """
-
-    def __init__(self, model: Any, train: Batches) -> None:
-        model.optimizer.build(model.trainable_variables)
-        # One signature with an open batch size: a short last batch compiles nothing again.
-        signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in train.batch(0, 0))
-        self.train = tf.function(model.train_step, input_signature=[signature], autograph=False)
-        self.validate = tf.function(model.test_step, input_signature=[signature[:2]], autograph=False)
-
-    def build(self) -> None:
-        """Make what Keras otherwise makes on the first batch: the variables of the metrics."""
-        self.train.get_concrete_function()
-
-
 def _make_callbacks(training: TrainingConfig) -> tuple[Any, Any]:
     """Return Keras's ReduceLROnPlateau and EarlyStopping, None for what was not asked for."""
     plateau, stopping = training.reduce_lr_on_plateau, training.early_stopping
@@ -254,11 +235,6 @@ def _make_callbacks(training: TrainingConfig) -> tuple[Any, Any]:
         None if plateau is None else keras.callbacks.ReduceLROnPlateau(**plateau.model_dump()),
         None if stopping is None else keras.callbacks.EarlyStopping(**stopping.model_dump()),
     )
-
-
-def _as_floats(logs: Mapping[str, Any]) -> dict[str, float]:
-    """Return the metrics as numbers; a metric with a value per class is its mean, as in Keras's F1Score."""
-    return {name: float(tf.reduce_mean(value)) for name, value in logs.items()}
 
 
 def _refuse_nan(logs: Mapping[str, float], epoch: int, step: int | None = None) -> None:

@@ -1,0 +1,55 @@
+"""Keras's training and validation steps, compiled once, their metrics fetched in one piece."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from imgtrain.batches import Batch, Batches
+from imgtrain.model.runtime import tf
+
+__all__ = ["Steps"]
+
+
+class Steps:
+    """The compiled steps of a model.
+
+    Each is one graph with an open batch size, so that a short last batch compiles nothing again.
+    """
+
+    def __init__(self, model: Any, train: Batches) -> None:
+        """Take a compiled model and the batches that it will train on."""
+        model.optimizer.build(model.trainable_variables)
+        signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in train.batch(0, 0))
+        self._train = _Compiled(model.train_step, signature)
+        self._validate = _Compiled(model.test_step, signature[:2])
+
+    def build(self) -> None:
+        """Make what Keras otherwise makes on the first batch: the variables of the metrics."""
+        self._train.function.get_concrete_function()
+
+    def train(self, batch: Batch) -> dict[str, float]:
+        """Train on a batch; return the means of the metrics since they were reset."""
+        return self._train(batch)
+
+    def validate(self, batch: Batch) -> dict[str, float]:
+        """Return the means of the metrics since they were reset, this batch included."""
+        return self._validate(batch)
+
+
+class _Compiled:
+    """A step that returns one vector: fetching each metric by itself would cost a good part of a millisecond."""
+
+    def __init__(self, step: Any, signature: tuple[Any, ...]) -> None:
+        self._names: list[str] = []
+        self._step = step
+        self.function = tf.function(self._trace, input_signature=[signature], autograph=False)
+
+    def __call__(self, batch: Batch) -> dict[str, float]:
+        values = self.function(batch).numpy()
+        return dict(zip(self._names, values.tolist(), strict=True))
+
+    def _trace(self, batch: Any) -> Any:
+        logs = self._step(batch)
+        self._names = list(logs)
+        # A metric with a value per class is its mean, as in Keras's F1Score.
+        return tf.stack([tf.reduce_mean(tf.cast(value, tf.float32)) for value in logs.values()])
