@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from imgtrain.augment.sample import epoch_order, sample_rows
 from imgtrain.augment.streams import Stream, make_generator
 from imgtrain.augment.warp import warp_batch
+from imgtrain.buffers import Buffers
 from imgtrain.events import Emit, Progress, ignore
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class Batches:
         self._batch_size = batch_size
         self._seed = seed
         self._augmentation = None if augmentation is None or augmentation.changes_nothing else augmentation
+        self._buffers = Buffers()
         # Two passes: batches that are read ahead may already belong to the next one.
         self._pass = lru_cache(maxsize=2)(
             partial(_lay_out_pass, rows, labels, shuffle=shuffle, balance=balance, seed=seed)
@@ -156,7 +158,8 @@ class Batches:
             IndexError: There is no such step.
         """
         members = self._members(epoch, step)
-        images = self.pixels.read(self.rows[members.numbers])
+        shape = (len(members.numbers), *self.pixels.shape)
+        images = self.pixels.read(self.rows[members.numbers], self._buffers.take(shape))
         if self._augmentation is not None:
             height, width = images.shape[1:3]
             rows = sample_rows(
@@ -167,7 +170,7 @@ class Batches:
                 height=height,
                 width=width,
             )
-            images = warp_batch(images, rows, self._augmentation)
+            images = warp_batch(images, rows, self._augmentation, self._buffers.take(shape))
         return (images, *self._targets(members.numbers))
 
     def read_ahead(

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageEnhance
 
 from imgtrain.augment.sample import make_identity_rows, sample_rows
 from imgtrain.augment.warp import warp_batch, warp_matrices
@@ -174,3 +176,46 @@ def test_the_given_array_is_filled_and_the_source_stays_as_it_was(make_picture):
     assert (out[0] == before[0]).all()
     assert (out[1] == warp_one(before[1], theta_degrees=10)).all()
     assert (out[2] == before[2] // 2).all()
+
+
+@pytest.mark.parametrize("fill_mode", ["nearest", "reflect", "wrap", "constant"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("reach", [0.1, 0.9, 6.0])
+def test_pictures_laid_out_with_their_surroundings_equal_a_warp_that_looks_at_borders(
+    fill_mode, channels, reach
+):
+    """Small, large and absurd displacements; the last are too far to be laid out."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (24, 31, 44, channels), dtype=np.uint8)
+    augmentation = AugmentationConfig(fill_mode=fill_mode, cval=77)
+    rows = make_identity_rows(len(pixels))
+    rows["theta_degrees"] = rng.uniform(-180, 180, len(rows))
+    rows["zoom_x"], rows["zoom_y"] = rng.uniform(0.5, 1 + reach, (2, len(rows)))
+    rows["shift_x_pixels"], rows["shift_y_pixels"] = rng.uniform(-reach * 40, reach * 40, (2, len(rows)))
+    border = {"nearest": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT, "wrap": cv2.BORDER_WRAP}
+    wanted = [
+        cv2.warpAffine(
+            source,
+            matrix,
+            (44, 31),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=border.get(fill_mode, cv2.BORDER_CONSTANT),
+            borderValue=(77,) * 4,
+        ).reshape(31, 44, channels)
+        for source, matrix in zip(pixels, warp_matrices(rows, 31, 44), strict=True)
+    ]
+    difference = np.abs(warp_batch(pixels, rows, augmentation).astype(int) - wanted)
+    # Adding a whole number to a coordinate moves its last bits, and noise is as steep as a picture can be.
+    assert difference.max() <= 1
+    assert np.count_nonzero(difference) < 1e-3 * difference.size
+
+
+def test_every_level_is_brightened_as_pillow_does():
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    factors = np.concatenate([np.linspace(0, 4, 2001), [0.5, 1.5, 255.0, 1000.0]])
+    rows = make_identity_rows(len(factors))
+    rows["brightness"] = factors
+    got = warp_batch(np.repeat(levels, len(factors), axis=0), rows, AugmentationConfig())
+    for image, factor in zip(got, factors.tolist(), strict=True):
+        wanted = ImageEnhance.Brightness(Image.fromarray(levels[0, :, :, 0])).enhance(factor)
+        np.testing.assert_array_equal(image[:, :, 0], np.asarray(wanted), err_msg=f"factor {factor}")

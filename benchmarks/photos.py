@@ -1,0 +1,74 @@
+"""What the benchmarks run on: a folder of photos, resized once, and every augmentation that ImageDataGenerator has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+__all__ = ["AUGMENTATION", "NETWORKS", "SIDE", "configuration", "count_images", "lay_out"]
+
+SIDE = 150
+AUGMENTATION: Mapping[str, Any] = {
+    "rotation_range": 20,
+    "width_shift_range": 0.1,
+    "height_shift_range": 0.1,
+    "shear_range": 10,
+    "zoom_range": 0.2,
+    "horizontal_flip": True,
+    "vertical_flip": True,
+    "brightness_range": [0.8, 1.2],
+    "fill_mode": "nearest",
+}
+
+
+def _conv(filters: int, **options: Any) -> dict[str, Any]:
+    return {"Conv2D": {"filters": filters, "kernel_size": 3, "activation": "relu", **options}}
+
+
+_DENSE = {"Dense": {"units": 512, "activation": "relu"}}
+NETWORKS: Mapping[str, list[Any]] = {
+    "two": [
+        *(_conv(16, padding="same"), {"MaxPooling2D": 2}, {"Dropout": 0.2}),
+        *(_conv(32, padding="same"), {"MaxPooling2D": 2}, {"Dropout": 0.2}),
+        *("Flatten", _DENSE, {"Dropout": 0.5}),
+    ],
+    "three": [
+        *(_conv(16), {"MaxPooling2D": 2}, _conv(32), {"MaxPooling2D": 2}, _conv(64), {"MaxPooling2D": 2}),
+        *("Flatten", _DENSE),
+    ],
+}
+"""The layers of two networks as a configuration has them: 22.4 and 9.5 million weights."""
+
+
+def lay_out(source: Path, target: Path) -> None:
+    """Write `train` and `validation` folders of JPEG files of 150×150: every fifth image of a class is validation."""
+    for folder in sorted(path for path in source.iterdir() if path.is_dir()):
+        for number, file in enumerate(sorted(folder.iterdir())):
+            place = target / ("train" if number % 5 else "validation") / folder.name / f"{file.stem}.jpg"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with Image.open(file) as image:
+                upright = ImageOps.exif_transpose(image).convert("RGB")
+                upright.resize((SIDE, SIDE), Image.Resampling.BILINEAR).save(place, quality=92)
+
+
+def count_images(folder: Path) -> int:
+    return sum(1 for _ in folder.rglob("*.jpg"))
+
+
+def configuration(folder: Path, network: str, **training: Any) -> dict[str, Any]:
+    """Return the configuration of a run on what `lay_out` wrote."""
+    return {
+        "data": {
+            "train": str(folder / "train"),
+            "validation": str(folder / "validation"),
+            "target_size": [SIDE, SIDE],
+            "on_leak": "warn",
+        },
+        "augmentation": dict(AUGMENTATION),
+        "model": {"layers": NETWORKS[network]},
+        "training": {"early_stopping": None, "reduce_lr_on_plateau": None, **training},
+        "output": {"directory": str(folder / "run")},
+    }

@@ -1,0 +1,82 @@
+"""The way from folder to batch alone: augmented training batches per second, each way in turns.
+
+    python benchmarks/pipeline.py FOLDER [--rounds 5]
+
+FOLDER has a folder of photos per class. They are resized to 150×150 first; every augmentation is on. Each way decodes
+as it does by itself: ImageDataGenerator in every epoch, the others once. The PyTorch way needs the `benchmarks` extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peers
+from photos import configuration, count_images, lay_out
+from side_by_side import compare, open_gate, print_table
+
+
+def imgtrain(folder: Path) -> Callable[[], None]:
+    from imgtrain.config import parse_config
+    from imgtrain.plan import make_plan
+    from imgtrain.workflows import open_batches
+
+    batches = open_batches(make_plan(parse_config(configuration(folder, "two")))).train.batches
+    epochs = iter(range(1000))
+
+    def run() -> None:
+        for _ in batches.read_ahead(next(epochs)):
+            pass
+
+    return run
+
+
+def generator(folder: Path) -> Callable[[], None]:
+    data = peers.image_data_generator(folder, "train")
+
+    def run() -> None:
+        for step in range(len(data)):
+            data[step]
+        data.on_epoch_end()
+
+    return run
+
+
+def one_pass(data: Any) -> Callable[[], None]:
+    def run() -> None:
+        for _ in data:
+            pass
+
+    return run
+
+
+CONTENDERS: dict[str, Callable[[Path], Callable[[], None]]] = {
+    "imgtrain": imgtrain,
+    "ImageDataGenerator": generator,
+    "image_dataset_from_directory": lambda folder: one_pass(peers.image_dataset(folder, "train")),
+    "PyTorch DataLoader": lambda folder: one_pass(peers.torch_loader(folder, "train")),
+}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--as", dest="contender", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.contender:
+        gate = open_gate()
+        run = CONTENDERS[options.contender](options.folder)
+        while True:
+            gate()
+            run()
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        lay_out(options.folder, place)
+        arguments = {name: [str(place), "--as", name] for name in CONTENDERS}
+        seconds = compare(__file__, arguments, rounds=options.rounds)
+        print_table(seconds, images=count_images(place / "train"), first="imgtrain")
