@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from PIL import Image
@@ -37,6 +39,10 @@ __all__ = ["check"]
 
 # Without a configuration there is no size to bring images to: the files are read in full, and one pixel is kept.
 _NO_PIXELS = DecodeSettings(1, 1, interpolation="nearest")
+
+# They take a second to import, in which this process would only wait for those that decode, if these are busy so long.
+_NEEDED_AFTER_DECODING = ("scipy.sparse.csgraph", "scipy.spatial", "scipy.stats", "sklearn.tree")
+_MANY = 500
 
 
 def check(
@@ -153,6 +159,8 @@ def _as_findings(error: ImgtrainError) -> list[Finding]:
 
 
 def _decode(config: Config, splits: Splits, settings: DecodeSettings, emit: Emit) -> Inventory:
+    if sum(map(len, splits)) >= _MANY:
+        threading.Thread(target=_import_ahead, name="imgtrain-import").start()
     pixels: dict[int, Pixels] = {}
     for split in splits:
         if id(split.folder) not in pixels:
@@ -165,6 +173,11 @@ def _decode(config: Config, splits: Splits, settings: DecodeSettings, emit: Emit
                 emit=emit,
             )
     return take_inventory(splits, pixels)
+
+
+def _import_ahead() -> None:
+    for name in _NEEDED_AFTER_DECODING:
+        import_module(name)
 
 
 def _check_data(

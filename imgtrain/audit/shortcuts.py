@@ -47,6 +47,18 @@ class Shortcut:
     difference: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tried:
+    """One class and one kind of feature, before it is known whether that tells anything."""
+
+    kind: str
+    label: int
+    area: float
+    p_value: float
+    features: NDArray[np.float64]
+    columns: list[str]
+
+
 def check_shortcuts(inventory: Inventory, groups: NDArray[np.intp]) -> list[Finding]:
     """Return a finding for each kind of feature by which a class can be told."""
     found = find_shortcuts(inventory, groups)
@@ -90,20 +102,25 @@ def find_shortcuts(inventory: Inventory, groups: NDArray[np.intp]) -> list[Short
     if len(np.unique(groups[rows])) < _FOLDS:
         return []  # too few different pictures to learn from some and ask about others
     labels = inventory.labels[rows]
-    tried: list[Shortcut] = []
+    folds = _fold_numbers(labels, groups[rows])
+    tried: list[_Tried] = []
     for kind, (measured, names) in _features(inventory, rows).items():
         varied = np.ptp(measured, axis=0) > 0
         if not varied.any():
             continue
         features, columns = measured[:, varied], list(compress(names, varied))
-        scores = _cross_validate(features, labels, groups[rows])
+        scores = _cross_validate(features, labels, folds)
         for place, label in enumerate(np.unique(labels)):
-            is_class = labels == label
-            area, p_value = _area(scores[:, place], is_class)
-            words = _describe(features, columns, is_class)
-            tried.append(Shortcut(kind, inventory.class_names[label], area, p_value, words))
+            area, p_value = _area(scores[:, place], labels == label)
+            tried.append(_Tried(kind, label, area, p_value, features, columns))
     return [
-        Shortcut(one.kind, one.class_name, one.area, p_value, one.difference)
+        Shortcut(
+            one.kind,
+            inventory.class_names[one.label],
+            one.area,
+            p_value,
+            _describe(one.features, one.columns, labels == one.label),
+        )
         for one, p_value in _corrected(tried)
         if one.area >= _TELLING[one.kind] and p_value < _SURE
     ]
@@ -145,23 +162,28 @@ def _features(
     }
 
 
+def _fold_numbers(labels: NDArray[np.int32], groups: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return (n,) the fold of each row: the groups of a class are dealt out in turn, the largest first."""
+    _, first, members, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    by_chance = np.random.default_rng(0).random(len(first))
+    folds = np.empty(len(first), np.intp)
+    folds[np.lexsort((by_chance, -sizes, labels[first]))] = np.arange(len(first)) % _FOLDS
+    return folds[members]
+
+
 def _cross_validate(
-    features: NDArray[np.float64], labels: NDArray[np.int32], groups: NDArray[np.intp]
+    features: NDArray[np.float64], labels: NDArray[np.int32], folds: NDArray[np.intp]
 ) -> NDArray[np.float64]:
     """Return (n, classes) probability of each class, in label order, from a tree that has not seen the row."""
-    from sklearn.model_selection import StratifiedGroupKFold
     from sklearn.tree import DecisionTreeClassifier
 
     known, places = np.unique(labels, return_inverse=True)
     scores = np.zeros((len(labels), len(known)))
-    for train, test in StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0).split(
-        features, labels, groups
-    ):
+    for fold in range(_FOLDS):
+        train, test = folds != fold, folds == fold
         tree = DecisionTreeClassifier(
             max_depth=_DEEPEST, min_samples_leaf=5, class_weight="balanced", random_state=0
         )
-        if not len(test):
-            continue  # few large groups do not fill every fold
         tree.fit(features[train], places[train])
         scores[np.ix_(test, tree.classes_)] = tree.predict_proba(features[test])
     return scores
@@ -176,7 +198,7 @@ def _area(scores: NDArray[np.float64], is_class: NDArray[np.bool_]) -> tuple[flo
     return float(test.statistic) / (is_class.sum() * (~is_class).sum()), p_value
 
 
-def _corrected(tried: list[Shortcut]) -> list[tuple[Shortcut, float]]:
+def _corrected(tried: list[_Tried]) -> list[tuple[_Tried, float]]:
     """Return each with Holm's p-value, the largest area first."""
     by_p = sorted(tried, key=lambda one: one.p_value)
     corrected, largest = [], 0.0

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from imgtrain.dataset.summary import summarise
 from imgtrain.dataset.traits import Traits, measure_traits
 from imgtrain.text import printable
 
@@ -40,8 +40,8 @@ __all__ = [
     "decode_pixels",
 ]
 
-DECODER_VERSION = 1
-"""Counts up when the same file and settings give other pixels or another digest: caches are rebuilt."""
+DECODER_VERSION = 2
+"""Counts up when the same file and settings give other pixels, digest or traits: caches are rebuilt."""
 
 MOST_PIXELS = 178_956_970
 """A larger picture is refused before it is decoded; it is where Pillow's own limit stands."""
@@ -63,8 +63,6 @@ _COMMON_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 # EPS starts another program (Ghostscript) on what the file says; the others hold no pixels of their own.
 _REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 _TIFF_BITS_PER_SAMPLE = 258
-# The digest is fed in stripes of about this many pixels, so that a large picture is not copied whole.
-_STRIPE_PIXELS = 1 << 20
 
 # Some of Pillow's modules log what they also raise; without a handler Python would print it.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -151,9 +149,8 @@ class DecodedImage:
         pixels: (height, width, channels) uint8, as the settings say.
         width: Of the full-size picture, upright.
         height: Of the full-size picture, upright.
-        digest: 16 bytes (XXH3, 128 bits) of the full-size upright picture in 8-bit RGB, or RGBA where it is
-            not opaque. Equal for equal pictures, whatever the file format, the target size or the colour
-            mode.
+        digest: 16 bytes (XXH3, 128 bits) of the full-size upright picture in 8-bit RGBA. Equal for equal
+            pictures, whatever the file format, the target size or the colour mode.
         traits: What else is known of the full-size picture and its file: a scalar of dtype `TRAITS`.
     """
 
@@ -215,12 +212,13 @@ def _decode_stream(stream: BinaryIO, settings: DecodeSettings) -> DecodedImage:
             upright = _to_8_bits(image)
             if transpose is not None:
                 upright = upright.transpose(transpose)
+            summary = summarise(_convert(upright, "RGBA" if upright.has_transparency_data else "RGB"))
             return DecodedImage(
                 pixels=decode_pixels(upright, settings),
                 width=upright.width,
                 height=upright.height,
-                digest=_digest(upright),
-                traits=measure_traits(image, upright, orientation=orientation),
+                digest=summary.digest,
+                traits=measure_traits(image, summary, orientation=orientation),
             )
     except UndecodableImage:
         raise
@@ -312,22 +310,6 @@ def _resize(image: Image.Image, settings: DecodeSettings) -> Image.Image:
         image.resize(inner, resample), ((settings.width - inner[0]) // 2, (settings.height - inner[1]) // 2)
     )
     return padded
-
-
-def _digest(image: Image.Image) -> bytes:
-    if image.has_transparency_data:
-        canonical = _convert(image, "RGBA")
-        if canonical.getchannel("A").getextrema() == (255, 255):
-            canonical = canonical.convert("RGB")
-    else:
-        canonical = _convert(image, "RGB")
-    width, height = canonical.size
-    hasher = xxhash.xxh3_128(f"{width}x{height} {canonical.mode}".encode())
-    rows = max(1, _STRIPE_PIXELS // width)
-    for top in range(0, height, rows):
-        stripe = canonical if rows >= height else canonical.crop((0, top, width, min(height, top + rows)))
-        hasher.update(stripe.tobytes())
-    return hasher.digest()
 
 
 def _reason(error: Exception, stream: BinaryIO) -> str:

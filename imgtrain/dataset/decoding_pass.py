@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import closing
 
 import numpy as np
 import xxhash
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from imgtrain.dataset.decode import DecodedImage, DecodeSettings, UndecodableImage
 from imgtrain.dataset.index import ImageFolder
-from imgtrain.dataset.isolation import decode_isolated
+from imgtrain.dataset.isolation import decode_each_isolated
 from imgtrain.dataset.traits import TRAITS
 from imgtrain.events import Emit, Progress
 
@@ -37,6 +38,9 @@ kept pixels, the upright picture's full size, 1 if it could be decoded, and what
 if not."""
 
 _SECONDS_BETWEEN_EVENTS = 0.1
+# A process is asked for several files at once. Near the end for fewer, so that all processes end together.
+_MOST_AT_ONCE = 16
+_SHARE_AT_ONCE = 1 / 8
 
 
 def available_cores() -> int:
@@ -65,33 +69,41 @@ def decode_folder(
     Returns:
         The table (n,) of dtype `ROW`, and the reason for each row that could not be decoded.
     """
-    total, done = len(folder), 0
+    total, taken, done = len(folder), 0, 0
     table = np.zeros(total, ROW)
     reasons: dict[int, str] = {}
-    waiting = iter(range(total))
+    workers = min(available_cores(), max(1, total))
     lock, stop = threading.Lock(), threading.Event()
 
     def work() -> None:
+        while rows := take():
+            with closing(decode_unchanged(folder, rows, settings)) as outcomes:
+                for row, outcome in zip(rows, outcomes, strict=True):
+                    note(row, outcome)
+                    if stop.is_set():
+                        return
+
+    def take() -> list[int]:
+        nonlocal taken
+        with lock:
+            share = (total - taken) / workers * _SHARE_AT_ONCE
+            rows = list(range(taken, min(total, taken + max(1, min(_MOST_AT_ONCE, int(share))))))
+            taken += len(rows)
+            return rows
+
+    def note(row: int, outcome: DecodedImage | UndecodableImage) -> None:
         nonlocal done
-        while not stop.is_set():
-            with lock:
-                row = next(waiting, None)
-            if row is None:
-                return
-            try:
-                image = decode_unchanged(folder, row, settings)
-            except UndecodableImage as error:
-                reasons[row] = error.reason
-            else:
-                keep(row, image.pixels)
-                checksum = xxhash.xxh3_64_intdigest(image.pixels.data)
-                digest = np.frombuffer(image.digest, np.uint8)
-                table[row] = (digest, checksum, image.height, image.width, 1, image.traits)
-            with lock:
-                done += 1
+        if isinstance(outcome, UndecodableImage):
+            reasons[row] = outcome.reason
+        else:
+            keep(row, outcome.pixels)
+            checksum = xxhash.xxh3_64_intdigest(outcome.pixels.data)
+            digest = np.frombuffer(outcome.digest, np.uint8)
+            table[row] = (digest, checksum, outcome.height, outcome.width, 1, outcome.traits)
+        with lock:
+            done += 1
 
     emit(Progress(task, 0, total))
-    workers = min(available_cores(), max(1, total))
     with ThreadPoolExecutor(workers, thread_name_prefix="imgtrain-decode") as pool:
         try:
             working = {pool.submit(work) for _ in range(workers)}
@@ -108,18 +120,24 @@ def decode_folder(
     return table, dict(sorted(reasons.items()))
 
 
-def decode_unchanged(folder: ImageFolder, row: int, settings: DecodeSettings) -> DecodedImage:
-    """Decode one file, which must still be what it was when the folder was listed.
+def decode_unchanged(
+    folder: ImageFolder, rows: Sequence[int], settings: DecodeSettings
+) -> Generator[DecodedImage | UndecodableImage]:
+    """Decode some files, which must still be what they were when the folder was listed.
 
-    Raises:
-        UndecodableImage: If it cannot be decoded, or has changed.
+    Yields:
+        For each row, in order, the picture, or why there is none: it cannot be decoded, or has changed.
     """
-    file = folder.file(row)
-    image = decode_isolated(file, settings)
-    try:
-        status = file.stat()
-    except OSError as error:
-        raise UndecodableImage(f"unreadable: {error.strerror}") from error
-    if (status.st_size, status.st_mtime_ns) != (folder.sizes[row], folder.mtimes_ns[row]):
-        raise UndecodableImage("changed since the folder was listed")
-    return image
+    files = [folder.file(row) for row in rows]
+    outcomes = decode_each_isolated(files, settings)
+    for row, file, outcome in zip(rows, files, outcomes, strict=True):
+        if isinstance(outcome, UndecodableImage):
+            yield outcome
+            continue
+        try:
+            status = file.stat()
+        except OSError as error:
+            yield UndecodableImage(f"unreadable: {error.strerror}")
+            continue
+        same = (status.st_size, status.st_mtime_ns) == (folder.sizes[row], folder.mtimes_ns[row])
+        yield outcome if same else UndecodableImage("changed since the folder was listed")

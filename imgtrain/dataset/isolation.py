@@ -9,14 +9,17 @@ They are a wall against accidents, not a sandbox: they run with the user's own r
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -25,13 +28,36 @@ import numpy as np
 from imgtrain.dataset.decode import DecodedImage, DecodeSettings, UndecodableImage, decode_image
 from imgtrain.dataset.traits import TRAITS
 
-__all__ = ["MOST_BYTES", "MOST_SECONDS", "decode_isolated", "serve", "stop_idle_processes"]
+__all__ = [
+    "MOST_BYTES",
+    "MOST_SECONDS",
+    "STOPPED",
+    "USUAL_SECONDS",
+    "decode_each_isolated",
+    "decode_isolated",
+    "serve",
+    "stop_idle_processes",
+]
+
+USUAL_SECONDS = 20.0
+"""A file that is not decoded by then is given up; each MiB of the file allows a second more."""
 
 MOST_SECONDS = 60.0
-"""A file that is not decoded by then is given up."""
+"""A file that is not decoded by then is given up, however large it is."""
+
+STOPPED = "its decoder was stopped after"
+"""How the reason begins if a file took too long."""
 
 MOST_BYTES = 3 << 30
 """Memory that decoding one file may take: the largest permitted picture, turned and converted, needs less."""
+
+# Memory that a picture gave back is kept for the next one: to get new pages takes as long as to decode into them.
+_ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
 
 # The caller's own import path: the package may be installed, linked, or lie in the current folder.
 _START = (
@@ -64,7 +90,7 @@ class _ProcessDied(Exception):  # noqa: N818 (never leaves this module)
 
 
 class _DecodeProcess:
-    """One process, which decodes one file at a time."""
+    """One process, which decodes one file after the other."""
 
     def __init__(self) -> None:
         here, there = socket.socketpair()
@@ -76,29 +102,53 @@ class _DecodeProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                env={**os.environ, **_ENVIRONMENT},
             )
         self._channel = Connection(here.detach())
+        # Connection.poll makes and throws away a selector each time, which takes as long as the rest of an answer.
+        self._poll = select.poll()
+        self._poll.register(self._channel, select.POLLIN)
 
-    def decode(self, path: str, settings: DecodeSettings) -> DecodedImage:
-        """Decode a file.
+    def decode(
+        self, paths: Sequence[str], settings: DecodeSettings
+    ) -> Generator[DecodedImage | UndecodableImage]:
+        """Ask for all files at once, so that the process never waits, and yield the answers in their order.
+
+        After a file that took too long there are no more answers, and the process is gone. It is also gone if
+        the iterator is closed early: answers that are left would be taken for those of the next files.
 
         Raises:
-            UndecodableImage: The decoder said no, or took too long; then this process is gone.
-            _ProcessDied: The process is gone for another reason, which is the text.
+            _ProcessDied: The process is gone for another reason, which is the text. It was at the file that
+                has no answer.
         """
+        left = len(paths)
         try:
-            self._channel.send((path, settings, MOST_SECONDS))
-            if not self._channel.poll(MOST_SECONDS):
-                self.stop()
-                raise UndecodableImage(f"its decoder was stopped after {MOST_SECONDS:.0f} seconds")
-            answer = self._channel.recv()
+            self._channel.send((paths, settings))
+            for path in paths:
+                if seconds := self._wait_in_vain(path):
+                    yield UndecodableImage(f"{STOPPED} {seconds:.0f} seconds")
+                    return
+                answer = self._channel.recv()
+                left -= 1
+                yield UndecodableImage(answer) if isinstance(answer, str) else _unpack(answer, settings)
         except (EOFError, OSError):
             self.stop(grace_seconds=1)
             raise _ProcessDied(self._why_died()) from None
-        if isinstance(answer, str):
-            raise UndecodableImage(answer)
-        return _unpack(answer, settings)
+        finally:
+            if left:
+                self.stop()
+
+    def _wait_in_vain(self, path: str) -> float:
+        """Wait for the answer; return 0 if there is one, or else the seconds that were waited."""
+        seconds = min(USUAL_SECONDS, MOST_SECONDS)
+        if self._poll.poll(seconds * 1000):
+            return 0
+        with suppress(OSError):
+            longer = min(USUAL_SECONDS + os.stat(path).st_size / 2**20, MOST_SECONDS)  # noqa: PTH116
+            if self._poll.poll((longer - seconds) * 1000):
+                return 0
+            return longer
+        return seconds
 
     @property
     def alive(self) -> bool:
@@ -138,20 +188,57 @@ def decode_isolated(file: Path | str, settings: DecodeSettings) -> DecodedImage:
         settings: What the picture is brought to.
 
     Raises:
-        UndecodableImage: Whatever is wrong with the file; also if decoding it crashes, takes more than
-            `MOST_SECONDS` or more than `MOST_BYTES`.
+        UndecodableImage: Whatever is wrong with the file; also if decoding it crashes, takes too long
+            (`USUAL_SECONDS`) or more than `MOST_BYTES`.
     """
-    path = os.path.abspath(file)  # noqa: PTH100 (the process may have been started in another folder)
+    (outcome,) = decode_each_isolated([file], settings)
+    if isinstance(outcome, UndecodableImage):
+        raise outcome
+    return outcome
+
+
+def decode_each_isolated(
+    files: Iterable[Path | str], settings: DecodeSettings
+) -> Generator[DecodedImage | UndecodableImage]:
+    """Decode as `decode_isolated` does, one file after the other, in one process; from any number of threads.
+
+    This is faster than to ask for each alone, because the process goes on while its answer is read. No file is
+    blamed for another: if the process dies, the files that have no answer are decoded in a fresh one.
+
+    Args:
+        files: Paths.
+        settings: What each picture is brought to.
+
+    Yields:
+        For each file, in order, the picture, or why there is none.
+    """
+    # The process may have been started in another folder.
+    paths = [os.path.abspath(file) for file in files]  # noqa: PTH100
+    answered = 0
+    process = _take_idle() if paths else None
+    while answered < len(paths):
+        # An earlier file may have damaged it, or somebody ended it: only a fresh one says if it is this file.
+        fresh = process is None
+        process = process or _DecodeProcess()
+        try:
+            with closing(process.decode(paths[answered:], settings)) as outcomes:
+                for outcome in outcomes:
+                    answered, fresh = answered + 1, False
+                    yield outcome
+        except _ProcessDied as death:
+            if fresh:
+                answered += 1
+                yield UndecodableImage(str(death))
+        finally:
+            if process.alive:
+                with _lock:
+                    _idle.append(process)
+        process = None
+
+
+def _take_idle() -> _DecodeProcess | None:
     with _lock:
-        process = _idle.pop() if _idle else None
-    if process is not None:
-        # An earlier file may have damaged it, or somebody ended it: a fresh process says if it is this file.
-        with suppress(_ProcessDied):
-            return _decode_and_return(process, path, settings)
-    try:
-        return _decode_and_return(_DecodeProcess(), path, settings)
-    except _ProcessDied as death:
-        raise UndecodableImage(str(death)) from None
+        return _idle.pop() if _idle else None
 
 
 def stop_idle_processes() -> None:
@@ -166,31 +253,19 @@ def serve(descriptor: int) -> None:
     """Decode what is asked for through a socket until its other end closes: the life of one process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked
     _set_limits()
+    gc.freeze()  # what was imported stays, and need not be looked through again and again
     with Connection(descriptor) as channel, suppress(EOFError, OSError):
         while True:
-            path, settings, seconds = channel.recv()
-            # If the other side has died meanwhile, nobody else would end a decoder that hangs.
-            signal.setitimer(signal.ITIMER_REAL, 2 * seconds)
-            try:
-                answer: _Packed | str = _pack(decode_image(path, settings))
-            except UndecodableImage as error:
-                answer = error.reason
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            channel.send(answer)
-
-
-def _decode_and_return(process: _DecodeProcess, path: str, settings: DecodeSettings) -> DecodedImage:
-    """Decode, and keep the process for the next file if it still lives."""
-    try:
-        return process.decode(path, settings)
-    except BaseException as error:
-        if not isinstance(error, UndecodableImage | _ProcessDied):
-            process.stop()  # interrupted while it worked: its answer would be taken for the next file's
-        raise
-    finally:
-        if process.alive:
-            with _lock:
-                _idle.append(process)
+            paths, settings = channel.recv()
+            for path in paths:
+                # If the other side has died meanwhile, nobody else would end a decoder that hangs.
+                signal.setitimer(signal.ITIMER_REAL, 2 * MOST_SECONDS)
+                try:
+                    answer: _Packed | str = _pack(decode_image(path, settings))
+                except UndecodableImage as error:
+                    answer = error.reason
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                channel.send(answer)
 
 
 def _set_limits() -> None:

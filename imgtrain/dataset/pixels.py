@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, Protocol
@@ -17,10 +17,10 @@ import platformdirs
 import xxhash
 from numpy.typing import NDArray
 
-from imgtrain.dataset.decode import DECODER_VERSION, DecodeSettings, UndecodableImage
+from imgtrain.dataset.decode import DECODER_VERSION, DecodedImage, DecodeSettings, UndecodableImage
 from imgtrain.dataset.decoding_pass import decode_folder, decode_unchanged
 from imgtrain.dataset.index import ImageFolder, read_only
-from imgtrain.dataset.isolation import decode_isolated
+from imgtrain.dataset.isolation import STOPPED, decode_each_isolated
 from imgtrain.dataset.pixel_file import (
     FORMAT_VERSION,
     PixelFile,
@@ -206,17 +206,16 @@ class _DecodedOnReading(_Decoded):
 
     def read(self, rows: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         out = self._room(rows, out)
-        for place, row in enumerate(map(int, rows)):
-            if _checked(row, len(self)) in self.bad:
-                out[place] = 0
-                continue
-            try:
-                out[place] = decode_unchanged(self._folder, row, self._settings).pixels
-            except UndecodableImage as error:
+        good = {place: int(row) for place, row in enumerate(rows) if _checked(row, len(self)) not in self.bad}
+        out[[place for place in range(len(out)) if place not in good]] = 0
+        outcomes = decode_unchanged(self._folder, list(good.values()), self._settings)
+        for (place, row), outcome in zip(good.items(), outcomes, strict=True):
+            if isinstance(outcome, UndecodableImage):
                 file = printable(str(self._folder.file(row)))
                 raise DataError(
-                    Problem(file, f"could be decoded when the run began, and now cannot: {error.reason}")
-                ) from error
+                    Problem(file, f"could be decoded when the run began, and now cannot: {outcome.reason}")
+                ) from outcome
+            out[place] = outcome.pixels
         return out
 
 
@@ -298,10 +297,11 @@ def _find(
     except (UnusablePixelFile, OSError, RunFileError) as error:
         emit(Message(f"the pixel cache {printable(str(path))} is made again: {error}", "warning"))
         return None
-    for row in file.reasons:
-        # Permissions, memory or a file system that was away: the key does not see such causes go.
-        with suppress(UndecodableImage):
-            decode_isolated(folder.file(row), settings)
+    # Permissions, memory or a file system that was away: the key does not see such causes go. But a file that was
+    # stopped would make every run wait as long again.
+    failed = [folder.file(row) for row, reason in file.reasons.items() if not reason.startswith(STOPPED)]
+    with closing(decode_each_isolated(failed, settings)) as outcomes:
+        if any(isinstance(outcome, DecodedImage) for outcome in outcomes):
             file.close()
             return None
     return file

@@ -272,13 +272,6 @@ class TestDigest:
         images = (photo, changed, clear, flat, tall, photo.transpose(Image.Transpose.ROTATE_180))
         assert len({decode_image(saved(image, "png"), SMALL).digest for image in images}) == len(images)
 
-    def test_does_not_depend_on_the_stripes(
-        self, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        whole = decode_image(saved(photo, "png"), SMALL).digest
-        monkeypatch.setattr(decode, "_STRIPE_PIXELS", 90)
-        assert decode_image(saved(photo, "png"), SMALL).digest == whole
-
     def test_follows_the_orientation(self, photo: Image.Image) -> None:
         exif = Image.Exif()
         exif[0x0112] = 3

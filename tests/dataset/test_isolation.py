@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 from imgtrain.dataset import isolation
-from imgtrain.dataset.decode import DecodeSettings, UndecodableImage, decode_image
+from imgtrain.dataset import pixels as pixels_module
+from imgtrain.dataset.decode import DecodedImage, DecodeSettings, UndecodableImage, decode_image
 from imgtrain.dataset.index import index_folder
-from imgtrain.dataset.isolation import decode_isolated, stop_idle_processes
+from imgtrain.dataset.isolation import decode_each_isolated, decode_isolated, stop_idle_processes
 from imgtrain.dataset.pixels import open_pixels
 
 SETTINGS = DecodeSettings(6, 5)
@@ -113,6 +114,60 @@ def test_a_decoder_that_hangs_is_ended(save: Callable[[str], Path], monkeypatch:
         os.kill(process, 0)
 
 
+def outcomes(files: list[Path]) -> list[str]:
+    """Return the reason for each file, or nothing where there is a picture, which must be the right one."""
+    found = []
+    for file, outcome in zip(files, decode_each_isolated(files, SETTINGS), strict=True):
+        if isinstance(outcome, UndecodableImage):
+            found.append(outcome.reason)
+        else:
+            assert outcome.digest == decode_image(file, SETTINGS).digest
+            found.append("")
+    return found
+
+
+@pytest.mark.usefixtures("hostile_decoder")
+def test_of_many_files_those_that_kill_their_decoder_are_named_and_no_other(
+    save: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolation, "MOST_SECONDS", 1.0)
+    (tmp_path / "empty.png").touch()
+    names = ["a", "crash1", "crash2", "b", "hang", "c", "empty", "greedy", "d", "exit"]
+    files = [tmp_path / "empty.png" if name == "empty" else save(f"{name}.png") for name in names]
+    crashed = "its decoder crashed (SIGABRT)"
+    assert outcomes(files) == [
+        *("", crashed, crashed, "", "its decoder was stopped after 1 seconds", ""),
+        *("empty file", "not enough memory to decode it", "", "its decoder ended (status 3)"),
+    ]
+    assert not isolation._idle  # the last file ended the last process
+    assert outcomes(files[:4]) == ["", crashed, crashed, ""]
+    assert outcomes([]) == []
+
+
+def test_what_is_asked_for_and_not_taken_is_not_taken_for_the_next_answer(
+    save: Callable[[str], Path],
+) -> None:
+    files = [save(f"{name}.png") for name in "abcdef"]
+    asked = decode_each_isolated(files, SETTINGS)
+    next(asked)
+    asked.close()
+    assert outcomes(files[::-1]) == [""] * len(files)
+
+
+@pytest.mark.usefixtures("hostile_decoder")
+def test_a_larger_file_may_take_longer(save: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    decode_isolated(save("good.png"), SETTINGS)
+    monkeypatch.setattr(isolation, "USUAL_SECONDS", 0.2)
+    small, large, huge = (save(f"hang{number}.png") for number in range(3))
+    os.truncate(large, 1 << 20)
+    os.truncate(huge, 1 << 30)
+    monkeypatch.setattr(isolation, "MOST_SECONDS", 2.0)
+    started = time.monotonic()
+    stopped = "its decoder was stopped after"
+    assert outcomes([small, large, huge]) == [f"{stopped} {seconds} seconds" for seconds in (0, 1, 2)]
+    assert 3.4 < time.monotonic() - started < 10
+
+
 def test_a_file_is_not_blamed_for_a_process_that_died_before(save: Callable[[str], Path]) -> None:
     stop_idle_processes()
     decode_isolated(save("a.png"), SETTINGS)
@@ -131,11 +186,19 @@ def test_a_folder_survives_them_all(
         shutil.copy(root / "a" / "00.png", root / "b" / name)
     monkeypatch.setattr(isolation, "MOST_SECONDS", 5.0)
     folder = index_folder(root)
+    tried_again: list[str] = []
+
+    def watch(files: list[Path], settings: DecodeSettings) -> Iterator[DecodedImage | UndecodableImage]:
+        tried_again.extend(file.name for file in files)
+        return decode_each_isolated(files, settings)
+
+    monkeypatch.setattr(pixels_module, "decode_each_isolated", watch)
     for _ in range(2):  # decoded, then found in the cache
         pixels = open_pixels(folder, SETTINGS, cache="disk", cache_directory=tmp_path / "store")
         bad = {folder.paths[row] for row in pixels.bad}
         assert bad == {f"b/{name}.png" for name in ("crash", "exit", "greedy", "hang")}
-        monkeypatch.setattr(isolation, "MOST_SECONDS", 1.0)
+    # What may succeed now is tried again; what hung would make every run wait.
+    assert tried_again == ["crash.png", "exit.png", "greedy.png"]
 
 
 def test_relative_paths_are_those_of_the_caller(

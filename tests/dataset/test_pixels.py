@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from imgtrain.errors import DataError, RunFileError
 from imgtrain.events import Event, Message, Progress
 
 SETTINGS = DecodeSettings(6, 5)
+Outcomes = Iterator[decode.DecodedImage | decode.UndecodableImage]
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def store(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def watch_decoding(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
-    """Return a function that puts another function in the place of the decoder of one row."""
+    """Return a function that puts another function in the place of the decoder of some rows."""
 
     def put(decoder: Callable[..., Any]) -> None:
         monkeypatch.setattr(decoding_pass, "decode_unchanged", decoder)
@@ -58,9 +59,9 @@ def decoded(watch_decoding: Callable[..., None]) -> list[str]:
     """The names of all files that are decoded, in order."""
     names: list[str] = []
 
-    def watch(folder: ImageFolder, row: int, settings: DecodeSettings) -> decode.DecodedImage:
-        names.append(folder.paths[row])
-        return decode_unchanged(folder, row, settings)
+    def watch(folder: ImageFolder, rows: Sequence[int], settings: DecodeSettings) -> Outcomes:
+        names.extend(folder.paths[row] for row in rows)
+        return decode_unchanged(folder, rows, settings)
 
     watch_decoding(watch)
     return names
@@ -203,10 +204,9 @@ def test_a_file_that_changes_meanwhile_is_bad(folder: ImageFolder, store: Path) 
 def test_a_cause_that_is_gone_does_not_stay_in_the_cache(
     folder: ImageFolder, store: Path, watch_decoding: Callable[..., None]
 ) -> None:
-    def fail(folder: ImageFolder, row: int, settings: DecodeSettings) -> decode.DecodedImage:
-        if row == 3:
-            raise decode.UndecodableImage("unreadable: Permission denied")
-        return decode_unchanged(folder, row, settings)
+    def fail(folder: ImageFolder, rows: Sequence[int], settings: DecodeSettings) -> Outcomes:
+        for row, outcome in zip(rows, decode_unchanged(folder, rows, settings), strict=True):
+            yield decode.UndecodableImage("unreadable: Permission denied") if row == 3 else outcome
 
     watch_decoding(fail)
     assert len(open_disk(folder, store).bad) == 3
@@ -430,10 +430,11 @@ class TestInterruption:
         begun: list[int] = []
         events: list[Event] = []
 
-        def slow(folder: ImageFolder, row: int, settings: DecodeSettings) -> decode.DecodedImage:
-            begun.append(row)
-            may_go_on.wait(5)
-            return decode_unchanged(folder, row, settings)
+        def slow(folder: ImageFolder, rows: Sequence[int], settings: DecodeSettings) -> Outcomes:
+            for row, outcome in zip(rows, decode_unchanged(folder, rows, settings), strict=True):
+                begun.append(row)
+                may_go_on.wait(5)
+                yield outcome
 
         def interrupt(event: Event) -> None:
             if len(events) == 3:
@@ -474,10 +475,11 @@ from imgtrain.dataset.pixels import open_pixels
 from imgtrain.events import Message
 decode = decoding_pass.decode_unchanged
 log = os.open({str(log)!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-def watch(*arguments):
-    os.write(log, b"x")
-    time.sleep(0.1)
-    return decode(*arguments)
+def watch(folder, rows, settings):
+    for outcome in decode(folder, rows, settings):
+        os.write(log, b"x")
+        time.sleep(0.1)
+        yield outcome
 decoding_pass.decode_unchanged = watch
 folder = index_folder({str(folder.root)!r})
 print("ready", flush=True)
@@ -542,13 +544,13 @@ def test_at_most_one_picture_per_core_is_decoded_at_a_time(
 ) -> None:
     inside, most, lock = 0, 0, threading.Lock()
 
-    def watch(folder: ImageFolder, row: int, settings: DecodeSettings) -> decode.DecodedImage:
+    def watch(folder: ImageFolder, rows: Sequence[int], settings: DecodeSettings) -> Outcomes:
         nonlocal inside, most
         with lock:
             inside += 1
             most = max(most, inside)
         try:
-            return decode_unchanged(folder, row, settings)
+            yield from decode_unchanged(folder, rows, settings)
         finally:
             with lock:
                 inside -= 1
