@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from imgtrain.audit.check import check
     from imgtrain.config.load import load_config, parse_config
     from imgtrain.config.schema import Config
     from imgtrain.errors import ImgtrainError
@@ -22,6 +23,7 @@ __all__ = [
     "Config",
     "ImgtrainError",
     "build_model",
+    "check",
     "evaluate",
     "load_config",
     "make_plan",
@@ -37,6 +39,7 @@ _HOMES = {
     "Config": "imgtrain.config.schema",
     "ImgtrainError": "imgtrain.errors",
     "build_model": "imgtrain.workflows",
+    "check": "imgtrain.audit.check",
     "evaluate": "imgtrain.workflows",
     "load_config": "imgtrain.config.load",
     "make_plan": "imgtrain.plan",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +15,11 @@ from imgtrain.audit.network import NetworkSize, estimate_network
 from imgtrain.augment.sample import sample_rows
 from imgtrain.augment.warp import warp_batch
 from imgtrain.config.schema import Config
-from imgtrain.dataset.decode import DecodeSettings, UndecodableImage
+from imgtrain.dataset.decode import DecodedImage, DecodeSettings
 from imgtrain.dataset.decoding_pass import available_cores
-from imgtrain.dataset.isolation import decode_isolated
+from imgtrain.dataset.isolation import decode_each_isolated
 from imgtrain.dataset.pixel_file import space_needed
+from imgtrain.memory import memory_bytes
 
 __all__ = ["Cost", "check_cost", "estimate_cost"]
 
@@ -43,7 +43,7 @@ class Cost:
         images: Training images.
         cache_bytes: Of decoded pixels, all splits together.
         memory_bytes: Of the training process, at most.
-        available_bytes: Memory of this machine.
+        available_bytes: Memory of this machine, or of the control group that it is limited to.
         parameters: Weights of the network.
         decode_images_per_second: On all cores.
         augment_images_per_second: On all cores.
@@ -88,7 +88,7 @@ def estimate_cost(config: Config, inventory: Inventory) -> Cost | None:
             space_needed(len(inventory.rows_of(name)), settings) for name in inventory.split_names
         ),
         memory_bytes=_PROGRAM_BYTES + 4 * _VALUES_PER_WEIGHT * network.parameters + activations + 8 * pixels,
-        available_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        available_bytes=memory_bytes(),
         parameters=network.parameters,
         decode_images_per_second=decode_rate * cores,
         augment_images_per_second=augment_rate,
@@ -123,11 +123,9 @@ def _measure_decoding(files: Sequence[Path], settings: DecodeSettings) -> tuple[
     """Return some images, and how many a second one core decodes."""
     images = []
     started = None
-    for file in files:
-        try:
-            images.append(decode_isolated(file, settings).pixels)
-        except UndecodableImage:  # it could be decoded a moment ago
-            continue
+    for outcome in decode_each_isolated(files, settings):
+        if isinstance(outcome, DecodedImage):  # all could be decoded a moment ago
+            images.append(outcome.pixels)
         started = started or time.perf_counter()  # the first one waits for the process to start
     seconds = time.perf_counter() - started if started else 0.0
     return images, (len(images) - 1) / seconds if len(images) > 1 and seconds > 0 else 0.0

@@ -24,7 +24,7 @@ class Inventory:
     Attributes:
         root: The folder that the paths are relative to: the nearest above all splits.
         paths: Relative to `root`, with POSIX separators.
-        split_paths: Relative to the split's own folder: where training searches `data.group_by`.
+        group_paths: Where `data.group_by` is searched: relative to the folder of the configuration they lie in.
         split_names: The splits that there are.
         class_names: In label order.
         splits: Position in `split_names`.
@@ -37,7 +37,7 @@ class Inventory:
 
     root: Path
     paths: tuple[str, ...]
-    split_paths: tuple[str, ...]
+    group_paths: tuple[str, ...]
     split_names: tuple[str, ...]
     class_names: tuple[str, ...]
     splits: NDArray[np.intp]
@@ -92,7 +92,7 @@ def take_inventory(splits: Splits, pixels: Mapping[int, Pixels]) -> Inventory:
     return Inventory(
         root=root,
         paths=tuple(path for part in parts for path in _paths(part, root)),
-        split_paths=tuple(path for part in parts for path in part.paths),
+        group_paths=tuple(path for part in parts for path in part.group_paths),
         split_names=tuple(part.name for part in parts),
         class_names=splits.class_names,
         splits=np.repeat(np.arange(len(parts)), [len(part) for part in parts]),

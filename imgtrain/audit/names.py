@@ -160,7 +160,7 @@ def _why_unportable(path: str) -> str:
 def _shared_groups(inventory: Inventory, expression: str) -> list[Finding]:
     pattern = re.compile(expression)
     rows_of: dict[str, list[int]] = defaultdict(list)
-    for row, path in enumerate(inventory.split_paths):
+    for row, path in enumerate(inventory.group_paths):
         if match := pattern.search(path):
             rows_of[match[1]].append(row)
     divided = {name: rows for name, rows in rows_of.items() if len(set(inventory.splits[rows].tolist())) > 1}

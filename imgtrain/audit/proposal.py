@@ -102,7 +102,7 @@ def _with_groups(inventory: Inventory, groups: NDArray[np.intp], group_by: str |
     pattern = re.compile(group_by)
     texts = [
         match[1] if (match := pattern.search(path)) else f"\0{row}"
-        for row, path in enumerate(inventory.split_paths)
+        for row, path in enumerate(inventory.group_paths)
     ]
     _, places = np.unique(np.array(texts, object), return_inverse=True)
     rows, count = np.arange(len(groups)), len(groups)

@@ -10,11 +10,16 @@ from typing import Any
 
 from imgtrain.audit.cost import Cost
 from imgtrain.audit.findings import SEVERITIES, Finding, Severity
+from imgtrain.errors import ConfigError, DataError
 
 __all__ = ["SCHEMA_VERSION", "AuditReport", "describe_report"]
 
 SCHEMA_VERSION = 1
 """Counts up when a field of the JSON form is removed or changes its meaning; fields may be added."""
+
+
+# Errors that no other data would mend.
+_OF_THE_CONFIGURATION = {"configuration", "out-of-memory"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +52,14 @@ class AuditReport:
     def failed(self) -> bool:
         """Whether there is an error."""
         return self.counts["error"] > 0
+
+    @property
+    def exit_status(self) -> int:
+        """What the command ends with: 0, 3 for an error in the data, or 2 if only the configuration is wrong."""
+        errors = {finding.code for finding in self.findings if finding.severity == "error"}
+        if not errors:
+            return 0
+        return (ConfigError if errors <= _OF_THE_CONFIGURATION else DataError).exit_status
 
 
 def describe_report(report: AuditReport) -> dict[str, Any]:

@@ -49,12 +49,12 @@ def check(
 ) -> None:
     """Audit the data and the configuration: bad files, leaks, wrong labels, shortcuts, cost.
 
-    The exit status is 3 if there are errors. Example: imgtrain check photos --sheet found.png
+    The exit status is 3 if there are errors, 2 if only the configuration is wrong.
+    Example: imgtrain check photos --sheet found.png
     """
     from imgtrain.audit.check import check as audit
     from imgtrain.audit.report import describe_report
     from imgtrain.cli.display import Display
-    from imgtrain.errors import DataError
 
     with Display(verbose=verbose, quiet=quiet or as_json) as display:
         report = audit(source, overrides, fix_split=fix_split, sheet=sheet, emit=display.show)
@@ -62,5 +62,5 @@ def check(
             typer.echo(json.dumps(describe_report(report), indent=2))
         else:
             display.show_report(report)
-    if report.failed:
-        raise typer.Exit(DataError.exit_status)
+    if report.exit_status:
+        raise typer.Exit(report.exit_status)

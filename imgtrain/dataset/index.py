@@ -44,6 +44,8 @@ class ImageFolder:
         root: The folder, absolute.
         class_names: In label order.
         paths: Relative to `root`, with POSIX separators.
+        group_paths: Where `data.group_by` is searched: as `paths`, but relative to the folder of the
+            configuration that the image lies in, if a split file has brought several together.
         labels: int32, position in `class_names`.
         sizes: int64, bytes.
         mtimes_ns: int64, nanoseconds since 1970.
@@ -54,6 +56,7 @@ class ImageFolder:
     root: Path
     class_names: tuple[str, ...]
     paths: tuple[str, ...]
+    group_paths: tuple[str, ...]
     labels: NDArray[np.int32]
     sizes: NDArray[np.int64]
     mtimes_ns: NDArray[np.int64]
@@ -146,10 +149,12 @@ def make_image_folder(
 ) -> ImageFolder:
     """Return the (label, file) pairs as an `ImageFolder`, sorted by label and path."""
     images = sorted(images)
+    paths = tuple(image.path for _, image in images)
     return ImageFolder(
         root=root,
         class_names=tuple(class_names),
-        paths=tuple(image.path for _, image in images),
+        paths=paths,
+        group_paths=paths,
         labels=read_only(np.array([label for label, _ in images], np.int32)),
         sizes=read_only(np.array([image.size for _, image in images], np.int64)),
         mtimes_ns=read_only(np.array([image.mtime_ns for _, image in images], np.int64)),

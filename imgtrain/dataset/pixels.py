@@ -30,6 +30,7 @@ from imgtrain.dataset.pixel_file import (
 )
 from imgtrain.errors import DataError, Problem, RunFileError
 from imgtrain.events import Emit, Message, ignore
+from imgtrain.memory import available_memory_bytes
 from imgtrain.text import printable
 
 __all__ = ["Cache", "Pixels", "bad_image_problems", "cache_key", "open_pixels"]
@@ -109,7 +110,7 @@ def open_pixels(
         if cache == "disk":
             raise
         needed = len(folder) * int(np.prod(settings.shape))
-        fits = needed <= _available_memory() / 2
+        fits = needed <= available_memory_bytes() / 2
         instead = "kept in memory for this run" if fits else "decoded again every epoch"
         emit(Message(f"{error.problems[0].what}. Without a cache file, the images are {instead}", "warning"))
         if fits:
@@ -312,13 +313,3 @@ def _remove_abandoned(directory: Path) -> None:
     for partial in directory.glob("*.partial"):
         with suppress(OSError, filelock.Timeout), filelock.FileLock(partial.with_suffix(".lock"), timeout=0):
             partial.unlink(missing_ok=True)
-
-
-def _available_memory() -> int:
-    """Return the bytes that can be taken without swapping; 0 where the system does not say."""
-    with suppress(OSError, ValueError, AttributeError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 0

@@ -54,6 +54,11 @@ class Split:
         return tuple(self.folder.paths[row] for row in self.rows)
 
     @property
+    def group_paths(self) -> tuple[str, ...]:
+        """Where `data.group_by` is searched: relative to the folder of the configuration they lie in."""
+        return tuple(self.folder.group_paths[row] for row in self.rows)
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """In label order; the same in every split."""
         return self.folder.class_names
@@ -218,8 +223,8 @@ def _hold_out_validation(
     groups = None
     unit = "image"
     if config.data.group_by is not None:
-        texts = _groups(train.paths, config.data.group_by)
-        if unmatched := [path for path, text in zip(train.paths, texts, strict=True) if text is None]:
+        texts = _groups(train.group_paths, config.data.group_by)
+        if unmatched := [path for path, text in zip(train.group_paths, texts, strict=True) if text is None]:
             matched = count(len(texts) - len(unmatched), "training path")
             what = f"matches {matched}, but not {name_some(unmatched, 3)}"
             hint = f"the expression {printable(config.data.group_by)!r} is searched in paths like these"
@@ -263,11 +268,13 @@ def _groups(paths: Sequence[str], expression: str) -> list[str | None]:
 def _warn_about_shared_groups(config: Config, splits: dict[str, Split], warnings: list[str]) -> None:
     if config.data.group_by is None:
         return
-    of_train = {group for group in _groups(splits["train"].paths, config.data.group_by) if group is not None}
+    of_train = {
+        group for group in _groups(splits["train"].group_paths, config.data.group_by) if group is not None
+    }
     for name in ("validation", "test"):
         if name not in splits:
             continue
-        groups = _groups(splits[name].paths, config.data.group_by)
+        groups = _groups(splits[name].group_paths, config.data.group_by)
         shared = sorted({group for group in groups if group is not None} & of_train)
         if shared:
             images = sum(group in of_train for group in groups if group is not None)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +88,8 @@ def read_split_file(
         for row in rows
     )
     folder = make_image_folder(root, class_names, [(label, file) for label, file, _ in found], {})
+    group_paths = tuple(next(_below(str(folder.file(row)), [*folders, root])) for row in range(len(folder)))
+    folder = replace(folder, group_paths=group_paths)
     splits = np.array([split for _, _, split in found])
     by_split = {name: np.flatnonzero(splits == name) for name in ("train", "validation", "test")}
     return folder, {name: numbers for name, numbers in by_split.items() if len(numbers)}
@@ -183,12 +185,16 @@ def _look_up(given: str, path: Path, folders: Sequence[Path]) -> tuple[str, os.s
 
 
 def _class_by_folder(file: str, folders: Sequence[Path]) -> str | None:
-    # The longest folder first: the CSV file often lies above the others.
+    return next((below.split("/", 1)[0] for below in _below(file, folders) if "/" in below), None)
+
+
+def _below(file: str, folders: Sequence[Path]) -> Iterator[str]:
+    """Yield the path relative to each of the folders that the file lies in, the deepest first."""
+    # The CSV file often lies above the others.
     for folder in sorted(folders, key=lambda folder: -len(str(folder))):
         below = _relative(file, folder)
-        if not below.startswith("../") and "/" in below:
-            return below.split("/", 1)[0]
-    return None
+        if not below.startswith("../"):
+            yield below
 
 
 def _relative(file: str, root: Path) -> str:

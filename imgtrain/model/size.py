@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from math import prod
-from pathlib import Path
 
 from imgtrain.config.schema import Config
 from imgtrain.errors import ConfigError, Problem
 from imgtrain.events import ModelBuilt
+from imgtrain.memory import memory_bytes
 from imgtrain.model.runtime import keras, tf
 
 __all__ = [
@@ -24,9 +23,6 @@ __all__ = [
 
 # Values that an optimizer keeps for each weight, by the class name in lower case; the most common is 2.
 _SLOTS = {"sgd": 0, "rmsprop": 1, "adagrad": 1, "lion": 1, "adafactor": 1, "muon": 1}
-
-# Where Linux keeps the limit of the control group, in its second and first version.
-_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def measure_network(model: keras.Sequential, config: Config) -> ModelBuilt:
@@ -76,16 +72,6 @@ def refusing_too_large_batches(model: keras.Sequential, config: Config) -> Itera
                 config.where("data", "batch_size"), f"the memory is too small for batches of {size}", hint
             )
         ) from error
-
-
-def memory_bytes() -> int:
-    """Return the memory this process may use: the machine's, or its control group's limit if that is less."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in _LIMITS:
-        # No such file, or the word `max`.
-        with suppress(OSError, ValueError):
-            memory = min(memory, int(Path(limit).read_text(encoding="ascii")))
-    return memory
 
 
 def variable_bytes(variable: keras.Variable) -> int:

@@ -464,3 +464,11 @@ class TestCommand:
         self, tmp_path: Path, imgtrain: Callable
     ) -> None:
         assert imgtrain("check", tmp_path / "none.yaml").returncode == 2
+
+    def test_status_2_if_only_the_configuration_is_wrong(
+        self, folder: Path, config: Callable[..., Path], imgtrain: Callable
+    ) -> None:
+        path = config("training: {early_stopping: {monitor: nothing}}")
+        assert imgtrain("check", path).returncode == 2
+        PLANTED["leak"][0](folder)
+        assert imgtrain("check", path).returncode == 3

@@ -344,7 +344,7 @@ class TestDiskTrouble:
     def test_auto_decodes_every_time_when_memory_is_short_too(
         self, folder: ImageFolder, store: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[str]
     ) -> None:
-        monkeypatch.setattr(pixels_module, "_available_memory", lambda: 19 * 90 * 2 - 2)
+        monkeypatch.setattr(pixels_module, "available_memory_bytes", lambda: 19 * 90 * 2 - 2)
         events: list[Event] = []
         pixels = open_pixels(folder, SETTINGS, cache="auto", cache_directory=store, emit=events.append)
         assert "decoded again every epoch" in next(e.text for e in events if isinstance(e, Message))

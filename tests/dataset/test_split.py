@@ -256,6 +256,24 @@ class TestSplitFile:
         splits = split(root, split_file=file, validation_split=0.5)
         assert "data.validation_split is not used" in splits.warnings[0]
 
+    def test_groups_are_searched_below_the_folders_of_the_configuration(
+        self, make_files: Callable[..., Path]
+    ) -> None:
+        names = ("train/cat/p1_1.jpg", "train/cat/p1_2.jpg", "train/dog/p2_3.jpg", "train/dog/p3_4.jpg")
+        root = make_files(*names, "extra/cat/p1_5.jpg")
+        rows = [f"{name.removeprefix('train/')},train,{name.split('/')[1]}" for name in names]
+        file = self.write(root, *rows, "extra/cat/p1_5.jpg,test,cat", header="path,split,class")
+        asked = {"split_file": file, "group_by": r"^[^/]+/(p\d+)_"}
+        splits = split(root, test=root / "extra", validation_split=0.5, **asked)
+        assert splits.train.paths[0].startswith("train/")
+        assert splits.train.group_paths[0].startswith(("cat/", "dog/"))
+        (warning,) = (text for text in splits.warnings if "group" in text and "stand in" in text)
+        assert "(p1; 1 test image)" in warning
+        # Of a folder that the configuration does not name, all that is known is where the files lie.
+        elsewhere = split(root, **asked)
+        assert elsewhere.test is not None
+        assert elsewhere.test.group_paths == ("extra/cat/p1_5.jpg",)
+
     def test_all_bad_rows_are_named_with_their_line(self, make_files: Callable[..., Path]) -> None:
         root = make_files(*self.files, "loose.jpg", "train/eel/1.jpg")
         file = self.write(

@@ -9,11 +9,10 @@ import pytest
 from imgtrain.config.load import load_config, parse_config
 from imgtrain.config.schema import Config
 from imgtrain.errors import ConfigError
-from imgtrain.model import size
 from imgtrain.model.build import build_network, check_network, float32_copy
 from imgtrain.model.compiling import build_optimizer, compile_network
 from imgtrain.model.runtime import keras
-from imgtrain.model.size import measure_network, memory_bytes, readable_bytes
+from imgtrain.model.size import measure_network, readable_bytes
 
 pytestmark = pytest.mark.tensorflow
 
@@ -242,17 +241,6 @@ def test_the_table_of_layers_and_the_sizes() -> None:
     assert built.weight_bytes == 4 * 2467
     # A gradient for each weight and no optimizer values; every output for 32 images, forward and backward.
     assert built.training_bytes == 2 * 4 * 2467 + 2 * 32 * 4 * (768 + 784 + 784 + 3)
-
-
-def test_memory_is_that_of_the_control_group_if_less(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    machine = memory_bytes()
-    assert machine > 2**28
-    limit = tmp_path / "memory.max"
-    limit.write_text("1048576\n", encoding="ascii")
-    monkeypatch.setattr(size, "_LIMITS", (str(limit), str(tmp_path / "missing")))
-    assert memory_bytes() == 1048576
-    limit.write_text("max\n", encoding="ascii")
-    assert memory_bytes() >= machine
 
 
 def test_sizes_are_readable() -> None:
