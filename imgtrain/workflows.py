@@ -73,7 +73,10 @@ __all__ = [
 ]
 
 # Images in a batch when nothing is learned: larger ones cost memory and gain nothing.
-INFERENCE_BATCH_SIZE = 64
+INFERENCE_BATCH_SIZE = 128
+# Training keeps the outputs of all layers and their gradients, inference those of two layers: where a batch was
+# trained on, so many times the images fit.
+_INFERENCE_ROOM = 4
 # A saved model that says something else than the trained one by more than this was not saved right.
 _SAVED_TOLERANCE = 1e-5
 # What `run.json` says of a run until it is known.
@@ -236,7 +239,7 @@ def _train(
 
         write_json(run.data, images.describe())
 
-        batches = _make_batches(plan, images)
+        batches = _make_batches(plan, images, inference_batch_size=_inference_batch_size(plan))
         trackers.take_samples(batches["train"])
         model = _build(plan, batches["train"], precision.name, for_training=True)
         emit(measure_network(model, config))
@@ -449,7 +452,8 @@ def open_batches(plan: Plan, *, emit: Emit = ignore) -> OpenBatches:
         RunFileError: The cache cannot be written.
     """
     images = gather_images(plan.config, plan.splits, emit)
-    batches = {name: BatchDataset(part) for name, part in _make_batches(plan, images).items()}
+    made = _make_batches(plan, images, inference_batch_size=plan.config.data.batch_size)
+    batches = {name: BatchDataset(part) for name, part in made.items()}
     return OpenBatches(plan, batches["train"], batches.get("validation"), batches.get("test"))
 
 
@@ -479,15 +483,14 @@ def _dry_run(plan: Plan, emit: Emit) -> TrainResult:
     return TrainResult(None, model, None, {})
 
 
-def _make_batches(plan: Plan, images: Images) -> dict[str, Batches]:
+def _make_batches(plan: Plan, images: Images, *, inference_batch_size: int) -> dict[str, Batches]:
     """Return the batches of every split: augmented and shuffled for training, in file order for the others."""
     data, training = plan.config.data, plan.config.training
     batches = {
         part.split.name: _in_file_order(
-            part,
+            _validated_on(part, plan) if part.split.name == "validation" else part,
             data.class_mode,
-            data.batch_size,
-            steps=training.validation_steps if part.split.name == "validation" else None,
+            inference_batch_size,
         )
         for part in images.evaluated()
     }
@@ -510,15 +513,22 @@ def _make_batches(plan: Plan, images: Images) -> dict[str, Batches]:
     return batches
 
 
-def _in_file_order(
-    part: SplitImages, class_mode: ClassMode, batch_size: int, *, steps: int | None = None
-) -> Batches:
-    """Return the batches of a split; with `steps`, of so many batches' images, taken evenly from all classes."""
+def _validated_on(part: SplitImages, plan: Plan) -> SplitImages:
+    """Return what is validated on after each epoch: all, or `validation_steps` batches, evenly of all classes."""
+    split, steps = part.split, plan.config.training.validation_steps
+    if steps is None or steps * plan.config.data.batch_size >= len(split):
+        return part
+    # The rows are sorted by class, so that even distances keep the classes' shares.
+    places = np.linspace(0, len(split) - 1, steps * plan.config.data.batch_size).round().astype(np.intp)
+    return replace(part, split=replace(split, rows=split.rows[places]))
+
+
+def _inference_batch_size(plan: Plan) -> int:
+    return min(INFERENCE_BATCH_SIZE, _INFERENCE_ROOM * plan.config.data.batch_size)
+
+
+def _in_file_order(part: SplitImages, class_mode: ClassMode, batch_size: int) -> Batches:
     split = part.split
-    if steps is not None and steps * batch_size < len(split):
-        # The rows are sorted by class, so that even distances keep the classes' shares.
-        places = np.linspace(0, len(split) - 1, steps * batch_size).round().astype(np.intp)
-        split = replace(split, rows=split.rows[places])
     return Batches(
         pixels=part.pixels,
         rows=split.rows,
@@ -549,9 +559,7 @@ def _build(plan: Plan, train: Batches, precision: str, *, for_training: bool = F
 
 def _predict(model: Any, plan: Plan, part: SplitImages, emit: Emit) -> Predictions:
     """Return the probabilities of a split; the decision is still the most probable class."""
-    # Who had to train with small batches has no memory for large ones.
-    batch_size = min(INFERENCE_BATCH_SIZE, plan.config.data.batch_size)
-    batches = _in_file_order(part, plan.config.data.class_mode, batch_size)
+    batches = _in_file_order(part, plan.config.data.class_mode, _inference_batch_size(plan))
     task = f"evaluating {part.split.name}"
     probabilities, loss = predict_split(model, batches, loss=plan.loss, task=task, emit=emit)
     return Predictions(

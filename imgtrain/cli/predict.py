@@ -41,7 +41,7 @@ def predict(
             show_default=False,
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images in a batch.")] = 64,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images in a batch.")] = 128,
     max_model_gib: MaxModelGib = 4.0,
     verbose: Verbose = False,
     quiet: Quiet = False,
