@@ -1,0 +1,72 @@
+"""Whether the fast way costs accuracy: bfloat16 and fused updates against float32 and Keras's own layers and optimizer.
+
+    python benchmarks/accuracy.py FOLDER [--network three] [--seeds 5] [--epochs 12]
+
+FOLDER has a folder of photos per class. Both train on the same batches with the same seeds; the accuracy is that of the
+last epoch on the validation images, computed in float32 by the network that would be saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from photos import NETWORKS, configuration, lay_out
+
+from imgtrain.config import parse_config
+from imgtrain.evaluation.predict import predict_split
+from imgtrain.model.build import build_network, float32_copy
+from imgtrain.model.compiling import compile_network
+from imgtrain.model.runtime import start
+from imgtrain.plan import make_plan
+from imgtrain.training.fit import fit
+from imgtrain.workflows import open_batches
+
+WAYS = {"bfloat16, fused": ("bfloat16", True), "float32, Keras's own": ("float32", False)}
+
+
+def accuracy(folder: Path, network: str, epochs: int, seed: int, precision: str, fast: bool) -> float:
+    config = parse_config(configuration(folder, network, epochs=epochs, seed=seed))
+    start(seed)
+    data = open_batches(make_plan(config))
+    validation = data.validation.batches
+    model = build_network(
+        config,
+        class_count=len(data.plan.class_names),
+        statistics=None,
+        precision=precision,
+        for_training=fast,
+    )
+    compile_network(model, config, precision=precision, for_training=fast)
+    fit(model, data.train.batches, None, config.training)
+    probabilities, _ = predict_split(
+        float32_copy(model, config), validation, loss="categorical_crossentropy", task="validation"
+    )
+    return float((probabilities.argmax(axis=1) == validation.labels).mean())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--network", choices=NETWORKS, default="three")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=12)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        lay_out(options.folder, Path(temporary))
+        for name, (precision, fast) in WAYS.items():
+            found = [
+                accuracy(Path(temporary), options.network, options.epochs, seed, precision, fast)
+                for seed in range(options.seeds)
+            ]
+            error = statistics.stdev(found) / np.sqrt(len(found))
+            each = ", ".join(f"{value:.3f}" for value in found)
+            print(
+                f"{name:22} mean {statistics.mean(found):.4f}, standard error {error:.4f}   ({each})",
+                flush=True,
+            )

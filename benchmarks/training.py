@@ -1,0 +1,94 @@
+"""Whole training, an epoch and its validation pass at a time, each way in turns.
+
+    python benchmarks/training.py FOLDER [--network two|three] [--rounds 5] [--only imgtrain,…]
+
+FOLDER has a folder of photos per class; they are resized to 150×150 first, and every augmentation is on. The PyTorch
+loops need the `benchmarks` extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import peers
+from photos import NETWORKS, configuration, count_images, lay_out
+from side_by_side import Gate, compare, open_gate, print_table
+
+ENDLESS = 1000
+
+
+def imgtrain(folder: Path, network: str, gate: Gate, *, precision: str) -> None:
+    """What `imgtrain train` does, with its checkpoints and files; the gate stands before every epoch."""
+    from imgtrain.config import parse_config
+    from imgtrain.events import EpochStarted, Event
+    from imgtrain.plan import make_plan
+    from imgtrain.workflows import train
+
+    def listen(event: Event) -> None:
+        if isinstance(event, EpochStarted):
+            gate()
+
+    run = configuration(folder, network, epochs=ENDLESS, precision=precision)
+    run["output"]["directory"] = str(folder / f"run-{precision}")
+    train(make_plan(parse_config(run)), overwrite=True, emit=listen)
+
+
+def keras_fit(folder: Path, network: str, gate: Gate, *, data: Callable[[Path, str], object]) -> None:
+    import keras
+
+    class AtTheGate(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+            gate()
+
+    train, validation = data(folder, "train"), data(folder, "validation")
+    model = peers.keras_network(network, len(list((folder / "train").iterdir())))
+    model.fit(train, validation_data=validation, epochs=ENDLESS, verbose=0, callbacks=[AtTheGate()])
+
+
+def torch_loop(folder: Path, network: str, gate: Gate, *, bfloat16: bool, channels_last: bool) -> None:
+    epochs = peers.torch_epochs(folder, network, bfloat16=bfloat16, channels_last=channels_last)
+    while True:
+        gate()
+        next(epochs)
+
+
+CONTENDERS: dict[str, Callable[[Path, str, Gate], None]] = {
+    "imgtrain": partial(imgtrain, precision="auto"),
+    "imgtrain, float32": partial(imgtrain, precision="float32"),
+    "ImageDataGenerator": partial(keras_fit, data=peers.image_data_generator),
+    "image_dataset_from_directory": partial(keras_fit, data=peers.image_dataset),
+    "PyTorch": partial(torch_loop, bfloat16=False, channels_last=False),
+    "PyTorch, channels_last": partial(torch_loop, bfloat16=False, channels_last=True),
+    "PyTorch, bfloat16": partial(torch_loop, bfloat16=True, channels_last=False),
+    "PyTorch, bfloat16, channels_last": partial(torch_loop, bfloat16=True, channels_last=True),
+}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--network", choices=NETWORKS, default="three")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default=";".join(CONTENDERS), help="contenders, with ; between them")
+    parser.add_argument("--as", dest="contender", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.contender:
+        CONTENDERS[options.contender](options.folder, options.network, open_gate())
+        raise SystemExit
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        lay_out(options.folder, place)
+        names = options.only.split(";")
+        arguments = {name: [str(place), "--network", options.network, "--as", name] for name in names}
+        seconds = compare(__file__, arguments, rounds=options.rounds)
+        images = count_images(place / "train")
+        print(
+            f"network {options.network}, {count_images(place / 'validation'):,} validation images in each round"
+        )
+        for first in names[:2]:
+            print_table(seconds, images=images, first=first)
