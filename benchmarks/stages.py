@@ -1,0 +1,116 @@
+"""What each image costs on its way, in microseconds of wall time: decode, pack, read, draw, warp, hand-over, step.
+
+    python benchmarks/stages.py FOLDER [--network three] [--rounds 15]
+
+FOLDER has a folder of photos per class. Decoding is measured on the files as they are and on the same photos resized to
+150×150, with all cores; everything behind it on 150×150, with every augmentation on. Read, draw and warp are those of
+one thread; while a step runs they happen in other threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from photos import NETWORKS, SIDE, configuration, lay_out
+
+from imgtrain.augment.sample import sample_rows
+from imgtrain.augment.warp import warp_batch
+from imgtrain.config import parse_config
+from imgtrain.dataset.decode import DecodeSettings
+from imgtrain.dataset.index import index_folder
+from imgtrain.dataset.pixels import open_pixels
+from imgtrain.model.build import build_network
+from imgtrain.model.compiling import compile_network
+from imgtrain.model.numerics import choose_precision
+from imgtrain.model.runtime import tf
+from imgtrain.plan import make_plan
+from imgtrain.training.steps import Steps
+from imgtrain.workflows import open_batches
+
+BATCH = 32
+
+
+def seconds(work: Callable[[], object], rounds: int) -> float:
+    work()
+    taken = []
+    for _ in range(rounds):
+        started = perf_counter()
+        work()
+        taken.append(perf_counter() - started)
+    return statistics.median(taken)
+
+
+def tell(stage: str, taken: float, images: int) -> None:
+    print(f"{stage:44} {taken / images * 1e6:9.1f} µs", flush=True)
+
+
+def decode_all(folder: Path, cache: str, place: Path) -> tuple[float, int]:
+    images = index_folder(folder)
+    started = perf_counter()
+    open_pixels(images, DecodeSettings(SIDE, SIDE), cache=cache, cache_directory=place)  # type: ignore[arg-type]
+    return perf_counter() - started, len(images)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--network", choices=NETWORKS, default="three")
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        lay_out(options.folder, place)
+        decode_all(place / "validation", "memory", place)  # starts the decoders
+        tell("decode, files as they are", *decode_all(options.folder, "memory", place))
+        in_memory, count = decode_all(place / "train", "memory", place)
+        tell("decode, files of 150×150", in_memory, count)
+        on_disk, _ = decode_all(place / "train", "disk", place / "cache")
+        tell("pack, beyond decoding", max(0.0, on_disk - in_memory), count)
+        again, _ = decode_all(place / "train", "disk", place / "cache")
+        tell("find packed and verify (later runs)", again, count)
+
+        config = parse_config(configuration(place, options.network))
+        batches = open_batches(make_plan(config)).train.batches
+        rng = np.random.default_rng(0)
+        rows = rng.permutation(count)[:BATCH]
+        pixels, out = np.empty((2, BATCH, SIDE, SIDE, 3), np.uint8)
+        drawn = sample_rows(config.augmentation, seed=0, epoch=0, slots=rows, height=SIDE, width=SIDE)
+
+        def draw() -> object:
+            return sample_rows(config.augmentation, seed=0, epoch=0, slots=rows, height=SIDE, width=SIDE)
+
+        tell("read", seconds(lambda: batches.pixels.read(rows, pixels), options.rounds), BATCH)
+        tell("draw", seconds(draw, options.rounds), BATCH)
+        tell(
+            "warp",
+            seconds(lambda: warp_batch(pixels, drawn, config.augmentation, out), options.rounds),
+            BATCH,
+        )
+        tell("a whole batch, one thread", seconds(lambda: batches.batch(0, 3), options.rounds), BATCH)
+        batch = batches.batch(0, 3)
+        tell("hand-over", seconds(lambda: tf.convert_to_tensor(batch[0]), options.rounds), BATCH)
+        precision = choose_precision("auto").name
+        model = build_network(
+            config,
+            class_count=batch[1].shape[1],
+            statistics=None,
+            precision=precision,
+            for_training=True,
+        )
+        compile_network(model, config, precision=precision, for_training=True)
+        steps = Steps(model, batches)
+        tell(f"step, {precision}", seconds(lambda: steps.train(batch), 3 * options.rounds), BATCH)
+        large = [np.concatenate([part] * 4) for part in batch]
+        tell(
+            "validation, batches of 128",
+            seconds(lambda: steps.validate(tuple(large)), options.rounds),
+            4 * BATCH,
+        )
