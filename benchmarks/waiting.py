@@ -1,4 +1,4 @@
-"""How close training comes to never waiting: whole training beside the step alone on a batch that is already there.
+"""How close training comes to never waiting: whole training beside the step alone on batches that are already there.
 
     python benchmarks/waiting.py FOLDER [--network two|three] [--rounds 10]
 
@@ -44,12 +44,11 @@ def step_alone(folder: Path, network: str, gate: Gate) -> None:
         for_training=True,
     )
     compile_network(model, config, precision=precision, for_training=True)
-    steps, (whole, last) = Steps(model, batches), (batches.batch(0, 0), batches.batch(0, len(batches) - 1))
+    steps, ready = Steps(model, batches), [batches.batch(0, step) for step in range(len(batches))]
     while True:
         gate()
-        for _ in range(len(batches) - 1):
-            steps.train(whole)
-        steps.train(last)
+        for batch in ready:
+            steps.train(batch)
 
 
 def whole_training(folder: Path, network: str, gate: Gate) -> None:

@@ -364,7 +364,7 @@ def evaluate(
         predicted=decide(probabilities, reading.threshold),
         loss=loss,
         class_names=part.split.class_names,
-        groups=number_groups(part.split.paths, reading.group_by),
+        groups=number_groups(part.split.group_paths, reading.group_by),
         abstain_below=reading.abstain_below,
     )
     most_frequent = majority(predictions.labels) if reading.majority_label is None else reading.majority_label
@@ -569,7 +569,7 @@ def _predict(model: Any, plan: Plan, part: SplitImages, emit: Emit) -> Predictio
         predicted=decide(probabilities, None),
         loss=loss,
         class_names=plan.class_names,
-        groups=number_groups(part.split.paths, plan.config.data.group_by),
+        groups=number_groups(part.split.group_paths, plan.config.data.group_by),
     )
 
 
