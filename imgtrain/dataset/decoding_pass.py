@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import xxhash
@@ -129,15 +130,21 @@ def decode_unchanged(
         For each row, in order, the picture, or why there is none: it cannot be decoded, or has changed.
     """
     files = [folder.file(row) for row in rows]
-    outcomes = decode_each_isolated(files, settings)
-    for row, file, outcome in zip(rows, files, outcomes, strict=True):
-        if isinstance(outcome, UndecodableImage):
-            yield outcome
-            continue
-        try:
-            status = file.stat()
-        except OSError as error:
-            yield UndecodableImage(f"unreadable: {error.strerror}")
-            continue
-        same = (status.st_size, status.st_mtime_ns) == (folder.sizes[row], folder.mtimes_ns[row])
-        yield outcome if same else UndecodableImage("changed since the folder was listed")
+    with closing(decode_each_isolated(files, settings)) as outcomes:
+        for row, file, outcome in zip(rows, files, outcomes, strict=True):
+            yield (
+                outcome
+                if isinstance(outcome, UndecodableImage)
+                else _if_unchanged(folder, row, file, outcome)
+            )
+
+
+def _if_unchanged(
+    folder: ImageFolder, row: int, file: Path, image: DecodedImage
+) -> DecodedImage | UndecodableImage:
+    try:
+        status = file.stat()
+    except OSError as error:
+        return UndecodableImage(f"unreadable: {error.strerror}")
+    same = (status.st_size, status.st_mtime_ns) == (folder.sizes[row], folder.mtimes_ns[row])
+    return image if same else UndecodableImage("changed since the folder was listed")

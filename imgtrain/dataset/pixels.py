@@ -209,14 +209,12 @@ class _DecodedOnReading(_Decoded):
         out = self._room(rows, out)
         good = {place: int(row) for place, row in enumerate(rows) if _checked(row, len(self)) not in self.bad}
         out[[place for place in range(len(out)) if place not in good]] = 0
-        outcomes = decode_unchanged(self._folder, list(good.values()), self._settings)
-        for (place, row), outcome in zip(good.items(), outcomes, strict=True):
-            if isinstance(outcome, UndecodableImage):
-                file = printable(str(self._folder.file(row)))
-                raise DataError(
-                    Problem(file, f"could be decoded when the run began, and now cannot: {outcome.reason}")
-                ) from outcome
-            out[place] = outcome.pixels
+        with closing(decode_unchanged(self._folder, list(good.values()), self._settings)) as outcomes:
+            for (place, row), outcome in zip(good.items(), outcomes, strict=True):
+                if isinstance(outcome, UndecodableImage):
+                    what = f"could be decoded when the run began, and now cannot: {outcome.reason}"
+                    raise DataError(Problem(printable(str(self._folder.file(row))), what)) from outcome
+                out[place] = outcome.pixels
         return out
 
 

@@ -11,6 +11,11 @@ from imgtrain.checkpoint import Checkpoint, CheckpointFolder
 
 __all__ = ["Checkpoints"]
 
+# A checkpoint at the end of an epoch may take this share of the time; one that takes less than so many seconds of a
+# processor is always written.
+_SHARE = 0.02
+_CHEAP_SECONDS = 0.05
+
 
 class Checkpoints:
     """Writes one checkpoint at a time, and brings the error of a failed write back to the training.
@@ -41,6 +46,7 @@ class Checkpoints:
         self._seconds = 60 * minutes
         self._thread: Thread | None = None
         self._error: Exception | None = None
+        self._processor_seconds = 0.0
         # The clock that goes on when somebody sets the other.
         self._last = time.monotonic()
 
@@ -52,6 +58,16 @@ class Checkpoints:
         """
         self._raise_error()
         return time.monotonic() - self._last >= self._seconds
+
+    def are_affordable(self) -> bool:
+        """Return whether enough time has passed since the last one to write one at the end of an epoch.
+
+        Epochs may take less time than the weights take to be written.
+        """
+        if self._thread is not None and self._thread.is_alive():
+            return False
+        cost = self._processor_seconds
+        return cost < _CHEAP_SECONDS or cost <= _SHARE * (time.monotonic() - self._last)
 
     def save(self, progress: Mapping[str, Any], arrays: Mapping[str, Sequence[Any]]) -> None:
         """Begin to write a checkpoint; waits for the last one first.
@@ -82,10 +98,12 @@ class Checkpoints:
         self._raise_error()
 
     def _write(self, checkpoint: Checkpoint) -> None:
+        started = time.thread_time()
         try:
             self._folder.save(checkpoint)
         except Exception as error:
             self._error = error
+        self._processor_seconds = time.thread_time() - started
 
     def _raise_error(self) -> None:
         if self._error is not None:

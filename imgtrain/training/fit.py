@@ -101,11 +101,12 @@ class _Run:
         model.stop_training = False
         self._callbacks.on_train_begin()
         self._restore()
-        while self._position.epoch < self._epochs and not self._position.stopped:
+        while not self._is_over():
             ended = self._train_epoch()
             self._position.end_epoch(ended, stopped=model.stop_training)
             on_epoch(self._position.finished)
-            self._save()
+            if self._checkpoints is not None and (self._is_over() or self._checkpoints.are_affordable()):
+                self._save()
             best = (
                 stopping is not None
                 and stopping.best_epoch == ended.number
@@ -121,6 +122,9 @@ class _Run:
             self._checkpoints.wait()
         self._callbacks.on_train_end()
         return self._make_history()
+
+    def _is_over(self) -> bool:
+        return self._position.epoch >= self._epochs or self._position.stopped
 
     def _train_epoch(self) -> Epoch:
         """Train and validate the present epoch, or what is left of it."""
@@ -210,7 +214,7 @@ class _Run:
             self._stopping.best_weights = list(earlier.arrays["best"])
         self._position = Position.from_plain(earlier.progress["position"])
         self._saved = (self._position.epoch, self._position.step)
-        if self._position.epoch < self._epochs and not self._position.stopped:
+        if not self._is_over():
             place = f"epoch {self._position.epoch + 1}, batch {self._position.step + 1} of {len(self._train)}"
             self._emit(Message(f"going on at {place}"))
 
