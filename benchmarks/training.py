@@ -104,9 +104,7 @@ if __name__ == "__main__":
         common = [str(place), "--network", options.network, "--epochs", str(options.epochs)]
         arguments = {name: [*common, "--as", name] for name in names}
         seconds = compare(__file__, arguments, rounds=options.rounds)
-        images = count_images(place / "train")
-        print(
-            f"network {options.network}, {count_images(place / 'validation'):,} validation images in each round"
-        )
+        trained, validated = (options.epochs * count_images(place / name) for name in ("train", "validation"))
+        print(f"network {options.network}, {validated:,} images validated in each round")
         for first in (name for name in names if name.startswith("imgtrain")):
-            print_table(seconds, images=images, first=first)
+            print_table(seconds, images=trained, first=first)

@@ -65,9 +65,8 @@ def test_a_recipe_trains(name, imgtrain, make_folders, tmp_path):
 def test_oversampling_draws_the_small_class_as_often_as_the_largest(imgtrain, make_folders, tmp_path):
     """What scripts do by hand for a rare class: its images are augmented until the classes are even."""
     from imgtrain.config import parse_config
-    from imgtrain.dataset.gather import gather_images
     from imgtrain.plan import make_plan
-    from imgtrain.workflows import _make_batches
+    from imgtrain.workflows import open_batches
 
     make_folders(tmp_path, {"Training": {"no_tumor": 4, "tumor": 11}})
     plan = make_plan(
@@ -83,8 +82,7 @@ def test_oversampling_draws_the_small_class_as_often_as_the_largest(imgtrain, ma
             }
         )
     )
-    train = _make_batches(plan, gather_images(plan.config, plan.splits))["train"]
-    images, labels = train.to_arrays()
+    images, labels = open_batches(plan).train.batches.to_arrays()
     assert labels.sum(axis=0).tolist() == [11, 11]
     small = images[labels[:, 0] == 1]
     assert len({image.tobytes() for image in small}) == 11

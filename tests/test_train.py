@@ -88,10 +88,12 @@ def test_the_sample_reaches_95_percent_and_leaves_exactly_the_files_it_promises(
 def test_the_best_epoch_is_that_of_the_lowest_monitored_value(sample_run):
     run, _ = sample_run
     losses = [float(row["val_loss"]) for row in read_csv(run / "history.csv")]
-    best = json.loads((run / "run.json").read_text())["best_epoch"]
-    assert losses[best - 1] == min(losses)
+    facts = json.loads((run / "run.json").read_text())
+    assert losses[facts["best_epoch"] - 1] == min(losses)
     metrics = json.loads((run / "metrics.json").read_text())
-    assert metrics["validation"]["loss"] == pytest.approx(min(losses), rel=1e-3)
+    # The saved network computes in float32, the training one where it is faster with 8 bits of mantissa.
+    tolerance = 1e-3 if facts["precision"] == "float32" else 0.05
+    assert metrics["validation"]["loss"] == pytest.approx(min(losses), rel=tolerance)
 
 
 @pytest.mark.slow
