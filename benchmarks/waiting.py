@@ -86,5 +86,5 @@ if __name__ == "__main__":
         lay_out(options.folder, place)
         arguments = {name: [str(place), "--network", options.network, "--as", name] for name in CONTENDERS}
         seconds = compare(__file__, arguments, rounds=options.rounds)
-        print(f"network {options.network}; what whole training loses is what the ratio lacks to 1")
-        print_table(seconds, images=count_images(place / "train"), first="step alone")
+        print(f"network {options.network}")
+        print_table(seconds, images=count_images(place / "train"), first="whole training")

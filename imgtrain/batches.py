@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from imgtrain.augment.sample import epoch_order, sample_rows
 from imgtrain.augment.streams import Stream, make_generator
-from imgtrain.augment.warp import warp_batch
+from imgtrain.augment.warp import opencv_on_one_thread, warp_batch
 from imgtrain.buffers import Buffers
 from imgtrain.events import Emit, Progress, ignore
 
@@ -189,16 +189,17 @@ class Batches:
         workers = workers or min(os.cpu_count() or 1, 8)
         steps = iter(range(start, self.steps))
         pool = ThreadPoolExecutor(workers, thread_name_prefix="batches")
-        try:
-            ahead = deque(
-                pool.submit(self.batch, epoch, step) for step in islice(steps, depth or 2 * workers)
-            )
-            while ahead:
-                batch = ahead.popleft().result()
-                ahead.extend(pool.submit(self.batch, epoch, step) for step in islice(steps, 1))
-                yield batch
-        finally:
-            pool.shutdown(cancel_futures=True)
+        with opencv_on_one_thread():
+            try:
+                ahead = deque(
+                    pool.submit(self.batch, epoch, step) for step in islice(steps, depth or 2 * workers)
+                )
+                while ahead:
+                    batch = ahead.popleft().result()
+                    ahead.extend(pool.submit(self.batch, epoch, step) for step in islice(steps, 1))
+                    yield batch
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def to_arrays(self, emit: Emit = ignore, *, epoch: int = 0) -> Batch:
         """Gather an epoch in memory: what its batches hold, in their order, as one large batch.

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 __all__ = ["Buffers"]
 
-# References to memory that nobody uses: the list, the loop variable and the argument of getrefcount.
+# References to memory that nobody uses: the list, the loop variable and the argument of getrefcount. Python 3.14 counts
+# borrowed variables in another way; the tests tell.
 _UNUSED = 3
 # TensorFlow takes memory as it is if it begins at a multiple of this, and copies it otherwise.
 _ALIGNMENT = 64
@@ -35,7 +36,7 @@ class Buffers:
         """Return a C-contiguous uint8 array of this shape with anything in it."""
         size = prod(shape)
         with self._lock:
-            # The view is made under the lock: it is what marks the memory as used.
+            # Under the lock until there is a view, which marks the memory as used.
             memory = self._unused(size)
             start = -memory.ctypes.data % _ALIGNMENT
             return memory[start : start + size].reshape(shape)

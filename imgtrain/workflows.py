@@ -75,8 +75,8 @@ __all__ = [
 # Images in a batch when nothing is learned: larger ones cost memory and gain nothing.
 INFERENCE_BATCH_SIZE = 128
 # Training keeps the outputs of all layers and their gradients, inference those of two layers: where a batch was
-# trained on, so many times the images fit.
-_INFERENCE_ROOM = 4
+# trained on, so many times the images fit, also in float32.
+_INFERENCE_ROOM = 2
 # A saved model that says something else than the trained one by more than this was not saved right.
 _SAVED_TOLERANCE = 1e-5
 # What `run.json` says of a run until it is known.
@@ -561,7 +561,8 @@ def _predict(model: Any, plan: Plan, part: SplitImages, emit: Emit) -> Predictio
     """Return the probabilities of a split; the decision is still the most probable class."""
     batches = _in_file_order(part, plan.config.data.class_mode, _inference_batch_size(plan))
     task = f"evaluating {part.split.name}"
-    probabilities, loss = predict_split(model, batches, loss=plan.loss, task=task, emit=emit)
+    with refusing_too_large_batches(model, plan.config):
+        probabilities, loss = predict_split(model, batches, loss=plan.loss, task=task, emit=emit)
     return Predictions(
         paths=part.split.paths,
         labels=part.split.labels,

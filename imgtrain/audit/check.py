@@ -160,7 +160,7 @@ def _as_findings(error: ImgtrainError) -> list[Finding]:
 
 def _decode(config: Config, splits: Splits, settings: DecodeSettings, emit: Emit) -> Inventory:
     if sum(map(len, splits)) >= _MANY:
-        threading.Thread(target=_import_ahead, name="imgtrain-import").start()
+        threading.Thread(target=_import_ahead, name="imgtrain-import", daemon=True).start()
     pixels: dict[int, Pixels] = {}
     for split in splits:
         if id(split.folder) not in pixels:

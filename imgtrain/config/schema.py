@@ -476,7 +476,8 @@ class TrainingConfig(Section):
     """Number format of the training step; `auto` is what the hardware is fast at. The saved model is \
 float32."""
     checkpoint_minutes: Annotated[Finite, Field(gt=0)] = 5.0
-    """Minutes between checkpoints inside an epoch; one is always written at its end."""
+    """Minutes between checkpoints inside an epoch; one is also written at its end, unless that would come to \
+more than 2 % of the time."""
     tensorboard: bool = False
     """Write curves, confusion matrices and sample images for TensorBoard to `tensorboard` in the run; needs \
 `pip install 'imgtrain[tensorboard]'`."""

@@ -63,9 +63,10 @@ def summarise(picture: Image.Image) -> Summary:
         for sums in _add_rows(stripe, block_height):
             strips[top : top + len(sums), : width * 4] = sums
             top += len(sums)
-        edges += [stripe[:, 0], stripe[:, -1]]
+        # Copies: a view would keep the whole stripe.
+        edges += [stripe[:, 0].copy(), stripe[:, -1].copy()]
         if len(edges) == 2:
-            edges.append(stripe[0])
+            edges.append(stripe[0].copy())
     edges.append(stripe[-1])
     one_colour = np.tile(np.eye(4, dtype=np.float32), (block_width, 1))
     blocks = strips.reshape(down * across, block_width * 4) @ one_colour
@@ -126,9 +127,8 @@ def _memory(picture: Image.Image) -> NDArray[np.uint32] | None:
     array = _ArrowArray.from_address(_capsule_pointer(capsule, b"arrow_array"))
     address = array.children[0].contents.buffers[1]
     count = picture.width * picture.height
-    assert address is not None
-    assert array.length == count
-    assert array.children[0].contents.length == 4 * count
+    if address is None or array.length != count or array.children[0].contents.length != 4 * count:
+        return None
     pixels = (ctypes.c_uint32 * count).from_address(address)
     pixels.owner = capsule  # type: ignore[attr-defined]  # the array keeps `pixels`, and so this, alive
     array_of_them: NDArray[np.uint32] = np.frombuffer(pixels, np.uint32)  # type: ignore[call-overload]

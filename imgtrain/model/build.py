@@ -15,11 +15,12 @@ from typing import Any, NoReturn
 from imgtrain.config.schema import Config, LayerSpec
 from imgtrain.errors import ConfigError, Problem
 from imgtrain.head import output_layer, snake_case
+from imgtrain.memory import memory_bytes
 from imgtrain.model.compiling import build_optimizer, compile_network
 from imgtrain.model.numerics import POLICIES
 from imgtrain.model.preprocess import PREPROCESSING_NAMES, preprocessing_layers
 from imgtrain.model.runtime import keras
-from imgtrain.model.size import memory_bytes, readable_bytes, readable_shape, variable_bytes
+from imgtrain.model.size import readable_bytes, readable_shape, variable_bytes
 from imgtrain.model.training_layers import plain_class, plain_configuration, training_class
 from imgtrain.model.unallocated import allocated_at_the_end, never_allocated
 from imgtrain.statistics import Statistics

@@ -24,7 +24,10 @@ def fused(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
 
 
 class _FusedWeightDecay:
-    """Multiplies weights by what decay leaves of them: one pass over memory instead of three."""
+    """Multiplies weights by what decay leaves of them: one pass over memory instead of three.
+
+    The factor is a float32: where rate × decay is below 1e-6, rounding makes the decay some percent more or less.
+    """
 
     def _apply_weight_decay(self: Any, variables: Sequence[Any]) -> None:
         # Keras has no public hook for it; optimizers that do not decay come here with None.
@@ -76,6 +79,8 @@ class _FusedSGD(_FusedWeightDecay, keras.optimizers.SGD):
 
 class _FusedRMSprop(_FusedWeightDecay, keras.optimizers.RMSprop):
     def build(self, variables: Sequence[Any]) -> None:
+        if self.built:
+            return
         super().build(variables)
         # The kernel always writes an increment. Without momentum nothing of it lasts: it is no part of the state.
         self._increments = [] if self._momentums else [tf.Variable(tf.zeros_like(v)) for v in variables]

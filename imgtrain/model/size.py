@@ -14,7 +14,6 @@ from imgtrain.model.runtime import keras, tf
 
 __all__ = [
     "measure_network",
-    "memory_bytes",
     "readable_bytes",
     "readable_shape",
     "refusing_too_large_batches",
@@ -22,7 +21,7 @@ __all__ = [
 ]
 
 # Values that an optimizer keeps for each weight, by the class name in lower case; the most common is 2.
-_SLOTS = {"sgd": 0, "rmsprop": 1, "adagrad": 1, "lion": 1, "adafactor": 1, "muon": 1}
+_SLOTS = {"sgd": 0, "rmsprop": 2, "adagrad": 1, "lion": 1, "adafactor": 1, "muon": 1}
 
 
 def measure_network(model: keras.Sequential, config: Config) -> ModelBuilt:
@@ -101,7 +100,7 @@ def _activation_bytes(model: keras.Sequential) -> int:
 def _slots(config: Config) -> int:
     optimizer = config.training.optimizer
     slots = _SLOTS.get(optimizer.name.lower(), 2)
-    if optimizer.name.lower() in ("sgd", "rmsprop") and optimizer.arguments.get("momentum"):
+    if optimizer.name.lower() == "sgd" and optimizer.arguments.get("momentum"):
         slots += 1
     return slots + bool(optimizer.arguments.get("centered")) + bool(optimizer.arguments.get("amsgrad"))
 

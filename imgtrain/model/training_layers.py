@@ -20,8 +20,8 @@ _PHILOX = 1
 class Dropout(keras.layers.Dropout):
     """Draws 8 or 16 random bits for each value where Keras draws 32 and makes a float of them.
 
-    The share that is dropped is the rate, rounded to a 65,536th; what is kept is scaled by exactly that share. The
-    state is Keras's: one seed and a counter of calls.
+    The share that is dropped is the rate, rounded to a 65,536th; what is kept is scaled by that share, as far as the
+    dtype can tell. The state is Keras's: one seed and a counter of calls.
     """
 
     def call(self, inputs: Any, training: bool = False) -> Any:
@@ -101,11 +101,11 @@ def plain_configuration(value: Any) -> Any:
 
 def _leaves_relu(spec: LayerSpec, behind: LayerSpec | None) -> bool:
     return (
-        spec.name == "Conv2D"
+        plain_class(spec) is keras.layers.Conv2D
         and spec.arguments.get("activation") == "relu"
         and "activity_regularizer" not in spec.arguments
         and "data_format" not in spec.arguments
         and behind is not None
-        and behind.name == "MaxPooling2D"
+        and plain_class(behind) is keras.layers.MaxPooling2D
         and "data_format" not in behind.arguments
     )

@@ -120,6 +120,8 @@ class _Run:
             self._stop_if_asked()
         if self._checkpoints is not None:
             self._checkpoints.wait()
+        # With `use_ema` the weights become their average; EarlyStopping's best ones, if any, come after it.
+        model.optimizer.finalize_variable_values(model.trainable_weights)
         self._callbacks.on_train_end()
         return self._make_history()
 

@@ -51,5 +51,4 @@ class _Compiled:
     def _trace(self, batch: Any) -> Any:
         logs = self._step(batch)
         self._names = list(logs)
-        # A metric with a value per class is its mean, as in Keras's F1Score.
-        return tf.stack([tf.reduce_mean(tf.cast(value, tf.float32)) for value in logs.values()])
+        return tf.stack([tf.cast(value, tf.float32) for value in logs.values()])

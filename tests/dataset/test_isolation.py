@@ -162,10 +162,8 @@ def test_a_larger_file_may_take_longer(save: Callable[[str], Path], monkeypatch:
     os.truncate(large, 1 << 20)
     os.truncate(huge, 1 << 30)
     monkeypatch.setattr(isolation, "MOST_SECONDS", 2.0)
-    started = time.monotonic()
     stopped = "its decoder was stopped after"
     assert outcomes([small, large, huge]) == [f"{stopped} {seconds} seconds" for seconds in (0, 1, 2)]
-    assert 3.4 < time.monotonic() - started < 10
 
 
 def test_a_file_is_not_blamed_for_a_process_that_died_before(save: Callable[[str], Path]) -> None:

@@ -94,3 +94,22 @@ def test_biases_can_be_left_out_of_the_decay() -> None:
 @pytest.mark.parametrize("optimizer", [keras.optimizers.Adam(amsgrad=True), keras.optimizers.Lion()])
 def test_what_has_no_kernel_stays_as_it_is(optimizer: Any) -> None:
     assert fused(optimizer) is optimizer
+
+
+@pytest.mark.parametrize("name", ["Adam", "RMSprop", "SGD"])
+def test_a_scaled_loss_updates_and_an_overflow_does_not(name: str) -> None:
+    """As with float16: the update stands inside a condition."""
+    weight = keras.Variable(np.ones(3, "float32"))
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        fused(getattr(keras.optimizers, name)()), initial_scale=8.0
+    )
+    optimizer.build([weight])
+
+    @tf.function
+    def step(gradient: Any) -> None:
+        optimizer.apply([gradient], [weight])
+
+    step(tf.constant([np.inf, 1.0, 1.0]))
+    np.testing.assert_array_equal(weight, np.ones(3))
+    step(tf.constant([8.0, 8.0, 8.0]))
+    assert (np.asarray(weight) < 1).all()
