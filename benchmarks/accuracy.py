@@ -1,6 +1,6 @@
 """Whether the fast way costs accuracy: bfloat16 and fused updates against float32 and Keras's own layers and optimizer.
 
-    python benchmarks/accuracy.py FOLDER [--network three] [--seeds 5] [--epochs 12]
+    python benchmarks/accuracy.py FOLDER [--network three] [--seeds 5] [--epochs 12] [--learning-rate 0.0003]
 
 FOLDER has a folder of photos per class. Both train on the same batches with the same seeds; the accuracy is that of the
 last epoch on the validation images, computed in float32 by the network that would be saved.
@@ -28,8 +28,11 @@ from imgtrain.workflows import open_batches
 WAYS = {"bfloat16, fused": ("bfloat16", True), "float32, Keras's own": ("float32", False)}
 
 
-def accuracy(folder: Path, network: str, epochs: int, seed: int, precision: str, fast: bool) -> float:
-    config = parse_config(configuration(folder, network, epochs=epochs, seed=seed))
+def accuracy(options: argparse.Namespace, folder: Path, seed: int, precision: str, fast: bool) -> float:
+    optimizer = {"name": "adam", "learning_rate": options.learning_rate}
+    config = parse_config(
+        configuration(folder, options.network, epochs=options.epochs, seed=seed, optimizer=optimizer)
+    )
     start(seed)
     data = open_batches(make_plan(config))
     validation = data.validation.batches
@@ -56,13 +59,13 @@ if __name__ == "__main__":
     parser.add_argument("--network", choices=NETWORKS, default="three")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--learning-rate", type=float, default=0.0003)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         lay_out(options.folder, Path(temporary))
         for name, (precision, fast) in WAYS.items():
             found = [
-                accuracy(Path(temporary), options.network, options.epochs, seed, precision, fast)
-                for seed in range(options.seeds)
+                accuracy(options, Path(temporary), seed, precision, fast) for seed in range(options.seeds)
             ]
             error = statistics.stdev(found) / np.sqrt(len(found))
             each = ", ".join(f"{value:.3f}" for value in found)
