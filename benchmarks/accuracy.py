@@ -17,13 +17,13 @@ import numpy as np
 from photos import NETWORKS, configuration, lay_out
 
 from imgtrain.config import parse_config
+from imgtrain.dataset.plan import make_plan
 from imgtrain.evaluation.predict import predict_split
 from imgtrain.model.build import build_network, float32_copy
-from imgtrain.model.compiling import compile_network
+from imgtrain.model.compile import compile_network
 from imgtrain.model.runtime import start
-from imgtrain.plan import make_plan
 from imgtrain.training.fit import fit
-from imgtrain.workflows import open_batches
+from imgtrain.workflows.library import open_batches
 
 WAYS = {"bfloat16, fused": ("bfloat16", True), "float32, Keras's own": ("float32", False)}
 

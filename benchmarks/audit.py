@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from imgtrain.audit.check import check
-from imgtrain.dataset.decoding_pass import available_cores
+from imgtrain.pixels.decode_folder import available_cores
 
 EACH = 100
 

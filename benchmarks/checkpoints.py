@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from imgtrain.batches import Batches
-from imgtrain.checkpoint import Checkpoint, CheckpointFolder
+from imgtrain.batches.batches import Batches
 from imgtrain.config import parse_config
 from imgtrain.events import EpochEnded, Event
 from imgtrain.model.build import build_network
-from imgtrain.model.compiling import compile_network
-from imgtrain.model.numerics import choose_precision
-from imgtrain.training.checkpoints import Checkpoints
+from imgtrain.model.compile import compile_network
+from imgtrain.model.precision import choose_precision
+from imgtrain.training.checkpoint_store import Checkpoint, CheckpointStore
+from imgtrain.training.checkpointing import Checkpointer
 from imgtrain.training.fit import fit
 
 IMAGES, SIDE, CLASSES, EPOCHS = 2000, 150, 4, 12
@@ -61,7 +61,7 @@ class RandomPixels:
         return self._pixels.take(rows, axis=0, out=out)
 
 
-class MeasuredFolder(CheckpointFolder):
+class MeasuredFolder(CheckpointStore):
     """Notes what each checkpoint took."""
 
     def __init__(self, path: Path) -> None:
@@ -100,7 +100,7 @@ def train_once(folder: MeasuredFolder | None) -> Sequence[tuple[float, float]]:
         if isinstance(event, EpochEnded):
             marks.append((time.perf_counter(), time.process_time()))
 
-    checkpoints = None if folder is None else Checkpoints(folder, origin={}, minutes=5)
+    checkpoints = None if folder is None else Checkpointer(folder, origin={}, minutes=5)
     fit(model, batches, None, config.training, checkpoints=checkpoints, emit=emit)
     return [tuple(row) for row in np.diff(np.array(marks), axis=0)]
 

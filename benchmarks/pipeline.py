@@ -21,8 +21,8 @@ from side_by_side import compare, open_gate, print_table
 
 def imgtrain(folder: Path) -> Callable[[], None]:
     from imgtrain.config import parse_config
-    from imgtrain.plan import make_plan
-    from imgtrain.workflows import open_batches
+    from imgtrain.dataset.plan import make_plan
+    from imgtrain.workflows.library import open_batches
 
     batches = open_batches(make_plan(parse_config(configuration(folder, "two")))).train.batches
     epochs = iter(range(1000))

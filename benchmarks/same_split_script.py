@@ -18,7 +18,7 @@ from pathlib import Path
 from imgtrain.config import load_config
 from imgtrain.config.schema import PreprocessingConfig
 from imgtrain.model.build import build_network
-from imgtrain.model.compiling import compile_network
+from imgtrain.model.compile import compile_network
 from imgtrain.model.runtime import keras, start
 
 

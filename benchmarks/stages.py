@@ -22,16 +22,16 @@ from photos import NETWORKS, SIDE, configuration, lay_out
 from imgtrain.augment.sample import sample_rows
 from imgtrain.augment.warp import warp_batch
 from imgtrain.config import parse_config
-from imgtrain.dataset.decode import DecodeSettings
 from imgtrain.dataset.index import index_folder
-from imgtrain.dataset.pixels import open_pixels
+from imgtrain.dataset.plan import make_plan
 from imgtrain.model.build import build_network
-from imgtrain.model.compiling import compile_network
-from imgtrain.model.numerics import choose_precision
+from imgtrain.model.compile import compile_network
+from imgtrain.model.precision import choose_precision
 from imgtrain.model.runtime import tf
-from imgtrain.plan import make_plan
+from imgtrain.pixels.decode import DecodeSettings
+from imgtrain.pixels.image_store import open_image_store
 from imgtrain.training.steps import Steps
-from imgtrain.workflows import open_batches
+from imgtrain.workflows.library import open_batches
 
 BATCH = 32
 
@@ -53,7 +53,7 @@ def tell(stage: str, taken: float, images: int) -> None:
 def decode_all(folder: Path, cache: str, place: Path) -> tuple[float, int]:
     images = index_folder(folder)
     started = perf_counter()
-    open_pixels(images, DecodeSettings(SIDE, SIDE), cache=cache, cache_directory=place)  # type: ignore[arg-type]
+    open_image_store(images, DecodeSettings(SIDE, SIDE), cache=cache, cache_directory=place)  # type: ignore[arg-type]
     return perf_counter() - started, len(images)
 
 

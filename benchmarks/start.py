@@ -26,12 +26,12 @@ times = [time.perf_counter()]
 mark = lambda: times.append(time.perf_counter())
 from imgtrain.config import parse_config
 from imgtrain.events import BatchTrained, EpochStarted
-from imgtrain.plan import make_plan
+from imgtrain.dataset.plan import make_plan
 plan = make_plan(parse_config(json.loads(sys.argv[1])))
 mark()
 import imgtrain.model.runtime
 mark()
-from imgtrain.workflows import train
+from imgtrain.workflows.train import train
 
 class Done(Exception): pass
 

@@ -17,8 +17,8 @@ from time import perf_counter
 from photos import configuration, lay_out
 
 from imgtrain.config import parse_config
-from imgtrain.plan import make_plan
-from imgtrain.workflows import open_batches
+from imgtrain.dataset.plan import make_plan
+from imgtrain.workflows.library import open_batches
 
 THREADS = (1, 2, 3, 4, 8)
 EPOCHS = 3

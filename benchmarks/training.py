@@ -27,9 +27,9 @@ ENDLESS = 1000
 def imgtrain(folder: Path, network: str, gate: Gate, *, precision: str) -> None:
     """What `imgtrain train` does, with its checkpoints and files; the gate stands before every epoch."""
     from imgtrain.config import parse_config
+    from imgtrain.dataset.plan import make_plan
     from imgtrain.events import EpochStarted, Event
-    from imgtrain.plan import make_plan
-    from imgtrain.workflows import train
+    from imgtrain.workflows.train import train
 
     def listen(event: Event) -> None:
         if isinstance(event, EpochStarted):

@@ -26,12 +26,12 @@ def without_validation(folder: Path, network: str) -> dict[str, object]:
 
 def step_alone(folder: Path, network: str, gate: Gate) -> None:
     from imgtrain.config import parse_config
+    from imgtrain.dataset.plan import make_plan
     from imgtrain.model.build import build_network
-    from imgtrain.model.compiling import compile_network
-    from imgtrain.model.numerics import choose_precision
-    from imgtrain.plan import make_plan
+    from imgtrain.model.compile import compile_network
+    from imgtrain.model.precision import choose_precision
     from imgtrain.training.steps import Steps
-    from imgtrain.workflows import open_batches
+    from imgtrain.workflows.library import open_batches
 
     config = parse_config(without_validation(folder, network))
     batches = open_batches(make_plan(config)).train.batches
@@ -53,9 +53,9 @@ def step_alone(folder: Path, network: str, gate: Gate) -> None:
 
 def whole_training(folder: Path, network: str, gate: Gate) -> None:
     from imgtrain.config import parse_config
+    from imgtrain.dataset.plan import make_plan
     from imgtrain.events import EpochStarted, Event
-    from imgtrain.plan import make_plan
-    from imgtrain.workflows import train
+    from imgtrain.workflows.train import train
 
     def listen(event: Event) -> None:
         if isinstance(event, EpochStarted):

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imgtrain.audit.check import check
+    from imgtrain.augment.preview import write_preview
     from imgtrain.config.load import load_config, parse_config
     from imgtrain.config.schema import Config
+    from imgtrain.dataset.plan import make_plan
     from imgtrain.errors import ImgtrainError
-    from imgtrain.plan import make_plan
-    from imgtrain.preview import write_preview
-    from imgtrain.reporting import write_report
-    from imgtrain.workflows import build_model, evaluate, open_batches, predict, train
+    from imgtrain.workflows.evaluate import evaluate
+    from imgtrain.workflows.library import build_model, open_batches
+    from imgtrain.workflows.predict import predict
+    from imgtrain.workflows.report import write_report
+    from imgtrain.workflows.train import train
 
 __all__ = [
     "Config",
@@ -38,17 +41,17 @@ __all__ = [
 _HOMES = {
     "Config": "imgtrain.config.schema",
     "ImgtrainError": "imgtrain.errors",
-    "build_model": "imgtrain.workflows",
+    "build_model": "imgtrain.workflows.library",
     "check": "imgtrain.audit.check",
-    "evaluate": "imgtrain.workflows",
+    "evaluate": "imgtrain.workflows.evaluate",
     "load_config": "imgtrain.config.load",
-    "make_plan": "imgtrain.plan",
-    "open_batches": "imgtrain.workflows",
+    "make_plan": "imgtrain.dataset.plan",
+    "open_batches": "imgtrain.workflows.library",
     "parse_config": "imgtrain.config.load",
-    "predict": "imgtrain.workflows",
-    "train": "imgtrain.workflows",
-    "write_preview": "imgtrain.preview",
-    "write_report": "imgtrain.reporting",
+    "predict": "imgtrain.workflows.predict",
+    "train": "imgtrain.workflows.train",
+    "write_preview": "imgtrain.augment.preview",
+    "write_report": "imgtrain.workflows.report",
 }
 
 

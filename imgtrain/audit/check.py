@@ -12,27 +12,27 @@ from PIL import Image
 
 from imgtrain.audit.augmentation import check_augmentation
 from imgtrain.audit.classes import check_classes
-from imgtrain.audit.copies import Copies, check_copies, find_copies
+from imgtrain.audit.contact_sheet import draw_contact_sheet
 from imgtrain.audit.cost import Cost, check_cost, estimate_cost
+from imgtrain.audit.duplicates import Duplicates, check_duplicates, find_duplicates
 from imgtrain.audit.files import check_files
 from imgtrain.audit.findings import SEVERITIES, Finding
 from imgtrain.audit.inventory import Inventory, take_inventory
 from imgtrain.audit.names import check_names
-from imgtrain.audit.proposal import propose_split, render_split_file
-from imgtrain.audit.report import AuditReport
-from imgtrain.audit.sheet import draw_sheet
+from imgtrain.audit.propose_split import propose_split, render_split_file
+from imgtrain.audit.result import AuditReport
 from imgtrain.audit.shortcuts import check_shortcuts
 from imgtrain.config.load import load_config, parse_config
 from imgtrain.config.schema import Config
-from imgtrain.dataset.decode import DecodeSettings
 from imgtrain.dataset.layout import count
-from imgtrain.dataset.pixels import Pixels, open_pixels
+from imgtrain.dataset.plan import make_plan
+from imgtrain.dataset.propose import find_data
 from imgtrain.dataset.split import Splits, split_data
 from imgtrain.errors import ConfigError, DataError, ImgtrainError, Problem
 from imgtrain.events import Emit, Message, ignore
-from imgtrain.plan import make_plan
-from imgtrain.propose import find_data
-from imgtrain.run_directory import write_aside, write_text
+from imgtrain.pixels.decode import DecodeSettings
+from imgtrain.pixels.image_store import ImageStore, open_image_store
+from imgtrain.run.run_directory import atomic_write, write_text
 from imgtrain.text import printable
 
 __all__ = ["check"]
@@ -78,7 +78,7 @@ def check(
     if splits is None:
         return _report(source, None, findings)
     inventory = _decode(config, splits, DecodeSettings.of(config.data), emit)
-    copies = find_copies(inventory)
+    copies = find_duplicates(inventory)
     cost = estimate_cost(config, inventory)
     findings += _check_data(config, splits, inventory, copies, target_size=config.data.target_size)
     findings += check_augmentation(config, splits.class_names)
@@ -95,7 +95,7 @@ def _check_folder(folder: Path, *, fix_split: Path | None, sheet: Path | None, e
     except ImgtrainError as error:
         return _report(folder, None, _as_findings(error))
     inventory = _decode(config, splits, _NO_PIXELS, emit)
-    copies = find_copies(inventory)
+    copies = find_duplicates(inventory)
     findings = _check_data(config, splits, inventory, copies, target_size=None)
     _write(config, inventory, copies, findings, fix_split=fix_split, sheet=sheet, emit=emit)
     return _report(folder, inventory, findings)
@@ -161,10 +161,10 @@ def _as_findings(error: ImgtrainError) -> list[Finding]:
 def _decode(config: Config, splits: Splits, settings: DecodeSettings, emit: Emit) -> Inventory:
     if sum(map(len, splits)) >= _MANY:
         threading.Thread(target=_import_ahead, name="imgtrain-import", daemon=True).start()
-    pixels: dict[int, Pixels] = {}
+    pixels: dict[int, ImageStore] = {}
     for split in splits:
         if id(split.folder) not in pixels:
-            pixels[id(split.folder)] = open_pixels(
+            pixels[id(split.folder)] = open_image_store(
                 split.folder,
                 settings,
                 cache=config.data.cache,
@@ -184,14 +184,14 @@ def _check_data(
     config: Config,
     splits: Splits,
     inventory: Inventory,
-    copies: Copies,
+    copies: Duplicates,
     *,
     target_size: tuple[int, int] | None,
 ) -> list[Finding]:
     data = config.data
     balanced = config.training.class_weight is not None or data.balance is not None
     return [
-        *check_copies(inventory, copies, on_leak=data.on_leak),
+        *check_duplicates(inventory, copies, on_leak=data.on_leak),
         *check_files(inventory, target_size=target_size, resize=data.resize, on_bad_image=data.on_bad_image),
         *check_classes(inventory, balanced=balanced),
         *check_shortcuts(inventory, copies.groups),
@@ -202,7 +202,7 @@ def _check_data(
 def _write(
     config: Config,
     inventory: Inventory,
-    copies: Copies,
+    copies: Duplicates,
     findings: Sequence[Finding],
     *,
     fix_split: Path | None,
@@ -225,11 +225,11 @@ def _write(
             what = f"{count(unnameable, 'image')} have names that a CSV file cannot hold, and are not listed"
             emit(Message(what, "warning"))
     if sheet is not None:
-        picture: Image.Image | None = draw_sheet(findings, inventory.root)
+        picture: Image.Image | None = draw_contact_sheet(findings, inventory.root)
         if picture is None:
             emit(Message("nothing that was found can be shown: no contact sheet was written"))
             return
-        with write_aside(sheet) as aside:
+        with atomic_write(sheet) as aside:
             picture.save(aside, "PNG")
         emit(Message(f"wrote {printable(str(sheet))}"))
 

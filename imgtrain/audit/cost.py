@@ -11,15 +11,15 @@ import numpy as np
 
 from imgtrain.audit.findings import Finding
 from imgtrain.audit.inventory import Inventory
-from imgtrain.audit.network import NetworkSize, estimate_network
+from imgtrain.audit.network_size import NetworkSize, estimate_network
 from imgtrain.augment.sample import sample_rows
 from imgtrain.augment.warp import warp_batch
 from imgtrain.config.schema import Config
-from imgtrain.dataset.decode import DecodedImage, DecodeSettings
-from imgtrain.dataset.decoding_pass import available_cores
-from imgtrain.dataset.isolation import decode_each_isolated
-from imgtrain.dataset.pixel_file import space_needed
-from imgtrain.memory import memory_bytes
+from imgtrain.pixels.decode import DecodedImage, DecodeSettings
+from imgtrain.pixels.decode_folder import available_cores
+from imgtrain.pixels.decode_workers import decode_each_in_worker
+from imgtrain.pixels.packed_file import space_needed
+from imgtrain.run.machine import memory_bytes
 
 __all__ = ["Cost", "check_cost", "estimate_cost"]
 
@@ -123,7 +123,7 @@ def _measure_decoding(files: Sequence[Path], settings: DecodeSettings) -> tuple[
     """Return some images, and how many a second one core decodes."""
     images = []
     started = None
-    for outcome in decode_each_isolated(files, settings):
+    for outcome in decode_each_in_worker(files, settings):
         if isinstance(outcome, DecodedImage):  # all could be decoded a moment ago
             images.append(outcome.pixels)
         started = started or time.perf_counter()  # the first one waits for the process to start

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from imgtrain.audit.findings import Finding, Item, Severity
 from imgtrain.audit.inventory import Inventory
-from imgtrain.dataset.decode import MOST_PIXELS
 from imgtrain.dataset.layout import count
+from imgtrain.pixels.decode import MOST_PIXELS
 from imgtrain.text import printable
 
 __all__ = ["check_files"]

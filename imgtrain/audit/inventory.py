@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from imgtrain.dataset.pixels import Pixels
 from imgtrain.dataset.split import Split, Splits
+from imgtrain.pixels.image_store import ImageStore
 
 __all__ = ["Inventory", "take_inventory"]
 
@@ -32,7 +32,7 @@ class Inventory:
         reasons: Why a row cannot be decoded.
         digests: (n, 16) digest of the full-size picture; 0 where it cannot be decoded.
         sizes: (n, 2) height and width of the upright full-size picture; 0 where it cannot be decoded.
-        traits: Of dtype `TRAITS`; all zero where it cannot be decoded.
+        traits: Of dtype `IMAGE_STATS`; all zero where it cannot be decoded.
     """
 
     root: Path
@@ -70,7 +70,7 @@ class Inventory:
         return np.bincount(self.labels[self.rows_of(split)], minlength=len(self.class_names)).astype(np.int64)
 
 
-def take_inventory(splits: Splits, pixels: Mapping[int, Pixels]) -> Inventory:
+def take_inventory(splits: Splits, pixels: Mapping[int, ImageStore]) -> Inventory:
     """Put the splits together.
 
     Args:

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imgtrain.buffers import Buffers
+from imgtrain.augment.buffers import Buffers
 
 if TYPE_CHECKING:
     from imgtrain.config.schema import AugmentationConfig

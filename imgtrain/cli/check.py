@@ -53,7 +53,7 @@ def check(
     Example: imgtrain check photos --sheet found.png
     """
     from imgtrain.audit.check import check as audit
-    from imgtrain.audit.report import describe_report
+    from imgtrain.audit.result import describe_report
     from imgtrain.cli.display import Display
 
     with Display(verbose=verbose, quiet=quiet or as_json) as display:

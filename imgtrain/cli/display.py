@@ -28,9 +28,11 @@ from imgtrain.cli.tables import (
 from imgtrain.text import printable
 
 if TYPE_CHECKING:
-    from imgtrain.audit.report import AuditReport
+    from imgtrain.audit.result import AuditReport
     from imgtrain.evaluation.compare import Comparison
-    from imgtrain.workflows import EvaluateResult, PredictResult, TrainResult
+    from imgtrain.workflows.evaluate import EvaluateResult
+    from imgtrain.workflows.predict import PredictResult
+    from imgtrain.workflows.train import TrainResult
 
 __all__ = ["Display"]
 
@@ -136,9 +138,9 @@ class Display:
 
     def show_report(self, report: AuditReport) -> None:
         """Show what a check found; every file of it with `verbose`."""
-        from imgtrain.cli.findings import draw_report
+        from imgtrain.cli.audit_report import draw_audit_report
 
-        self._print(draw_report(report, every_file=self.verbose), important=True)
+        self._print(draw_audit_report(report, every_file=self.verbose), important=True)
 
     def show_comparison(self, comparison: Comparison) -> None:
         """Show how two runs differ, and whether one is better."""

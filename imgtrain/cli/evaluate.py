@@ -71,15 +71,15 @@ def evaluate(
     Example: imgtrain evaluate runs/sample --data new-photos --output scores
     """
     from imgtrain.cli.display import Display
-    from imgtrain.record import find_model_file, read_record
+    from imgtrain.run.model_metadata import find_model_file, read_metadata
 
     # A model that is not there, or is none, need not wait for TensorFlow to start.
-    read_record(find_model_file(model))
+    read_metadata(find_model_file(model))
     with Display(verbose=verbose, quiet=quiet or as_json) as display:
         # The wall: only here does TensorFlow start.
-        from imgtrain import workflows
+        from imgtrain.workflows.evaluate import evaluate as evaluate_model
 
-        result = workflows.evaluate(
+        result = evaluate_model(
             model,
             folder=data,
             output=output,

@@ -27,9 +27,9 @@ def init(
 
     Example: imgtrain init photos --output photos.yaml
     """
+    from imgtrain.dataset.propose import propose_config
     from imgtrain.errors import ConfigError, Problem
-    from imgtrain.propose import propose_config
-    from imgtrain.run_directory import write_text
+    from imgtrain.run.run_directory import write_text
     from imgtrain.text import printable
 
     shown = printable(str(output))

@@ -53,7 +53,7 @@ def predict(
     from imgtrain.cli.display import Display
     from imgtrain.dataset.named_files import split_list
     from imgtrain.errors import DataError, Problem
-    from imgtrain.record import find_model_file, read_record
+    from imgtrain.run.model_metadata import find_model_file, read_metadata
 
     names = [
         name
@@ -61,12 +61,12 @@ def predict(
         for name in (split_list(typer.get_binary_stream("stdin").read()) if path == "-" else [path])
     ]
     # A model that is not there, or is none, need not wait for TensorFlow to start.
-    read_record(find_model_file(model))
+    read_metadata(find_model_file(model))
     with Display(verbose=verbose, quiet=quiet) as display:
         # The wall: only here does TensorFlow start.
-        from imgtrain import workflows
+        from imgtrain.workflows.predict import predict as predict_files
 
-        result = workflows.predict(
+        result = predict_files(
             model,
             names,
             output=output,

@@ -36,9 +36,9 @@ def preview_aug(
 
     Example: imgtrain preview-aug config.yaml --output sheet.png
     """
+    from imgtrain.augment.preview import write_preview
     from imgtrain.cli.display import Display
     from imgtrain.config import load_config
-    from imgtrain.preview import write_preview
     from imgtrain.text import printable
 
     loaded = load_config(config, overrides)

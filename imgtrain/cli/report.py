@@ -28,8 +28,8 @@ def report(
     load_facts(run)  # a mistake is told before TensorFlow starts
     with Display(verbose=verbose, quiet=quiet) as display:
         # The wall: only here does TensorFlow start.
-        from imgtrain import reporting
+        from imgtrain.workflows.report import write_report
 
-        written = reporting.write_report(run, emit=display.show)
+        written = write_report(run, emit=display.show)
         if not quiet:
             typer.echo(f"wrote {printable(str(written))}")

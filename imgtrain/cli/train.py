@@ -39,8 +39,8 @@ def train(
         raise ConfigError("--resume goes on with a run and --overwrite removes it: choose one")
     from imgtrain.cli.display import Display
     from imgtrain.config import load_config
-    from imgtrain.plan import make_plan
-    from imgtrain.run_directory import RunDirectory
+    from imgtrain.dataset.plan import make_plan
+    from imgtrain.run.run_directory import RunDirectory
 
     loaded = load_config(config, overrides)
     if output is not None:
@@ -54,7 +54,7 @@ def train(
         run.refuse_if_taken(overwrite=overwrite)
     with Display(verbose=verbose, quiet=quiet) as display:
         # The wall: only here does TensorFlow start.
-        from imgtrain import workflows
+        from imgtrain.workflows.train import train as train_plan
 
-        result = workflows.train(plan, overwrite=overwrite, resume=resume, dry_run=dry_run, emit=display.show)
+        result = train_plan(plan, overwrite=overwrite, resume=resume, dry_run=dry_run, emit=display.show)
         display.show_result(result)

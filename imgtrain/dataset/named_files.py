@@ -9,10 +9,10 @@ from pathlib import Path
 
 from imgtrain.dataset.walk import walk_below
 
-__all__ = ["find_named_files", "split_list"]
+__all__ = ["expand_paths", "split_list"]
 
 
-def find_named_files(names: Iterable[str]) -> Iterator[str]:
+def expand_paths(names: Iterable[str]) -> Iterator[str]:
     """Yield the path of every file that is meant, in the order of the names; a folder's sorted.
 
     A folder stands for all images below it, told by their suffix, hidden ones left out. A file is taken

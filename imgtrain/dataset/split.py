@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from imgtrain.dataset.hold_out import hold_out
 from imgtrain.dataset.index import ImageFolder, index_folder, read_only
 from imgtrain.dataset.layout import count, name_some, why_no_folder
 from imgtrain.dataset.split_file import read_split_file
+from imgtrain.dataset.stratified_group_split import stratified_group_split
 from imgtrain.errors import DataError, Problem
 from imgtrain.text import printable
 
 if TYPE_CHECKING:
     from imgtrain.config.schema import Config
 
-__all__ = ["Split", "Splits", "hold_out", "name_ignored", "number_groups", "split_data"]
+__all__ = ["Split", "Splits", "assign_groups", "name_ignored", "split_data", "stratified_group_split"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -232,7 +232,7 @@ def _hold_out_validation(
             return splits
         groups = np.unique(np.array(texts, object), return_inverse=True)[1]
         unit = "group"
-    held = hold_out(train.labels, groups, share, config.training.seed)
+    held = stratified_group_split(train.labels, groups, share, config.training.seed)
     validation = Split("validation", train.folder, read_only(train.rows[held]))
     rest = Split("train", train.folder, read_only(train.rows[~held]))
     if not len(validation):
@@ -248,7 +248,7 @@ def _hold_out_validation(
     return {**splits, "train": rest, "validation": validation}
 
 
-def number_groups(paths: Sequence[str], expression: str | None) -> NDArray[np.intp] | None:
+def assign_groups(paths: Sequence[str], expression: str | None) -> NDArray[np.intp] | None:
     """Return the number of each image's group, from 0, (n,); None without an expression.
 
     An image that the expression does not match is a group of its own.

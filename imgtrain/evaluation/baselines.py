@@ -14,9 +14,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from imgtrain.dataset.gather import SplitImages
+from imgtrain.pixels.load_images import SplitImages
 
-__all__ = ["MAJORITY", "THUMBNAILS", "Baselines", "fit_baselines", "majority", "say_unbeaten"]
+__all__ = ["MAJORITY", "THUMBNAILS", "Baselines", "fit_baselines", "majority", "warn_if_not_above_baselines"]
 
 MAJORITY = "majority_class"
 THUMBNAILS = "thumbnail_logistic_regression"
@@ -89,7 +89,7 @@ def _read(part: SplitImages, rows: NDArray[np.intp]) -> Iterator[NDArray[np.uint
         yield from part.pixels.read(rows[start : start + _READ_AT_ONCE])
 
 
-def say_unbeaten(split: str, scores: Mapping[str, Any]) -> list[str]:
+def warn_if_not_above_baselines(split: str, scores: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each baseline that the model's accuracy is not surely above."""
     return [
         f"{split}: the model ({scores['accuracy']:.1%}) is not surely better than {_IN_WORDS.get(name, name)} "

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-__all__ = ["DRAWS", "bootstrap", "draw_weights", "interval", "intervals"]
+__all__ = ["RESAMPLES", "bootstrap", "interval", "intervals", "resample_weights"]
 
-DRAWS = 2000
+RESAMPLES = 2000
 """Draws for an interval: its limits then stand on the 50 draws outside of each of them."""
 
 # Weights that are in memory at once; a few MiB stay in the processor's cache.
@@ -32,7 +32,7 @@ def bootstrap(
     *,
     groups: NDArray[np.intp] | None = None,
     seed: int = 0,
-    draws: int = DRAWS,
+    draws: int = RESAMPLES,
 ) -> dict[str, NDArray[np.float64]]:
     """Return every score on every draw: arrays of shape (…, draws).
 
@@ -43,11 +43,11 @@ def bootstrap(
         seed: Of the draws.
         draws: How many.
     """
-    parts = [scores(weights) for weights in draw_weights(images, groups, seed=seed, draws=draws)]
+    parts = [scores(weights) for weights in resample_weights(images, groups, seed=seed, draws=draws)]
     return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 
 
-def draw_weights(
+def resample_weights(
     images: int, groups: NDArray[np.intp] | None, *, seed: int, draws: int
 ) -> Iterator[NDArray[np.float64]]:
     """Yield weights of shape (images, b), in as many parts as memory needs; the same seed gives the same draws."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-__all__ = ["divide_logits", "fit_temperature"]
+__all__ = ["apply_temperature", "fit_temperature"]
 
 _RANGE = (0.05, 20.0)
 # Below it the logarithm of a float32 probability says nothing.
@@ -43,7 +43,7 @@ def fit_temperature(labels: NDArray[np.int32], probabilities: NDArray[np.float32
     return float(np.exp(found.x))
 
 
-def divide_logits(model: Any, temperature: float) -> None:
+def apply_temperature(model: Any, temperature: float) -> None:
     """Divide the weights of a network's output layer, a Dense layer with softmax or sigmoid, in place."""
     output = model.layers[-1]
     output.set_weights([weights / np.float32(temperature) for weights in output.get_weights()])

@@ -6,19 +6,19 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 from typing import Any
 
-from imgtrain.dataset.decode import DecodeSettings
-from imgtrain.dataset.decode_ahead import decode_ahead
-from imgtrain.evaluation.answers import Answer, Unreadable
 from imgtrain.evaluation.decide import decide, is_sure
 from imgtrain.evaluation.predict import as_class_probabilities, predictor
-from imgtrain.record import ModelRecord
+from imgtrain.evaluation.prediction_writer import FilePrediction, UnreadableFile
+from imgtrain.pixels.decode import DecodeSettings
+from imgtrain.pixels.prefetch import prefetch
+from imgtrain.run.model_metadata import ModelMetadata
 
 __all__ = ["classify"]
 
 
 def classify(
-    model: Any, record: ModelRecord, paths: Iterable[str], *, batch_size: int
-) -> Generator[Answer | Unreadable, None, None]:
+    model: Any, record: ModelMetadata, paths: Iterable[str], *, batch_size: int
+) -> Generator[FilePrediction | UnreadableFile, None, None]:
     """Yield what the model says of each file, in order; files are decoded while the network computes.
 
     Args:
@@ -29,7 +29,7 @@ def classify(
     """
     settings = DecodeSettings(*record.target_size, record.color_mode, record.interpolation, record.resize)
     infer = predictor(model)
-    with closing(decode_ahead(paths, settings, batch_size=batch_size)) as batches:
+    with closing(prefetch(paths, settings, batch_size=batch_size)) as batches:
         for batch in batches:
             probabilities = as_class_probabilities(infer(batch.pixels))
             predicted = decide(probabilities, record.threshold)
@@ -37,6 +37,6 @@ def classify(
             answers = zip(predicted.tolist(), sure.tolist(), probabilities, strict=True)
             for place, path in enumerate(batch.paths):
                 if place in batch.reasons:
-                    yield Unreadable(path, batch.reasons[place])
+                    yield UnreadableFile(path, batch.reasons[place])
                 else:
-                    yield Answer(path, *next(answers))
+                    yield FilePrediction(path, *next(answers))

@@ -18,12 +18,12 @@ from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
 from imgtrain.config.load import load_config
-from imgtrain.dataset.split import number_groups
+from imgtrain.dataset.split import assign_groups
 from imgtrain.errors import DataError, Problem, RunFileError
 from imgtrain.evaluation.bootstrap import bootstrap, interval
 from imgtrain.evaluation.metrics import Predictions, load_predictions
 from imgtrain.evaluation.weighted import DecisionScores
-from imgtrain.run_directory import RunDirectory, read_json
+from imgtrain.run.run_directory import RunDirectory, read_json
 from imgtrain.text import printable
 
 __all__ = ["Comparison", "compare_runs"]
@@ -78,7 +78,7 @@ def compare_runs(a: Path, b: Path, *, seed: int = 0) -> Comparison:
     labels = first.predictions.labels[order_a]
     answers_a = first.predictions.predicted[order_a]
     answers_b = relabel[second.predictions.predicted[order_b]]
-    groups = number_groups([first.predictions.paths[row] for row in order_a], _group_by(a))
+    groups = assign_groups([first.predictions.paths[row] for row in order_a], _group_by(a))
     return _compare(
         (printable(str(a)), printable(str(b))), names, labels, answers_a, answers_b, groups, seed=seed
     )

@@ -25,7 +25,7 @@ from sklearn.metrics import (
 )
 
 from imgtrain.errors import Problem, RunFileError
-from imgtrain.evaluation.bootstrap import DRAWS, bootstrap, interval, intervals
+from imgtrain.evaluation.bootstrap import RESAMPLES, bootstrap, interval, intervals
 from imgtrain.evaluation.decide import is_sure
 from imgtrain.evaluation.weighted import (
     CALIBRATION_BINS,
@@ -36,7 +36,7 @@ from imgtrain.evaluation.weighted import (
     image_scores,
     top_ks,
 )
-from imgtrain.run_directory import render_csv
+from imgtrain.run.run_directory import render_csv
 from imgtrain.text import from_cell, printable, to_cell
 
 __all__ = ["Predictions", "accuracy_interval", "load_predictions", "render_predictions", "score"]
@@ -82,7 +82,7 @@ def score(
     *,
     baselines: Mapping[str, NDArray[np.int32]] | None = None,
     seed: int = 0,
-    draws: int = DRAWS,
+    draws: int = RESAMPLES,
 ) -> dict[str, Any]:
     """Return the scores of a split in the form of `metrics.json`; `x_ci95` is the 95 % interval of `x`.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imgtrain.batches import Batches
+from imgtrain.batches.batches import Batches
 from imgtrain.errors import RunFileError
 from imgtrain.events import Emit, Progress, ignore
 from imgtrain.model.runtime import keras, tf

@@ -11,8 +11,8 @@ from typing import Any
 from imgtrain.errors import Problem, RunFileError
 from imgtrain.model.inspect import check_model_file, read_keras_version
 from imgtrain.model.runtime import keras
-from imgtrain.record import ATTRIBUTE, MEMBER, ModelRecord, find_model_file, read_record
-from imgtrain.run_directory import write_aside
+from imgtrain.run.model_metadata import ATTRIBUTE, MEMBER, ModelMetadata, find_model_file, read_metadata
+from imgtrain.run.run_directory import atomic_write
 from imgtrain.text import printable
 
 __all__ = ["MAX_MODEL_GIB", "LoadedModel", "ModelShape", "describe", "load_model", "save_model"]
@@ -49,12 +49,12 @@ class LoadedModel:
     """
 
     model: keras.Model
-    record: ModelRecord | None
+    record: ModelMetadata | None
     path: Path
     shape: ModelShape
 
 
-def save_model(model: keras.Model, record: ModelRecord, path: Path) -> None:
+def save_model(model: keras.Model, record: ModelMetadata, path: Path) -> None:
     """Write a model and its record; the file is whole or, after an error, what it was before.
 
     Args:
@@ -65,7 +65,7 @@ def save_model(model: keras.Model, record: ModelRecord, path: Path) -> None:
     Raises:
         RunFileError: The file cannot be written.
     """
-    with write_aside(path) as aside:
+    with atomic_write(path) as aside:
         model.save(aside)
         if path.suffix == ".h5":
             _add_to_h5(record, aside)
@@ -87,7 +87,7 @@ def load_model(path: Path | str, *, max_gib: float = MAX_MODEL_GIB) -> LoadedMod
     """
     path = find_model_file(path)
     check_model_file(path, most_bytes=int(max_gib * 2**30))
-    record = read_record(path)
+    record = read_metadata(path)
     where = printable(str(path))
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
@@ -170,7 +170,7 @@ def _output_activation(layer: keras.Layer) -> str:
     return getattr(activation, "__name__", "linear")
 
 
-def _add_to_h5(record: ModelRecord, path: Path) -> None:
+def _add_to_h5(record: ModelMetadata, path: Path) -> None:
     import h5py
 
     with h5py.File(path, "r+") as file:

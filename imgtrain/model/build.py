@@ -12,18 +12,18 @@ from contextlib import contextmanager
 from math import prod
 from typing import Any, NoReturn
 
+from imgtrain.batches.featurewise import FeaturewiseStatistics
+from imgtrain.config.head import output_layer, snake_case
 from imgtrain.config.schema import Config, LayerSpec
 from imgtrain.errors import ConfigError, Problem
-from imgtrain.head import output_layer, snake_case
-from imgtrain.memory import memory_bytes
-from imgtrain.model.compiling import build_optimizer, compile_network
-from imgtrain.model.numerics import POLICIES
+from imgtrain.model.abstract_build import abstract_build, allocate_on_exit
+from imgtrain.model.compile import build_optimizer, compile_network
+from imgtrain.model.measure import readable_bytes, readable_shape, variable_bytes
+from imgtrain.model.precision import POLICIES
 from imgtrain.model.preprocess import PREPROCESSING_NAMES, preprocessing_layers
 from imgtrain.model.runtime import keras
-from imgtrain.model.size import readable_bytes, readable_shape, variable_bytes
 from imgtrain.model.training_layers import plain_class, plain_configuration, training_class
-from imgtrain.model.unallocated import allocated_at_the_end, never_allocated
-from imgtrain.statistics import Statistics
+from imgtrain.run.machine import memory_bytes
 from imgtrain.text import printable
 
 __all__ = ["build_network", "check_network", "float32_copy"]
@@ -36,7 +36,7 @@ def build_network(
     config: Config,
     *,
     class_count: int,
-    statistics: Statistics | None,
+    statistics: FeaturewiseStatistics | None,
     precision: str = "float32",
     for_training: bool = False,
 ) -> keras.Sequential:
@@ -49,7 +49,7 @@ def build_network(
     Args:
         config: What was asked; `check_output` has found nothing in it.
         class_count: Number of classes.
-        statistics: What `fit_statistics` measured; None if `needs_statistics` says no.
+        statistics: What `fit_featurewise_statistics` measured; None if `needs_featurewise_statistics` says no.
         precision: `float32`, `bfloat16` or `float16`, for the layers between preprocessing and output.
         for_training: Take the layers of `training_layers` where there are any; `float32_copy` returns what can
             be saved.
@@ -63,7 +63,7 @@ def build_network(
         config.preprocessing, image_shape=config.data.image_shape, statistics=statistics
     ):
         stack.add_preprocessing(layer)
-    with allocated_at_the_end():
+    with allocate_on_exit():
         stack.add_all(class_count)
     return keras.Sequential(stack.layers, name="network")
 
@@ -89,7 +89,7 @@ def float32_copy(model: keras.Sequential, config: Config) -> keras.Sequential:
 
 def _build_and_drop(config: Config, class_count: int) -> None:
     # Preprocessing needs the images' statistics, and changes neither shape nor dtype.
-    with never_allocated():
+    with abstract_build():
         _LayerStack(config, policy="float32").add_all(class_count)
 
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from imgtrain.errors import Problem, RunFileError
-from imgtrain.model.containers import UnsafeFile, check_h5, check_zip
+from imgtrain.model.abstract_build import abstract_build
+from imgtrain.model.archive_checks import UnsafeFile, check_h5, check_zip
+from imgtrain.model.measure import readable_bytes, variable_bytes
 from imgtrain.model.runtime import keras
-from imgtrain.model.size import readable_bytes, variable_bytes
-from imgtrain.model.unallocated import never_allocated
-from imgtrain.record import model_file_kind
+from imgtrain.run.model_metadata import model_file_kind
 from imgtrain.text import printable
 
 __all__ = ["check_model_file", "read_keras_version"]
@@ -157,7 +157,7 @@ def _too_large(config: dict[str, Any], most_bytes: int) -> str:
     """Return what of a network exceeds the limit; an empty string if nothing does, or if it is no network."""
     found = ""
     # Whatever Keras has against it, it says better when it really loads the file.
-    with suppress(Exception), never_allocated():
+    with suppress(Exception), abstract_build():
         model = _deserialize(config)
         for what, size in (
             ("its weights take", sum(variable_bytes(variable) for variable in model.variables)),

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from imgtrain.batches.featurewise import FeaturewiseStatistics
+from imgtrain.config.preprocessing import with_implied_options
 from imgtrain.config.schema import PreprocessingConfig
 from imgtrain.model.runtime import keras
-from imgtrain.statistics import Statistics, with_implied_options
 
 __all__ = ["PREPROCESSING_NAMES", "preprocessing_layers"]
 
@@ -33,14 +34,17 @@ _EPSILON = 1e-6
 
 
 def preprocessing_layers(
-    preprocessing: PreprocessingConfig, *, image_shape: tuple[int, int, int], statistics: Statistics | None
+    preprocessing: PreprocessingConfig,
+    *,
+    image_shape: tuple[int, int, int],
+    statistics: FeaturewiseStatistics | None,
 ) -> list[keras.Layer]:
     """Return the layers that turn raw pixels (b, h, w, c), 0–255, into float32 network inputs of this shape.
 
     Args:
         preprocessing: The options.
         image_shape: (height, width, channels).
-        statistics: What `fit_statistics` measured; needed for the featurewise options and ZCA.
+        statistics: What `fit_featurewise_statistics` measured; needed for the featurewise options and ZCA.
     """
     asked = with_implied_options(preprocessing)
     layers = [keras.layers.Rescaling(asked.rescale, name="rescale", dtype="float32")]
@@ -88,7 +92,7 @@ def _samplewise_std() -> keras.Layer:
     )
 
 
-def _featurewise(statistics: Statistics, *, divide: bool) -> keras.Layer:
+def _featurewise(statistics: FeaturewiseStatistics, *, divide: bool) -> keras.Layer:
     """Subtract each channel's mean and, if asked, divide by its standard deviation."""
     # The layer divides by the root of the variance it is given.
     deviation = statistics.std + _EPSILON if divide else np.ones_like(statistics.std)
@@ -97,7 +101,7 @@ def _featurewise(statistics: Statistics, *, divide: bool) -> keras.Layer:
     )
 
 
-def _zca(statistics: Statistics, image_shape: tuple[int, int, int]) -> list[keras.Layer]:
+def _zca(statistics: FeaturewiseStatistics, image_shape: tuple[int, int, int]) -> list[keras.Layer]:
     """Multiply the flattened image by the whitening matrix, kept as the frozen kernel of a Dense layer."""
     if statistics.zca is None:
         raise ValueError("ZCA whitening needs the whitening matrix of the training images")

@@ -10,7 +10,7 @@ from typing import Any
 
 from imgtrain.errors import Problem, RunFileError
 from imgtrain.evaluation.metrics import Predictions, load_predictions
-from imgtrain.run_directory import RunDirectory, read_json
+from imgtrain.run.run_directory import RunDirectory, read_json
 from imgtrain.text import printable
 
 __all__ = ["Facts", "load_facts"]

@@ -16,13 +16,13 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from imgtrain.batches import Batches
+from imgtrain.batches.batches import Batches
 from imgtrain.config.schema import TrainingConfig
 from imgtrain.errors import DataError, DivergedError, InterruptedRunError, Problem, RunFileError
 from imgtrain.events import BatchTrained, Emit, EpochEnded, EpochStarted, Message, TrainingEnded, ignore
-from imgtrain.interruption import Interruption
 from imgtrain.model.runtime import keras
-from imgtrain.training.checkpoints import Checkpoints
+from imgtrain.training.checkpointing import Checkpointer
+from imgtrain.training.graceful_shutdown import GracefulShutdown
 from imgtrain.training.history import Epoch, History
 from imgtrain.training.state import (
     Position,
@@ -42,7 +42,7 @@ def fit(
     validation: Batches | None,
     training: TrainingConfig,
     *,
-    checkpoints: Checkpoints | None = None,
+    checkpoints: Checkpointer | None = None,
     on_epoch: Callable[[Sequence[Epoch]], None] = lambda epochs: None,
     emit: Emit = ignore,
 ) -> History:
@@ -64,7 +64,7 @@ def fit(
         InterruptedRunError: Somebody wanted it to stop.
         RunFileError: A checkpoint cannot be written, or the one to go on from is of another network.
     """
-    with Interruption() as interruption:
+    with GracefulShutdown() as interruption:
         return _Run(model, train, validation, training, checkpoints, interruption, emit).fit(on_epoch)
 
 
@@ -77,8 +77,8 @@ class _Run:
         train: Batches,
         validation: Batches | None,
         training: TrainingConfig,
-        checkpoints: Checkpoints | None,
-        interruption: Interruption,
+        checkpoints: Checkpointer | None,
+        interruption: GracefulShutdown,
         emit: Emit,
     ) -> None:
         self._model = model

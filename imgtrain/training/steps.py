@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from imgtrain.batches import Batch, Batches
+from imgtrain.batches.batches import Batch, Batches
 from imgtrain.model.runtime import tf
 
 __all__ = ["Steps"]

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from imgtrain.audit.check import check
-from imgtrain.audit.report import describe_report
+from imgtrain.audit.result import describe_report
 from imgtrain.config import load_config
-from imgtrain.dataset.gather import gather_images
 from imgtrain.dataset.split import split_data
 from imgtrain.errors import ConfigError, DataError
 from imgtrain.events import Event, Progress
+from imgtrain.pixels.load_images import load_images
 
 SIDE = 48
 COUNTS = {"train": 24, "test": 8}
@@ -338,7 +338,7 @@ class TestWithConfiguration:
         events.clear()
         check(path, emit=events.append)
         loaded = load_config(path)
-        gather_images(loaded, split_data(loaded), events.append)
+        load_images(loaded, split_data(loaded), events.append)
         assert not any(isinstance(event, Progress) for event in events)
 
 
@@ -357,13 +357,13 @@ class TestFixSplit:
         assert check(path, fix_split=out).failed
         loaded = load_config(path)
         with pytest.raises(DataError, match="imgtrain check"):
-            gather_images(loaded, split_data(loaded))
+            load_images(loaded, split_data(loaded))
 
         overrides = [f"data.split_file={out}"]
         report = check(path, overrides)
         assert not set(codes(report)) & {"leak", "near-leak", "label-conflict", "undecodable", "duplicate"}
         loaded = load_config(path, overrides)
-        images = gather_images(loaded, split_data(loaded))
+        images = load_images(loaded, split_data(loaded))
         used = {
             os.path.relpath(part.split.folder.file(row), folder) for part in images for row in part.split.rows
         }

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from imgtrain.augment.sample import ROW, check_shift_ranges, epoch_order, make_identity_rows, sample_rows
-from imgtrain.augment.streams import Stream, make_generator
+from imgtrain.augment.random_streams import Stream, make_generator
+from imgtrain.augment.sample import ROW, epoch_order, make_identity_rows, sample_rows
+from imgtrain.config.keras_differences import check_shift_ranges
 from imgtrain.config.schema import AugmentationConfig
 
 EVERYTHING = {

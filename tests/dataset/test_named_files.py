@@ -2,7 +2,7 @@
 
 import pytest
 
-from imgtrain.dataset.named_files import find_named_files, split_list
+from imgtrain.dataset.named_files import expand_paths, split_list
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def folder(tmp_path, monkeypatch):
     ],
 )
 def test_names_stand_for_files(folder, names, expected):
-    assert list(find_named_files(names)) == expected
+    assert list(expand_paths(names)) == expected
 
 
 def test_a_list_has_a_path_per_line_or_ended_by_zero_bytes():

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgtrain.config.schema import Config
-from imgtrain.dataset.split import Split, Splits, hold_out, split_data
+from imgtrain.dataset.split import Split, Splits, split_data, stratified_group_split
 from imgtrain.errors import DataError
 
 label_lists = st.lists(st.integers(0, 4), min_size=1, max_size=80)
@@ -23,7 +23,7 @@ seeds = st.integers(0, 2**32 - 1)
 class TestHoldOut:
     @given(label_lists, shares, seeds)
     def test_every_class_gives_its_share(self, labels: list[int], share: float, seed: int) -> None:
-        held = hold_out(np.array(labels), None, share, seed)
+        held = stratified_group_split(np.array(labels), None, share, seed)
         assert held.shape == (len(labels),)
         for label in set(labels):
             count, given = labels.count(label), int(held[np.array(labels) == label].sum())
@@ -37,12 +37,12 @@ class TestHoldOut:
     def test_the_same_arguments_give_the_same(self, labels: list[int], share: float, seed: int) -> None:
         groups = np.arange(len(labels)) // 3
         for given_groups in (None, groups):
-            first = hold_out(np.array(labels), given_groups, share, seed)
-            assert np.array_equal(first, hold_out(np.array(labels), given_groups, share, seed))
+            first = stratified_group_split(np.array(labels), given_groups, share, seed)
+            assert np.array_equal(first, stratified_group_split(np.array(labels), given_groups, share, seed))
 
     def test_another_seed_gives_another_and_not_the_first_files(self) -> None:
         labels = np.zeros(100, int)
-        chosen = [hold_out(labels, None, 0.2, seed) for seed in range(5)]
+        chosen = [stratified_group_split(labels, None, 0.2, seed) for seed in range(5)]
         assert len({mask.tobytes() for mask in chosen}) == 5
         assert all(20 < np.flatnonzero(mask).mean() < 80 for mask in chosen)
 
@@ -50,7 +50,7 @@ class TestHoldOut:
     @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=1, max_size=80), shares, seeds)
     def test_groups_stay_whole(self, images: list[tuple[int, int]], share: float, seed: int) -> None:
         labels, groups = map(np.array, zip(*images, strict=True))
-        held = hold_out(labels, groups, share, seed)
+        held = stratified_group_split(labels, groups, share, seed)
         for group in np.unique(groups):
             assert len(np.unique(held[groups == group])) == 1
         for label in np.unique(labels):
@@ -62,20 +62,20 @@ class TestHoldOut:
     ) -> None:
         labels = np.repeat(np.arange(len(groups_of_class)), [4 * count for count in groups_of_class])
         groups = np.arange(len(labels)) // 4
-        held = hold_out(labels, groups, share, seed)
+        held = stratified_group_split(labels, groups, share, seed)
         for label in range(len(groups_of_class)):
             assert 0 < held[labels == label].sum() < (labels == label).sum()
 
     def test_shares_by_group_are_near(self) -> None:
         rng = np.random.default_rng(3)
         labels, groups = rng.integers(0, 5, 3000), rng.integers(0, 150, 3000)
-        held = hold_out(labels, groups, 0.2, 0)
+        held = stratified_group_split(labels, groups, 0.2, 0)
         for label in range(5):
             assert held[labels == label].mean() == pytest.approx(0.2, abs=0.03)
 
     def test_group_numbers_and_labels_may_have_gaps(self) -> None:
         labels, groups = np.array([7, 7, 7, 900, 900, 900]), np.array([5, 5, -3, 10**9, 4, 4])
-        held = hold_out(labels, groups, 0.5, 1)
+        held = stratified_group_split(labels, groups, 0.5, 1)
         assert 0 < held[:3].sum() < 3
         assert 0 < held[3:].sum() < 3
 

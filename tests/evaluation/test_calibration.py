@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from imgtrain.evaluation.calibration import divide_logits, fit_temperature
+from imgtrain.evaluation.calibration import apply_temperature, fit_temperature
 
 
 def draw(images, class_count, temperature, seed=0):
@@ -43,7 +43,7 @@ def test_the_weights_give_the_calibrated_probabilities(units, activation):
     model = keras.Sequential(layers)
     inputs = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
     before = model.predict(inputs, verbose=0).astype(np.float64)
-    divide_logits(model, 2.5)
+    apply_temperature(model, 2.5)
     after = model.predict(inputs, verbose=0)
     if units == 1:
         expected = 1 / (1 + np.exp(-np.log(before / (1 - before)) / 2.5))
@@ -54,7 +54,7 @@ def test_the_weights_give_the_calibrated_probabilities(units, activation):
 
 @pytest.mark.tensorflow
 def test_a_run_that_asks_for_it_saves_a_calibrated_model(tmp_path, make_folders, imgtrain):
-    from imgtrain.record import read_record
+    from imgtrain.run.model_metadata import read_metadata
 
     make_folders(tmp_path, {"train": {"a": 12, "b": 12, "c": 12}, "test": {"a": 4, "b": 4, "c": 4}})
     (tmp_path / "config.yaml").write_text(
@@ -63,7 +63,7 @@ def test_a_run_that_asks_for_it_saves_a_calibrated_model(tmp_path, make_folders,
     )
     done = imgtrain("train", "config.yaml", "--output", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    temperature = read_record(tmp_path / "run/model.keras").temperature
+    temperature = read_metadata(tmp_path / "run/model.keras").temperature
     assert f"temperature of {temperature:.3f}" in done.stdout
     # Evaluated from the file alone, the probabilities are those that the run wrote.
     again = imgtrain("evaluate", "run", "--output", "again", cwd=tmp_path)

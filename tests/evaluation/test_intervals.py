@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from imgtrain.evaluation.bootstrap import draw_weights, interval
+from imgtrain.evaluation.bootstrap import interval, resample_weights
 from imgtrain.evaluation.metrics import Predictions, score
 
 
@@ -57,8 +57,8 @@ def test_with_groups_only_intervals_over_groups_cover_the_truth():
 
 
 def test_draws_follow_the_seed_and_take_as_many_images_as_there_are():
-    draws = np.concatenate(list(draw_weights(40, None, seed=3, draws=500)), axis=1)
-    again = np.concatenate(list(draw_weights(40, None, seed=3, draws=500)), axis=1)
+    draws = np.concatenate(list(resample_weights(40, None, seed=3, draws=500)), axis=1)
+    again = np.concatenate(list(resample_weights(40, None, seed=3, draws=500)), axis=1)
     assert draws.shape == (40, 500)
     assert (draws == again).all()
     assert (draws.sum(axis=0) == 40).all()
@@ -67,7 +67,7 @@ def test_draws_follow_the_seed_and_take_as_many_images_as_there_are():
 
 def test_groups_are_drawn_whole():
     groups = np.array([0, 0, 1, 2, 2, 2])
-    draws = np.concatenate(list(draw_weights(6, groups, seed=0, draws=100)), axis=1)
+    draws = np.concatenate(list(resample_weights(6, groups, seed=0, draws=100)), axis=1)
     assert (draws[0] == draws[1]).all()
     assert (draws[3] == draws[5]).all()
     assert ((draws[0] + draws[2] + draws[3]) == 3).all()

@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from imgtrain.batches import Batches
+from imgtrain.batches.batches import Batches
 
 pytestmark = pytest.mark.tensorflow
 

@@ -13,20 +13,20 @@ import h5py
 import numpy as np
 import pytest
 
+from imgtrain.batches.featurewise import fit_featurewise_statistics
 from imgtrain.config.load import parse_config
 from imgtrain.errors import RunFileError
 from imgtrain.model import archive
 from imgtrain.model.archive import load_model, save_model
 from imgtrain.model.build import build_network, float32_copy
-from imgtrain.model.compiling import compile_network
+from imgtrain.model.compile import compile_network
 from imgtrain.model.runtime import keras
-from imgtrain.record import ModelRecord, read_record
-from imgtrain.statistics import fit_statistics
+from imgtrain.run.model_metadata import ModelMetadata, read_metadata
 
 pytestmark = pytest.mark.tensorflow
 
 SIDE = 12
-RECORD = ModelRecord(
+RECORD = ModelMetadata(
     class_names=("a", "b", "c"),
     target_size=(SIDE, SIDE),
     color_mode="rgb",
@@ -79,7 +79,7 @@ def trained() -> keras.Sequential:
             "training": {"optimizer": {"name": "rmsprop", "momentum": 0.5}, "metrics": ["accuracy", "AUC"]},
         }
     )
-    statistics = fit_statistics([IMAGES], config.preprocessing)
+    statistics = fit_featurewise_statistics([IMAGES], config.preprocessing)
     model = build_network(config, class_count=3, statistics=statistics, precision="bfloat16")
     compile_network(model, config, precision="bfloat16")
     for _ in range(3):
@@ -106,7 +106,7 @@ def test_both_formats_are_plain_keras_and_agree(trained: keras.Sequential, tmp_p
     np.save(tmp_path / "labels.npy", LABELS)
     for suffix in ("keras", "h5"):
         save_model(trained, RECORD, tmp_path / f"model.{suffix}")
-        assert read_record(tmp_path / f"model.{suffix}") == RECORD
+        assert read_metadata(tmp_path / f"model.{suffix}") == RECORD
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PLAIN_KERAS, str(tmp_path)], check=True, cwd=tmp_path
     )

@@ -10,9 +10,9 @@ from imgtrain.config.load import load_config, parse_config
 from imgtrain.config.schema import Config
 from imgtrain.errors import ConfigError
 from imgtrain.model.build import build_network, check_network, float32_copy
-from imgtrain.model.compiling import build_optimizer, compile_network
+from imgtrain.model.compile import build_optimizer, compile_network
+from imgtrain.model.measure import measure_network, readable_bytes
 from imgtrain.model.runtime import keras
-from imgtrain.model.size import measure_network, readable_bytes
 
 pytestmark = pytest.mark.tensorflow
 

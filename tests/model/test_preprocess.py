@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from imgtrain.batches.featurewise import fit_featurewise_statistics
+from imgtrain.config.preprocessing import needs_featurewise_statistics
 from imgtrain.config.schema import PreprocessingConfig
 from imgtrain.model.preprocess import PREPROCESSING_NAMES, preprocessing_layers
 from imgtrain.model.runtime import keras
-from imgtrain.statistics import fit_statistics, needs_statistics
 
 pytestmark = pytest.mark.tensorflow
 
@@ -53,7 +54,9 @@ def keras_says(images: NDArray[np.uint8], options: dict[str, Any]) -> NDArray[np
 def build(images: NDArray[np.uint8], options: dict[str, Any]) -> keras.Sequential:
     preprocessing = PreprocessingConfig(**options)
     statistics = (
-        fit_statistics(np.split(images, 4), preprocessing) if needs_statistics(preprocessing) else None
+        fit_featurewise_statistics(np.split(images, 4), preprocessing)
+        if needs_featurewise_statistics(preprocessing)
+        else None
     )
     shape = images.shape[1:]
     layers = preprocessing_layers(preprocessing, image_shape=shape, statistics=statistics)

@@ -21,7 +21,7 @@ if os.environ.get("ONE_CORE"):
 import numpy as np
 from imgtrain.config.load import parse_config
 from imgtrain.model.build import build_network
-from imgtrain.model.compiling import compile_network
+from imgtrain.model.compile import compile_network
 from imgtrain.model.runtime import keras, start
 
 layers = [

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_build import build, make_batch, make_config
+from model.test_build import build, make_batch, make_config
 
 from imgtrain.model.build import float32_copy
-from imgtrain.model.compiling import compile_network
+from imgtrain.model.compile import compile_network
 from imgtrain.model.runtime import keras, tf
 from imgtrain.model.training_layers import Dropout
 

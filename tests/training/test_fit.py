@@ -9,9 +9,9 @@ pytestmark = pytest.mark.tensorflow
 def test_an_asked_for_average_of_the_weights_is_what_training_leaves(tmp_path, make_folders):
     """Keras's `fit` puts it in place at the end; so does this loop."""
     from imgtrain.config import parse_config
-    from imgtrain.plan import make_plan
+    from imgtrain.dataset.plan import make_plan
     from imgtrain.training.fit import fit
-    from imgtrain.workflows import build_model, open_batches
+    from imgtrain.workflows.library import build_model, open_batches
 
     make_folders(tmp_path, {"train": {"a": 6, "b": 6}}, side=8)
     optimizer = {"name": "sgd", "learning_rate": 0.1, "use_ema": True, "ema_momentum": 0.9}
@@ -33,10 +33,10 @@ def test_an_asked_for_average_of_the_weights_is_what_training_leaves(tmp_path, m
 def test_a_run_trains_with_the_faster_layers_and_updates_and_saves_keras_own(
     tmp_path, make_folders, monkeypatch
 ):
-    from imgtrain import workflows
     from imgtrain.config import parse_config
+    from imgtrain.dataset.plan import make_plan
     from imgtrain.model import training_layers
-    from imgtrain.plan import make_plan
+    from imgtrain.workflows import train as workflow
 
     make_folders(tmp_path, {"train": {"a": 12, "b": 12}, "validation": {"a": 4, "b": 4}}, side=16)
     config = parse_config(
@@ -65,11 +65,11 @@ def test_a_run_trains_with_the_faster_layers_and_updates_and_saves_keras_own(
         trained.append(model)
         return real_fit(model, *arguments, **options)
 
-    real_fit = workflows.fit
-    monkeypatch.setattr(workflows, "fit", fit)
-    saved = workflows.train(make_plan(config)).model
+    real_fit = workflow.fit
+    monkeypatch.setattr(workflow, "fit", fit)
+    saved = workflow.train(make_plan(config)).model
     (model,) = trained
     faster = [type(layer) for layer in model.layers[1:4]]
     assert faster == [training_layers.Conv2D, training_layers.MaxPooling2D, training_layers.Dropout]
-    assert type(model.optimizer).__module__ == "imgtrain.model.fused"
+    assert type(model.optimizer).__module__ == "imgtrain.model.fused_optimizers"
     assert {type(layer).__module__.partition(".")[0] for layer in saved.layers} == {"keras"}

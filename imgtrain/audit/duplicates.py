@@ -1,0 +1,245 @@
+"""The same picture twice: equal pixels, or pixels that were resized, recompressed or brightened.
+
+Near copies are told by the 16×16 grey thumbnails: two of one picture correlate at more than `SAME`, wherever
+neither is overexposed; `docs/check.md` holds the measured recall and false alarms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtrain.audit.findings import Finding, Item, Severity
+from imgtrain.audit.inventory import Inventory
+from imgtrain.dataset.layout import count
+
+__all__ = ["Duplicates", "check_duplicates", "find_duplicates", "near_duplicate_pairs"]
+
+SAME = 0.9975
+"""Correlation of two thumbnails from which they are of one picture. Over all pairs of two photo sets of 2,527
+and 2,062 images, different photos reach 0.9967; of 1,800 altered copies the least similar has 0.9977."""
+
+# Before overexposed places are left out, a brightened copy may correlate a little less.
+_CANDIDATE = 0.985
+_OVEREXPOSED = 245
+# Of 256 places, so many must be comparable.
+_FEWEST_PLACES = 64
+# A picture flatter than this (standard deviation, of 0-255) has nothing to compare: all empty walls are alike.
+_FLAT = 3.0
+# Neighbours are searched in the leading principal components, where nothing is farther apart than in all.
+_COMPONENTS = 16
+_MOST_NEIGHBOURS = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Duplicates:
+    """Which rows show the same picture.
+
+    Attributes:
+        exact: (n,) the first row with the same pixels; its own number for a row without a copy before it.
+        groups: (n,) the first row of the same picture, near copies included.
+        near: (k, 2) rows of pairs that are alike but not equal, the first of either's equals.
+    """
+
+    exact: NDArray[np.intp]
+    groups: NDArray[np.intp]
+    near: NDArray[np.intp]
+
+
+def find_duplicates(inventory: Inventory) -> Duplicates:
+    """Compare all images with all others; those that cannot be decoded equal nothing."""
+    exact = np.arange(len(inventory))
+    decoded = inventory.decoded
+    _, first, inverse = (
+        np.unique(inventory.digests[decoded], axis=0, return_index=True, return_inverse=True)
+        if len(decoded)
+        else (None, np.array([], np.intp), np.array([], np.intp))
+    )
+    exact[decoded] = decoded[first[inverse.ravel()]]
+    distinct = np.sort(decoded[first])
+    near = distinct[near_duplicate_pairs(inventory.traits["thumbnail"][distinct])]
+    return Duplicates(exact, _connect(exact, near), near)
+
+
+def near_duplicate_pairs(thumbnails: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Return the pairs of thumbnails that show the same picture.
+
+    Args:
+        thumbnails: (n, side, side), grey.
+
+    Returns:
+        (k, 2) positions, the smaller first, sorted. Of more than 16 copies, each is paired with the nearest.
+    """
+    values = thumbnails.reshape(len(thumbnails), np.prod(thumbnails.shape[1:])).astype(np.float32)
+    spread = values.std(1)
+    rows = np.flatnonzero(spread >= _FLAT)
+    if len(rows) < 2:
+        return np.empty((0, 2), np.intp)
+    centred = values[rows] - values[rows].mean(1, keepdims=True)
+    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    pairs = _close_pairs(unit)
+    left, right = values[rows[pairs[:, 0]]], values[rows[pairs[:, 1]]]
+    return rows[pairs[_correlation(left, right) >= SAME]]
+
+
+def _close_pairs(unit: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return (k, 2) pairs of unit vectors, among them all that correlate at `_CANDIDATE`, each with few others."""
+    from scipy.spatial import cKDTree
+
+    _, axes = np.linalg.eigh(unit.T @ unit)
+    projected = unit @ axes[:, -_COMPONENTS:]
+    radius = float(np.sqrt(2 * (1 - _CANDIDATE)))
+    neighbours = min(_MOST_NEIGHBOURS + 1, len(unit))
+    _, found = cKDTree(projected).query(projected, k=neighbours, distance_upper_bound=radius, workers=-1)
+    found = found.reshape(len(unit), -1)
+    left = np.repeat(np.arange(len(unit)), found.shape[1])
+    right = found.ravel()
+    kept = (right < len(unit)) & (left != right)
+    pairs = np.sort(np.stack([left[kept], right[kept]], axis=1), axis=1)
+    return np.unique(pairs, axis=0)
+
+
+def _correlation(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the correlation of each pair of rows over the places where neither is overexposed."""
+    used = (left < _OVEREXPOSED) & (right < _OVEREXPOSED)
+    places = used.sum(1, keepdims=True)
+    weights = used / np.maximum(places, 1)
+    left = np.where(used, left - (left * weights).sum(1, keepdims=True), 0)
+    right = np.where(used, right - (right * weights).sum(1, keepdims=True), 0)
+    norm = np.sqrt((left**2).sum(1) * (right**2).sum(1))
+    # What is left may be flat, and flat places are alike in everything.
+    structured = (places[:, 0] >= _FEWEST_PLACES) & (norm >= places[:, 0] * _FLAT**2)
+    return np.where(structured, (left * right).sum(1) / np.maximum(norm, 1e-6), 0)
+
+
+def _connect(exact: NDArray[np.intp], near: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return (n,) the smallest row that each row is connected with."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    rows = np.arange(len(exact))
+    left, right = np.concatenate([rows, near[:, 0]]), np.concatenate([exact, near[:, 1]])
+    links = coo_array((np.ones(len(left), bool), (left, right)), shape=(len(exact), len(exact)))
+    _, components = connected_components(links, directed=False)
+    _, first = np.unique(components, return_index=True)
+    smallest: NDArray[np.intp] = first[components]
+    return smallest
+
+
+def check_duplicates(inventory: Inventory, copies: Duplicates, *, on_leak: str) -> list[Finding]:
+    """Return what copies do: leaks between splits, pictures with two labels, and waste.
+
+    Args:
+        inventory: The images.
+        copies: What `find_duplicates` returned.
+        on_leak: As `data.on_leak`: how severe the same pixels in training and test are.
+    """
+    exact = _groups(copies.exact)
+    near = [rows for rows in _groups(copies.groups) if len(np.unique(copies.exact[rows])) > 1]
+    return [
+        *_conflicts(inventory, exact, near),
+        *_leaks(inventory, exact, near, on_leak),
+        *_repeats(inventory, exact, near),
+    ]
+
+
+def _groups(first: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Return the rows of each group of at least two, in the order of their first row."""
+    order = np.argsort(first, kind="stable")
+    _, starts = np.unique(first[order], return_index=True)
+    return [rows for rows in np.split(order, starts[1:]) if len(rows) > 1]
+
+
+def _conflicts(
+    inventory: Inventory, exact: list[NDArray[np.intp]], near: list[NDArray[np.intp]]
+) -> list[Finding]:
+    findings = []
+    kinds: list[tuple[str, Severity, str, list[NDArray[np.intp]]]] = [
+        ("label-conflict", "error", "the same pixels", exact),
+        ("near-label-conflict", "warning", "nearly the same pixels", near),
+    ]
+    for code, severity, what, groups in kinds:
+        found = [rows for rows in groups if len(np.unique(inventory.labels[rows])) > 1]
+        if found:
+            findings.append(
+                Finding(
+                    code,
+                    severity,
+                    f"{count(len(found), 'picture')} under two or more labels with {what}",
+                    "at least one label is wrong: the network is taught a contradiction, and scored by it",
+                    "look at each, keep it under the right class and remove the others",
+                    tuple(_item(inventory, rows) for rows in found),
+                )
+            )
+    return findings
+
+
+def _leaks(
+    inventory: Inventory, exact: list[NDArray[np.intp]], near: list[NDArray[np.intp]], on_leak: str
+) -> list[Finding]:
+    findings = []
+    names = inventory.split_names
+    for left, right in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        if left not in names or right not in names:
+            continue
+        both = {names.index(left), names.index(right)}
+        pair = "train" in (left, right)
+        for kind, groups in (("the same pixels", exact), ("nearly the same pixels", near)):
+            found = [rows for rows in groups if both <= set(inventory.splits[rows].tolist())]
+            if not found:
+                continue
+            leaked = sum(int((inventory.splits[rows] == names.index(right)).sum()) for rows in found)
+            total = len(inventory.rows_of(right))
+            hard = kind == "the same pixels" and (left, right) == ("train", "test") and on_leak == "error"
+            findings.append(
+                Finding(
+                    "leak" if kind == "the same pixels" else "near-leak",
+                    "error" if hard else "warning",
+                    f"{leaked:,} of {count(total, f'{right} image')} with {kind} as a {left} image",
+                    f"the {right} scores are too good: "
+                    + (
+                        "the network has seen the answers" if pair else "validation chose the network by them"
+                    ),
+                    "use `imgtrain check --fix-split splits.csv` and `data.split_file: splits.csv`, or remove "
+                    "the copies from one side",
+                    tuple(_item(inventory, rows) for rows in found),
+                )
+            )
+    return findings
+
+
+def _repeats(
+    inventory: Inventory, exact: list[NDArray[np.intp]], near: list[NDArray[np.intp]]
+) -> list[Finding]:
+    findings = []
+    for code, kind, groups in (
+        ("duplicate", "the same pixels as another", exact),
+        ("near-duplicate", "nearly the same pixels as another", near),
+    ):
+        found = [
+            rows[inventory.splits[rows] == split]
+            for rows in groups
+            for split in range(len(inventory.split_names))
+            # Under several labels it is a conflict, and said as one.
+            if (inventory.splits[rows] == split).sum() > 1 and len(np.unique(inventory.labels[rows])) == 1
+        ]
+        if found:
+            images = sum(len(rows) - 1 for rows in found)
+            findings.append(
+                Finding(
+                    code,
+                    "warning" if code == "duplicate" else "note",
+                    f"{count(images, 'image')} with {kind} of the same split",
+                    "such pictures count several times, and a split drawn at random divides them",
+                    "remove the copies, or let `imgtrain check --fix-split` propose a list without them",
+                    tuple(_item(inventory, rows) for rows in found),
+                )
+            )
+    return findings
+
+
+def _item(inventory: Inventory, rows: NDArray[np.intp]) -> Item:
+    classes = " / ".join(dict.fromkeys(inventory.class_names[label] for label in inventory.labels[rows]))
+    return Item(tuple(inventory.paths[row] for row in rows), classes)

@@ -1,0 +1,156 @@
+"""A list of files and splits without leaks, for `data.split_file`. No file of the user is moved or changed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtrain.audit.duplicates import Duplicates
+from imgtrain.audit.inventory import Inventory
+from imgtrain.dataset.stratified_group_split import stratified_group_split
+from imgtrain.run.run_directory import render_csv
+
+__all__ = ["Proposal", "propose_split", "render_split_file"]
+
+# Copies stay where they are scored: a test that shrinks is no longer the same test.
+_KEPT_FIRST = ("test", "validation", "train")
+_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proposal:
+    """Which image should belong to which split.
+
+    Attributes:
+        splits: Name of the split by row; rows that are left out are missing.
+        left_out: Rows that cannot be decoded, are copies, or stand under several labels.
+        drawn: Whether the splits are new, because there was only one.
+    """
+
+    splits: dict[int, str]
+    left_out: tuple[int, ...]
+    drawn: bool
+
+
+def propose_split(inventory: Inventory, copies: Duplicates, *, group_by: str | None, seed: int) -> Proposal:
+    """Return splits that share no picture, no near copy and no group.
+
+    Of pictures with equal pixels one is kept; near copies and groups stay in one split, that which is scored;
+    a picture under several labels is left out, because nobody can know which is right. If there is only one
+    split, a test and a validation split are drawn from it.
+
+    Args:
+        inventory: The images.
+        copies: What `find_duplicates` returned.
+        group_by: As `data.group_by`.
+        seed: Of the draw.
+    """
+    groups = _with_groups(inventory, copies.groups, group_by)
+    kept = _without_conflicts(inventory, copies, inventory.decoded)
+    drawn = len(inventory.split_names) == 1
+    if drawn:
+        kept = _first_of_equals(kept, copies)
+        splits = _draw(inventory.labels[kept], groups[kept], seed)
+        chosen = dict(zip(kept.tolist(), splits.tolist(), strict=True))
+    else:
+        chosen = _keep_where_scored(inventory, copies, kept, groups)
+    left_out = sorted(set(range(len(inventory))) - set(chosen))
+    return Proposal(chosen, tuple(left_out), drawn)
+
+
+def render_split_file(inventory: Inventory, proposal: Proposal, train: Path) -> tuple[str, int]:
+    """Return the CSV text, and how many rows a CSV file cannot name.
+
+    Args:
+        inventory: The images.
+        proposal: Their splits.
+        train: The folder `data.train`, which relative paths are looked up in first.
+    """
+    rows, unnameable = [], 0
+    for row, split in sorted(proposal.splits.items()):
+        path = os.path.relpath(inventory.file(row), train).replace(os.sep, "/")
+        class_name = inventory.class_names[inventory.labels[row]]
+        if _survives_csv(path) and _survives_csv(class_name):
+            rows.append((path, split, class_name))
+        else:
+            unnameable += 1
+    return render_csv(("path", "split", "class"), rows), unnameable
+
+
+def _survives_csv(text: str) -> bool:
+    """Return whether reading the file gives the same name: it is UTF-8, and stripped of spaces."""
+    return (
+        text == text.strip()
+        and "\r" not in text
+        and not any("\ud800" <= letter <= "\udfff" for letter in text)
+    )
+
+
+def _with_groups(inventory: Inventory, groups: NDArray[np.intp], group_by: str | None) -> NDArray[np.intp]:
+    """Return (n,) a number that rows share which are copies or have the same text in `group_by`."""
+    if group_by is None:
+        return groups
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    pattern = re.compile(group_by)
+    texts = [
+        match[1] if (match := pattern.search(path)) else f"\0{row}"
+        for row, path in enumerate(inventory.group_paths)
+    ]
+    _, places = np.unique(np.array(texts, object), return_inverse=True)
+    rows, count = np.arange(len(groups)), len(groups)
+    left, right = np.concatenate([rows, rows]), np.concatenate([groups, count + places])
+    links = coo_array((np.ones(len(left), bool), (left, right)), shape=(2 * count, 2 * count))
+    _, components = connected_components(links, directed=False)
+    return np.asarray(components[:count], np.intp)
+
+
+def _without_conflicts(inventory: Inventory, copies: Duplicates, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    _, places = np.unique(copies.groups[rows], return_inverse=True)
+    labels = inventory.labels[rows]
+    lowest = np.full(len(rows), np.iinfo(labels.dtype).max)
+    highest = np.full(len(rows), -1)
+    np.minimum.at(lowest, places, labels)
+    np.maximum.at(highest, places, labels)
+    of_one_label: NDArray[np.bool_] = lowest[places] == highest[places]
+    return rows[of_one_label]
+
+
+def _first_of_equals(rows: NDArray[np.intp], copies: Duplicates) -> NDArray[np.intp]:
+    _, first = np.unique(copies.exact[rows], return_index=True)
+    return rows[np.sort(first)]
+
+
+def _draw(labels: NDArray[np.int32], groups: NDArray[np.intp], seed: int) -> NDArray[np.str_]:
+    splits = np.full(len(labels), "train", "U10")
+    for name in ("test", "validation"):
+        rest = np.flatnonzero(splits == "train")
+        if len(rest):
+            splits[rest[stratified_group_split(labels[rest], groups[rest], _SHARE, seed)]] = name
+    return splits
+
+
+def _keep_where_scored(
+    inventory: Inventory, copies: Duplicates, rows: NDArray[np.intp], groups: NDArray[np.intp]
+) -> dict[int, str]:
+    chosen: dict[int, str] = {}
+    for members in _members(rows, groups):
+        names = [inventory.split_names[split] for split in inventory.splits[members]]
+        split = next(name for name in _KEPT_FIRST if name in names)
+        here = np.array([row for row, name in zip(members.tolist(), names, strict=True) if name == split])
+        chosen |= dict.fromkeys(_first_of_equals(here, copies).tolist(), split)
+    return chosen
+
+
+def _members(rows: NDArray[np.intp], groups: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    order = rows[np.argsort(groups[rows], kind="stable")]
+    _, starts = np.unique(groups[order], return_index=True)
+    if len(order):
+        yield from np.split(order, starts[1:])

@@ -1,0 +1,1 @@
+"""Batches by number, and the featurewise statistics of the training images."""

@@ -1,0 +1,300 @@
+"""Batches by number: batch `step` of epoch `epoch` is always the same, whoever asks for it and when.
+
+A pass goes once over all images, in its own order and with its own augmentation. Normally an epoch is a pass.
+With a given number of steps, the passes follow each other without end and epochs are cut from them: with half
+the steps of a pass, two epochs see every image once; with twice as many, one epoch sees every image twice,
+augmented anew each time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtrain.augment.buffers import Buffers
+from imgtrain.augment.random_streams import Stream, make_generator
+from imgtrain.augment.sample import epoch_order, sample_rows
+from imgtrain.augment.warp import opencv_on_one_thread, warp_batch
+from imgtrain.events import Emit, Progress, ignore
+
+if TYPE_CHECKING:
+    from imgtrain.config.schema import AugmentationConfig
+    from imgtrain.pixels.image_store import ImageStore
+
+__all__ = ["Batch", "Batches", "ClassMode"]
+
+ClassMode = Literal["categorical", "binary", "sparse"]
+Batch = tuple[NDArray[np.uint8], NDArray[Any]] | tuple[NDArray[np.uint8], NDArray[Any], NDArray[np.float32]]
+"""Images (b, height, width, channels), labels in the class mode's form, and weights (b,) if asked for."""
+
+
+class Batches:
+    """The images of one split in batches; nothing in it changes after it is made.
+
+    The form of the labels follows the class mode: `categorical` is one-hot float32 (b, classes), `binary` is
+    float32 0 and 1 (b, 1), `sparse` is int32 (b,).
+
+    Attributes:
+        pixels: Where the images come from.
+        rows: Row in `pixels` of each image of the split, shape (n,).
+        labels: Label of each image of the split, int32, shape (n,).
+        paths: Relative path of each image of the split; empty if not given. Without shuffling and copies, the
+            images of the batches come in this order; else `image_numbers` says which they are.
+        steps: Batches in an epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        pixels: ImageStore,
+        rows: NDArray[np.intp],
+        labels: NDArray[np.int32],
+        class_count: int,
+        class_mode: ClassMode,
+        batch_size: int,
+        paths: Sequence[str] = (),
+        shuffle: bool = False,
+        seed: int = 0,
+        augmentation: AugmentationConfig | None = None,
+        balance: Literal["oversample"] | None = None,
+        steps: int | None = None,
+        class_weights: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Take the images of a split.
+
+        Args:
+            pixels: Gives the decoded images by row.
+            rows: Row in `pixels` of each image, shape (n,), n > 0.
+            labels: From 0 to `class_count` - 1, shape (n,).
+            class_count: Number of classes, those without an image included.
+            class_mode: Form of the labels.
+            batch_size: Images in a batch; the last one of a pass may be smaller.
+            paths: Relative path of each image, if anyone will ask for it.
+            shuffle: A new order in every pass; else the order of `rows`, copies last.
+            seed: Of the order, the copies and the augmentation.
+            augmentation: What happens to the images; None for those that are not trained on.
+            balance: With `oversample` every class is drawn as often as the largest: each of its images
+                equally often and, where that does not divide, some once more, chosen anew in every pass.
+            steps: Batches in an epoch; None for one pass.
+            class_weights: Weight of each class, shape (class_count,); each batch then ends with weights.
+
+        Raises:
+            ValueError: There is no image, or the arguments contradict each other.
+        """
+        if len(rows) == 0:
+            raise ValueError("there is no image to make batches of")
+        if len(labels) != len(rows) or len(paths) not in (0, len(rows)):
+            raise ValueError(
+                f"rows, labels and paths differ in length: {len(rows)}, {len(labels)}, {len(paths)}"
+            )
+        if class_mode == "binary" and class_count != 2:
+            raise ValueError(f"class mode binary needs exactly two classes, got {class_count}")
+        if class_weights is not None and len(class_weights) != class_count:
+            raise ValueError(f"class_weights needs {class_count} values, got {len(class_weights)}")
+        self.pixels = pixels
+        self.rows = rows
+        self.labels = labels
+        self.paths = tuple(paths)
+        self._class_count = class_count
+        self._class_mode = class_mode
+        self._class_weights = None if class_weights is None else np.asarray(class_weights, np.float32)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._augmentation = None if augmentation is None or augmentation.changes_nothing else augmentation
+        self._buffers = Buffers()
+        # Two passes: batches that are read ahead may already belong to the next one.
+        self._pass = lru_cache(maxsize=2)(
+            partial(_lay_out_pass, rows, labels, shuffle=shuffle, balance=balance, seed=seed)
+        )
+        counts = np.bincount(labels)
+        self._images_per_pass = (
+            int(counts.max() * np.count_nonzero(counts)) if balance == "oversample" else len(rows)
+        )
+        self._steps_per_pass = -(-self._images_per_pass // batch_size)
+        self.steps: int = self._steps_per_pass if steps is None else steps
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return self.steps
+
+    @property
+    def images_per_epoch(self) -> int:
+        """How many images the first epoch has.
+
+        A later one can differ only if `steps` was given, by the short batch at the end of each pass.
+        """
+        passes, steps_left = divmod(self.steps, self._steps_per_pass)
+        return passes * self._images_per_pass + min(steps_left * self._batch_size, self._images_per_pass)
+
+    def image_numbers(self, epoch: int) -> NDArray[np.intp]:
+        """Return the place in `rows`, `labels` and `paths` of each image of an epoch, in its order."""
+        return np.concatenate([self._members(epoch, step).numbers for step in range(self.steps)])
+
+    def slots(self, epoch: int) -> NDArray[np.intp]:
+        """Return the augmentation slot of each image of an epoch, in the order of its batches.
+
+        The slot of an image is its row in `pixels`, so that its augmentation does not depend on which other
+        images are in the split; copies have the slots behind the last row.
+        """
+        return np.concatenate([self._members(epoch, step).slots for step in range(self.steps)])
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Return one batch; the same arguments give the same batch, from any thread.
+
+        Args:
+            epoch: From 0.
+            step: From 0 to `len(self)` - 1.
+
+        Raises:
+            IndexError: There is no such step.
+        """
+        members = self._members(epoch, step)
+        shape = (len(members.numbers), *self.pixels.shape)
+        images = self.pixels.read(self.rows[members.numbers], self._buffers.take(shape))
+        if self._augmentation is not None:
+            height, width = images.shape[1:3]
+            rows = sample_rows(
+                self._augmentation,
+                seed=self._seed,
+                epoch=members.pass_number,
+                slots=members.slots,
+                height=height,
+                width=width,
+            )
+            images = warp_batch(images, rows, self._augmentation, self._buffers.take(shape))
+        return (images, *self._targets(members.numbers))
+
+    def read_ahead(
+        self, epoch: int, start: int = 0, *, workers: int | None = None, depth: int | None = None
+    ) -> Generator[Batch, None, None]:
+        """Yield the batches of an epoch in order, while threads prepare the next ones.
+
+        The threads end with the generator, also when it is closed early.
+
+        Args:
+            epoch: From 0.
+            start: The first step.
+            workers: Number of threads; None for one per processor, at most eight.
+            depth: How many batches may be under way or waiting; None for two per thread.
+        """
+        workers = workers or min(os.cpu_count() or 1, 8)
+        steps = iter(range(start, self.steps))
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="batches")
+        with opencv_on_one_thread():
+            try:
+                ahead = deque(
+                    pool.submit(self.batch, epoch, step) for step in islice(steps, depth or 2 * workers)
+                )
+                while ahead:
+                    batch = ahead.popleft().result()
+                    ahead.extend(pool.submit(self.batch, epoch, step) for step in islice(steps, 1))
+                    yield batch
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def to_arrays(self, emit: Emit = ignore, *, epoch: int = 0) -> Batch:
+        """Gather an epoch in memory: what its batches hold, in their order, as one large batch.
+
+        Args:
+            emit: Takes `Progress` events.
+            epoch: From 0.
+        """
+        numbers = self.image_numbers(epoch)
+        images = np.empty((len(numbers), *self.pixels.shape), np.uint8)
+        done = 0
+        emit(Progress("gathering images", done, len(numbers)))
+        for batch, *_ in self.read_ahead(epoch):
+            images[done : done + len(batch)] = batch
+            done += len(batch)
+            emit(Progress("gathering images", done, len(numbers)))
+        return (images, *self._targets(numbers))
+
+    def unchanged_images(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield every image of the split once, not augmented, in batches (b, height, width, channels)."""
+        for start in range(0, len(self.rows), self._batch_size):
+            yield self.pixels.read(self.rows[start : start + self._batch_size])
+
+    def targets(self) -> NDArray[Any]:
+        """Return the label of every image of the split in the class mode's form, in the order of `rows`."""
+        return self._targets(np.arange(len(self.rows)))[0]
+
+    def _members(self, epoch: int, step: int) -> _Pass:
+        """Return the part of a pass that a batch is made of."""
+        if not 0 <= step < self.steps:
+            raise IndexError(f"there are {self.steps} batches in an epoch, got step {step}")
+        pass_number, place = divmod(epoch * self.steps + step, self._steps_per_pass)
+        whole = self._pass(pass_number)
+        part = slice(place * self._batch_size, (place + 1) * self._batch_size)
+        return _Pass(pass_number, whole.numbers[part], whole.slots[part])
+
+    def _targets(
+        self, numbers: NDArray[np.intp]
+    ) -> tuple[NDArray[Any]] | tuple[NDArray[Any], NDArray[np.float32]]:
+        labels = self.labels[numbers]
+        encoded: NDArray[Any]
+        match self._class_mode:
+            case "categorical":
+                encoded = (labels[:, None] == np.arange(self._class_count)).astype(np.float32)
+            case "binary":
+                encoded = labels[:, None].astype(np.float32)
+            case "sparse":
+                encoded = labels.astype(np.int32)
+        return (encoded,) if self._class_weights is None else (encoded, self._class_weights[labels])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pass:
+    """A pass over all images, or a part of it.
+
+    Attributes:
+        pass_number: From 0.
+        numbers: Which images of the split are drawn, in order, shape (k,).
+        slots: Their augmentation slots, shape (k,).
+    """
+
+    pass_number: int
+    numbers: NDArray[np.intp]
+    slots: NDArray[np.intp]
+
+
+def _lay_out_pass(
+    rows: NDArray[np.intp],
+    labels: NDArray[np.int32],
+    pass_number: int,
+    *,
+    shuffle: bool,
+    balance: Literal["oversample"] | None,
+    seed: int,
+) -> _Pass:
+    """Say which images a pass draws, in which order."""
+    numbers, slots = np.arange(len(rows)), np.asarray(rows, np.intp)
+    if balance == "oversample":
+        copies = _choose_copies(labels, seed=seed, pass_number=pass_number)
+        numbers = np.concatenate([numbers, copies])
+        slots = np.concatenate([slots, slots.max() + 1 + np.arange(len(copies))])
+    if shuffle:
+        order = epoch_order(seed=seed, epoch=pass_number, count=len(numbers))
+        numbers, slots = numbers[order], slots[order]
+    return _Pass(pass_number, numbers, slots)
+
+
+def _choose_copies(labels: NDArray[np.int32], *, seed: int, pass_number: int) -> NDArray[np.intp]:
+    """Return the places in `labels` to draw once more, so that every class comes as often as the largest."""
+    generator = make_generator(Stream.COPIES, seed=seed, epoch=pass_number)
+    counts = np.bincount(labels)
+    classes = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
+    copies = []
+    for members in filter(len, classes):
+        all_again, some_again = divmod(counts.max() - len(members), len(members))
+        copies.append(np.tile(members, all_again))
+        copies.append(np.sort(generator.permutation(members)[:some_again]))
+    return np.concatenate(copies)

@@ -1,0 +1,144 @@
+"""What the featurewise options of preprocessing must know about the training images, gathered in one pass.
+
+Meanings are those of `ImageDataGenerator`: an option that needs another switches it on, and the statistics
+are those of the rescaled images, before any samplewise option (`ImageDataGenerator.fit` does the same).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtrain.config.schema import PreprocessingConfig
+from imgtrain.errors import DataError
+
+__all__ = ["FeaturewiseStatistics", "fit_featurewise_statistics"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeaturewiseStatistics:
+    """What was measured over the training images, in units of rescaled pixel values.
+
+    Attributes:
+        mean: Mean of each channel, float64 (c,).
+        std: Standard deviation of each channel about its mean, float64 (c,).
+        zca: Symmetric whitening matrix of images flattened in (height, width, channel) order, float64
+            (h·w·c, h·w·c); None unless ZCA whitening was asked for.
+    """
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    zca: NDArray[np.float64] | None = None
+
+    @classmethod
+    def neutral(cls, image_shape: tuple[int, int, int], *, zca: bool) -> Self:
+        """Return statistics that change nothing, for a network that is built but not trained.
+
+        Args:
+            image_shape: (height, width, channels).
+            zca: Whether ZCA whitening was asked for.
+        """
+        channels = image_shape[2]
+        return cls(np.zeros(channels), np.ones(channels), np.eye(math.prod(image_shape)) if zca else None)
+
+
+def fit_featurewise_statistics(
+    batches: Iterable[NDArray[np.uint8]], preprocessing: PreprocessingConfig
+) -> FeaturewiseStatistics:
+    """Return the statistics of all images, in one pass and with memory for one batch (and the ZCA matrix).
+
+    Sums are float64; means and variances of batches are merged by Chan, Golub and LeVeque's update.
+
+    Args:
+        batches: Training images as uint8 arrays (b, h, w, c), in any order; every image once.
+        preprocessing: The options; `rescale` and `zca_epsilon` count here.
+
+    Raises:
+        DataError: When there is no image, or the images are not all of one shape.
+    """
+    moments: _ChannelMoments | None = None
+    products: _PixelProducts | None = None
+    for batch in batches:
+        if not len(batch):
+            continue
+        values = batch.astype(np.float64) * preprocessing.rescale
+        if moments is None:
+            moments = _ChannelMoments(batch.shape[1:])
+            products = _PixelProducts(batch[0].size) if preprocessing.zca_whitening else None
+        if batch.shape[1:] != moments.image_shape:
+            raise DataError(f"images of different shapes: {moments.image_shape} and {batch.shape[1:]}")
+        moments.add(values)
+        if products is not None:
+            products.add(values.reshape(len(batch), -1))
+    if moments is None:
+        raise DataError("there is no training image to fit the featurewise preprocessing on")
+    zca = None
+    if products is not None:
+        pixels = products.size // len(moments.mean)
+        zca = products.whitening(np.tile(moments.mean, pixels), epsilon=preprocessing.zca_epsilon)
+    return FeaturewiseStatistics(mean=moments.mean, std=moments.std, zca=zca)
+
+
+class _ChannelMoments:
+    """Running mean and sum of squared deviations of each channel."""
+
+    def __init__(self, image_shape: tuple[int, ...]) -> None:
+        self.image_shape = image_shape
+        self.count = 0
+        self.mean = np.zeros(image_shape[-1])
+        self._deviations = np.zeros(image_shape[-1])
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        count = values[..., 0].size
+        mean = values.mean(axis=(0, 1, 2))
+        step = mean - self.mean
+        total = self.count + count
+        self._deviations += ((values - mean) ** 2).sum(axis=(0, 1, 2)) + step**2 * (
+            self.count * count / total
+        )
+        self.mean = self.mean + step * (count / total)
+        self.count = total
+
+    @property
+    def std(self) -> NDArray[np.float64]:
+        return np.sqrt(self._deviations / self.count)
+
+
+class _PixelProducts:
+    """Running sums over flattened images x of x and of x·xᵀ."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._count = 0
+        self._sum = np.zeros(size)
+        self._products = np.zeros((size, size))
+
+    def add(self, rows: NDArray[np.float64]) -> None:
+        self._count += len(rows)
+        self._sum += rows.sum(axis=0)
+        self._products += rows.T @ rows
+
+    def whitening(self, mean: NDArray[np.float64], *, epsilon: float) -> NDArray[np.float64]:
+        """Return U · diag(√n / (s + epsilon)) · Uᵀ for the thin SVD U·s·Vᵀ of the (size, n) centred images.
+
+        U and s² are eigenvectors and eigenvalues of the centred products. As in the thin SVD, directions in
+        which the images do not vary have no part in it: they are those beyond n, and those whose eigenvalue
+        is rounding error, which ImageDataGenerator would divide by epsilon.
+        """
+        n = self._count
+        centred = (
+            self._products - np.outer(self._sum, mean) - np.outer(mean, self._sum) + n * np.outer(mean, mean)
+        )
+        eigenvalues, vectors = np.linalg.eigh(centred)
+        rounding = eigenvalues[-1] * self.size * np.finfo(np.float64).eps
+        varies = eigenvalues > max(rounding, 0.0)
+        varies[: max(self.size - n, 0)] = False
+        vectors = vectors[:, varies]
+        scale = np.sqrt(n) / (np.sqrt(eigenvalues[varies]) + epsilon)
+        whitening: NDArray[np.float64] = (vectors * scale) @ vectors.T
+        return whitening

@@ -1,0 +1,78 @@
+"""From the loaded splits to their batches: augmented and shuffled for training, in file order for the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from imgtrain.batches.batches import Batches, ClassMode
+from imgtrain.dataset.plan import Plan
+from imgtrain.pixels.load_images import Images, SplitImages
+
+__all__ = ["INFERENCE_BATCH_SIZE", "file_order_batches", "inference_batch_size", "make_batches"]
+
+# Images in a batch when nothing is learned: larger ones cost memory and gain nothing.
+INFERENCE_BATCH_SIZE = 128
+# Training keeps the outputs of all layers and their gradients, inference those of two layers: where a batch was
+# trained on, so many times the images fit, also in float32.
+_INFERENCE_ROOM = 2
+
+
+def make_batches(plan: Plan, images: Images, *, inference_batch_size: int) -> dict[str, Batches]:
+    """Return the batches of every split: augmented and shuffled for training, in file order for the others."""
+    data, training = plan.config.data, plan.config.training
+    batches = {
+        part.split.name: file_order_batches(
+            _validation_subset(part, plan) if part.split.name == "validation" else part,
+            data.class_mode,
+            inference_batch_size,
+        )
+        for part in images.evaluated()
+    }
+    split = images.train.split
+    batches["train"] = Batches(
+        pixels=images.train.pixels,
+        rows=split.rows,
+        labels=split.labels,
+        paths=split.paths,
+        class_count=len(split.class_names),
+        class_mode=data.class_mode,
+        batch_size=data.batch_size,
+        shuffle=data.shuffle,
+        seed=training.seed,
+        augmentation=plan.config.augmentation,
+        balance=data.balance,
+        steps=training.steps_per_epoch,
+        class_weights=plan.class_weights,
+    )
+    return batches
+
+
+def _validation_subset(part: SplitImages, plan: Plan) -> SplitImages:
+    """Return what is validated on after each epoch: all, or `validation_steps` batches, evenly of all classes."""
+    split, steps = part.split, plan.config.training.validation_steps
+    if steps is None or steps * plan.config.data.batch_size >= len(split):
+        return part
+    # The rows are sorted by class, so that even distances keep the classes' shares.
+    places = np.linspace(0, len(split) - 1, steps * plan.config.data.batch_size).round().astype(np.intp)
+    return replace(part, split=replace(split, rows=split.rows[places]))
+
+
+def inference_batch_size(plan: Plan) -> int:
+    """Return how many images a batch holds when nothing is learned."""
+    return min(INFERENCE_BATCH_SIZE, _INFERENCE_ROOM * plan.config.data.batch_size)
+
+
+def file_order_batches(part: SplitImages, class_mode: ClassMode, batch_size: int) -> Batches:
+    """Return the batches of a split, unchanged and in file order."""
+    split = part.split
+    return Batches(
+        pixels=part.pixels,
+        rows=split.rows,
+        labels=split.labels,
+        paths=split.paths,
+        class_count=len(split.class_names),
+        class_mode=class_mode,
+        batch_size=batch_size,
+    )

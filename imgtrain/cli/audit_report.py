@@ -1,0 +1,84 @@
+"""What a check found, drawn for people: the worst first, each with harm and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from imgtrain.audit.cost import Cost
+from imgtrain.audit.findings import Finding
+from imgtrain.audit.result import AuditReport
+from imgtrain.cli.tables import say_bytes, say_duration
+from imgtrain.text import printable
+
+__all__ = ["draw_audit_report"]
+
+_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold blue"}
+_MOST_ITEMS = 3
+_MOST_PATHS = 4
+
+
+def draw_audit_report(report: AuditReport, *, every_file: bool = False) -> RenderableType:
+    """Return the findings by severity; of each the first files, or all with `every_file`."""
+    parts: list[RenderableType] = [_headline(report)]
+    for finding in report.findings:
+        parts += [Text(), *_draw_finding(finding, every_file=every_file)]
+    if report.cost is not None:
+        parts += [Text(), _draw_cost(report.cost)]
+    parts += [Text(), _draw_counts(report)]
+    return Group(*parts)
+
+
+def _headline(report: AuditReport) -> Text:
+    images = ", ".join(f"{name} {number:,}" for name, number in report.images.items()) or "none found"
+    return Text(
+        f"{printable(str(report.source))}: {len(report.class_names)} classes; images: {images}", style="bold"
+    )
+
+
+def _draw_finding(finding: Finding, *, every_file: bool) -> Iterator[RenderableType]:
+    head = Text()
+    head.append(f"{finding.severity} ", _STYLES[finding.severity])
+    head.append(f"{finding.code}: ", "bold")
+    head.append(printable(finding.what))
+    yield head
+    yield Padding(Text(f"harm: {printable(finding.harm)}"), (0, 0, 0, 4))
+    yield Padding(Text(f"remedy: {printable(finding.remedy)}", style="green"), (0, 0, 0, 4))
+    shown = finding.items if every_file else finding.items[:_MOST_ITEMS]
+    for item in shown:
+        paths = item.paths if every_file else item.paths[:_MOST_PATHS]
+        text = "  =  ".join(map(printable, paths))
+        if len(item.paths) > len(paths):
+            text += f"  =  {len(item.paths) - len(paths):,} more"
+        detail = f"  ({printable(item.detail)})" if item.detail else ""
+        yield Padding(Text(text + detail, style="dim"), (0, 0, 0, 4))
+    if more := len(finding.items) - len(shown):
+        yield Padding(Text(f"and {more:,} more (--verbose or --json lists all)", style="dim"), (0, 0, 0, 4))
+
+
+def _draw_cost(cost: Cost) -> Text:
+    epoch = (
+        f"about {say_duration(cost.epoch_seconds)} per epoch of {cost.images:,} images "
+        f"({cost.train_images_per_second:,.0f} images/s)"
+        if cost.epoch_seconds is not None and cost.train_images_per_second is not None
+        else f"time per epoch unknown: {printable(', '.join(cost.unknown_layers))} are not estimated"
+    )
+    return Text(
+        f"estimated cost: {epoch}; {cost.parameters:,} parameters, {say_bytes(cost.memory_bytes)} of memory, "
+        f"{say_bytes(cost.cache_bytes)} of cache; decoding {cost.decode_images_per_second:,.0f} and augmenting "
+        f"{cost.augment_images_per_second:,.0f} images/s"
+    )
+
+
+def _draw_counts(report: AuditReport) -> Text:
+    if not report.findings:
+        return Text("nothing found", style="bold green")
+    text = Text()
+    for severity, number in report.counts.items():
+        text.append(
+            f"{number} {severity}{'' if number == 1 else 's'}  ", _STYLES[severity] if number else "dim"
+        )
+    return text

@@ -1,0 +1,140 @@
+"""What a model file is made of as a zip and as HDF5, before anything in it is unpacked.
+
+A few kilobytes can claim to be terabytes, name a file elsewhere on the disk, or go round in circles. Keras writes
+nothing of the kind: flat members, plain groups, and numbers that stand in the file itself.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import zipfile
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from imgtrain.model.measure import readable_bytes
+from imgtrain.text import printable
+
+__all__ = ["WEIGHTS", "UnsafeFile", "check_h5", "check_zip"]
+
+WEIGHTS = "model.weights.h5"
+"""Name of the weights inside a `.keras` file."""
+
+# The largest network of keras.applications has fewer than 10,000 groups and arrays.
+_MOST_OBJECTS = 200_000
+# HDF5's own: deflate, shuffle, Fletcher-32, and h5py's LZF. Others are plug-ins.
+_FILTERS = {1, 2, 3, 32000}
+
+
+class UnsafeFile(Exception):  # noqa: N818 (the caller names the file)
+    """The file would do something else than give its own numbers; the text says what."""
+
+
+def check_zip(path: Path, *, most_bytes: int) -> None:
+    """Refuse an archive that reaches outside itself, or unpacks to more than the limit.
+
+    Args:
+        path: A zip file.
+        most_bytes: The limit, for all members together and for the arrays in the weights.
+
+    Raises:
+        UnsafeFile: It does.
+        zipfile.BadZipFile: It is damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        names = [member.filename for member in members]
+        for member in members:
+            if _escapes(member.filename):
+                raise UnsafeFile(
+                    f"its member {printable(member.filename)!r} would be written outside of its folder"
+                )
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise UnsafeFile(f"its member {printable(member.filename)!r} is a link")
+        if len(set(names)) != len(names):
+            raise UnsafeFile("it holds two members of one name")
+        _refuse_size(sum(member.file_size for member in members), most_bytes, "unpacks to")
+        if WEIGHTS in names:
+            with archive.open(WEIGHTS) as weights:
+                check_h5(io.BytesIO(weights.read()), most_bytes=most_bytes)
+
+
+def check_h5(file: Path | io.BytesIO, *, most_bytes: int) -> None:
+    """Refuse an HDF5 file that takes anything from outside, or whose arrays exceed the limit.
+
+    Raises:
+        UnsafeFile: It does.
+        OSError: It is damaged; h5py raises other errors for that too.
+    """
+    import h5py
+
+    with h5py.File(file, "r") as opened:
+        size, stored, texts = 0, 0, 0
+        for name, item in _objects(opened):
+            for key in item.attrs:
+                attribute = item.attrs.get_id(key)
+                count = prod(attribute.shape or ())
+                if attribute.dtype.hasobject:
+                    texts += count
+                else:
+                    size += count * attribute.dtype.itemsize
+            if isinstance(item, h5py.Dataset):
+                size += _array_bytes(item, name)
+                stored += item.id.get_storage_size()
+            # Inside the loop: what comes later may take for ever.
+            _refuse_size(size, most_bytes, "its arrays take")
+        # A text takes what the file says of it, and many may be the same large one: no more than all that is no array.
+        _refuse_size(texts * max(0, opened.id.get_filesize() - stored), most_bytes, "its texts may take")
+
+
+def _objects(root: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every group and array of an open HDF5 file once, with its path."""
+    import h5py
+
+    waiting, seen = [("", root)], set()
+    while waiting:
+        name, item = waiting.pop()
+        address = h5py.h5o.get_info(item.id).addr
+        if address in seen:
+            raise UnsafeFile(f"{printable(name)} is linked to from two places")
+        seen.add(address)
+        if len(seen) > _MOST_OBJECTS:
+            raise UnsafeFile(f"it holds more than {_MOST_OBJECTS:,} groups and arrays")
+        yield name, item
+        if not isinstance(item, h5py.Group):
+            continue
+        for key in item:
+            child = f"{name}/{key}"
+            if not isinstance(item.get(key, getlink=True), h5py.HardLink):
+                raise UnsafeFile(f"{printable(child)} is a link to somewhere else")
+            waiting.append((child, item[key]))
+
+
+def _array_bytes(array: Any, name: str) -> int:
+    """Return the memory that an array takes when it is read."""
+    import h5py
+
+    shown = printable(name)
+    created = array.id.get_create_plist()
+    if created.get_external_count():
+        raise UnsafeFile(f"{shown} has its numbers in another file")
+    if created.get_layout() == h5py.h5d.VIRTUAL:
+        raise UnsafeFile(f"{shown} is put together from other files")
+    if any(created.get_filter(number)[0] not in _FILTERS for number in range(created.get_nfilters())):
+        raise UnsafeFile(f"{shown} needs a plug-in to be read")
+    if array.dtype.kind not in "biufcV" or array.dtype.fields is not None:
+        raise UnsafeFile(f"{shown} does not hold numbers")
+    return prod(array.shape or ()) * array.dtype.itemsize
+
+
+def _escapes(name: str) -> bool:
+    windows = PureWindowsPath(name)
+    return PurePosixPath(name).is_absolute() or bool(windows.anchor) or ".." in windows.parts
+
+
+def _refuse_size(size: int, most_bytes: int, verb: str) -> None:
+    if size > most_bytes:
+        limit = readable_bytes(most_bytes)
+        raise UnsafeFile(f"{verb} {readable_bytes(size)}, more than the limit of {limit}")

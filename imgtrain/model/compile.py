@@ -1,0 +1,97 @@
+"""Optimizer, loss and metrics of the configuration, as Keras objects."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from imgtrain.config.catalogue import load_catalogue
+from imgtrain.config.head import resolve_loss, snake_case
+from imgtrain.config.schema import Config
+from imgtrain.config.wording import shown
+from imgtrain.errors import ConfigError, Problem
+from imgtrain.model.fused_optimizers import fused
+from imgtrain.model.runtime import keras
+
+__all__ = ["build_optimizer", "compile_network"]
+
+# Ranges that Keras does not check itself; outside of them training diverges or stands still.
+_SHARES = ("beta_1", "beta_2", "rho", "momentum", "ema_momentum")
+_ABOVE_ZERO = ("epsilon", "clipnorm", "clipvalue", "global_clipnorm")
+
+
+def compile_network(
+    model: keras.Sequential, config: Config, *, precision: str = "float32", for_training: bool = False
+) -> None:
+    """Compile the network with the configuration's optimizer, loss and metrics.
+
+    With float16 the optimizer scales the loss, because small gradients would become 0.
+
+    Args:
+        model: What `build_network` returned.
+        config: What was asked.
+        precision: The number format of the network.
+        for_training: Take the optimizers of `fused`; else all is plain Keras, and can be saved.
+
+    Raises:
+        ConfigError: The optimizer does not accept its arguments.
+    """
+    optimizer = build_optimizer(config)
+    if for_training:
+        optimizer = fused(optimizer)
+    if precision == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    # Instances, because Keras cannot read names such as `mse` back from an .h5 file.
+    model.compile(
+        optimizer=optimizer,
+        loss=_by_snake_case(keras.losses, resolve_loss(config))(),
+        metrics=[_build_metric(name, config.data.class_mode) for name in config.training.metrics],
+    )
+
+
+def build_optimizer(config: Config) -> keras.optimizers.Optimizer:
+    """Return the configuration's optimizer.
+
+    Raises:
+        ConfigError: An argument has a value that the optimizer does not accept; all of them at once.
+    """
+    spec = config.training.optimizer
+    problems = [
+        Problem(config.where("training", "optimizer", name), f"is {shown(value)}; allowed: {allowed}")
+        for name, value in spec.arguments.items()
+        if (allowed := _allowed_instead(name, value))
+    ]
+    if problems:
+        raise ConfigError(problems)
+    try:
+        return getattr(keras.optimizers, spec.name)(**spec.arguments)
+    except (ValueError, TypeError) as error:
+        text = " ".join(str(error).split())
+        raise ConfigError(Problem(config.where("training", "optimizer"), f"{spec.name}: {text}")) from error
+
+
+def _allowed_instead(name: str, value: Any) -> str:
+    """Return what an optimizer's argument may be if it is not that, else an empty string."""
+    if value is None:
+        return ""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name in _SHARES and not (number and 0 <= value < 1):
+        return "a number from 0 to below 1"
+    if name in _ABOVE_ZERO and not (number and value > 0):
+        return "a number above 0"
+    return "a number" if isinstance(value, str) else ""
+
+
+def _build_metric(name: str, class_mode: str) -> keras.metrics.Metric:
+    """Return the metric under the name that it has in the logs; `accuracy` is that of the class mode."""
+    meant = snake_case(name)
+    if meant == "accuracy":
+        meant = {"sparse": "sparse_categorical_accuracy"}.get(class_mode, f"{class_mode}_accuracy")
+    return _by_snake_case(keras.metrics, meant)(name=load_catalogue().metric_log_name(name))
+
+
+def _by_snake_case(module: ModuleType, name: str) -> type:
+    """Return a class of a Keras module by its unabbreviated name in snake case."""
+    return next(
+        value for key, value in vars(module).items() if isinstance(value, type) and snake_case(key) == name
+    )

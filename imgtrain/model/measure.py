@@ -1,0 +1,109 @@
+"""How large the network is: its table of layers, its weights, and the memory that training takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import prod
+
+from imgtrain.config.schema import Config
+from imgtrain.errors import ConfigError, Problem
+from imgtrain.events import ModelBuilt
+from imgtrain.model.runtime import keras, tf
+from imgtrain.run.machine import memory_bytes
+
+__all__ = [
+    "explain_out_of_memory",
+    "measure_network",
+    "readable_bytes",
+    "readable_shape",
+    "variable_bytes",
+]
+
+# Values that an optimizer keeps for each weight, by the class name in lower case; the most common is 2.
+_SLOTS = {"sgd": 0, "rmsprop": 2, "adagrad": 1, "lion": 1, "adafactor": 1, "muon": 1}
+
+
+def measure_network(model: keras.Sequential, config: Config) -> ModelBuilt:
+    """Return the table of layers and the sizes of a network that the configuration will train.
+
+    The memory of training is an estimate: weights, a gradient and the optimizer's values for each, and the
+    output of every layer for one batch, once forward and once backward.
+    """
+    trainable = sum(variable_bytes(weight) for weight in model.trainable_weights)
+    total = sum(variable_bytes(weight) for weight in model.weights)
+    activations = config.data.batch_size * _activation_bytes(model)
+    return ModelBuilt(
+        rows=tuple(
+            (
+                f"{layer.name} ({type(layer).__name__})",
+                readable_shape(layer.output.shape),
+                layer.count_params(),
+            )
+            for layer in model.layers
+        ),
+        parameters=model.count_params(),
+        trainable_parameters=sum(prod(weight.shape) for weight in model.trainable_weights),
+        weight_bytes=total,
+        training_bytes=total + trainable * (1 + _slots(config)) + 2 * activations,
+    )
+
+
+@contextmanager
+def explain_out_of_memory(model: keras.Sequential, config: Config) -> Iterator[None]:
+    """Turn the end of the memory into an error that says which batch size would fit.
+
+    Raises:
+        ConfigError: TensorFlow or NumPy got no memory.
+    """
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        size = config.data.batch_size
+        measured = measure_network(model, config)
+        images = 2 * _activation_bytes(model) * size
+        left = memory_bytes() - (measured.training_bytes - images)
+        # The estimate leaves out what each operation needs for itself, so at most the half is proposed.
+        fitting = min(size // 2, max(left, 0) * size // images)
+        hint = f"try data.batch_size: {fitting}" if fitting else "use a smaller network or data.target_size"
+        raise ConfigError(
+            Problem(
+                config.where("data", "batch_size"), f"the memory is too small for batches of {size}", hint
+            )
+        ) from error
+
+
+def variable_bytes(variable: keras.Variable) -> int:
+    """Return the memory of a variable, whether or not it has been allocated."""
+    return prod(variable.shape) * _bytes_of(variable.dtype)
+
+
+def readable_shape(shape: Sequence[int | None]) -> str:
+    """Return a shape without its batch dimension: `148×148×16`."""
+    return "×".join("?" if side is None else f"{side}" for side in shape[1:])
+
+
+def readable_bytes(count: int) -> str:
+    """Return a size in the largest binary unit that leaves a number of at least 1: `8.0 GiB`."""
+    size, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{size:.0f} bytes" if units[0] == "bytes" else f"{size:,.1f} {units[0]}"
+
+
+def _activation_bytes(model: keras.Sequential) -> int:
+    """Return the memory of every layer's output for one image."""
+    return sum(prod(layer.output.shape[1:]) * _bytes_of(layer.output.dtype) for layer in model.layers)
+
+
+def _slots(config: Config) -> int:
+    optimizer = config.training.optimizer
+    slots = _SLOTS.get(optimizer.name.lower(), 2)
+    if optimizer.name.lower() == "sgd" and optimizer.arguments.get("momentum"):
+        slots += 1
+    return slots + bool(optimizer.arguments.get("centered")) + bool(optimizer.arguments.get("amsgrad"))
+
+
+def _bytes_of(dtype: str) -> int:
+    return {"bool": 1, "float16": 2, "bfloat16": 2, "float64": 8, "int64": 8}.get(dtype, 4)

@@ -1,0 +1,345 @@
+"""The decoder: from an image file to uint8 pixels of one size and colour mode. There is no other.
+
+The result equals Pillow's own `open`, `exif_transpose`, `convert`, `resize`, pixel by pixel; only greys of
+more than 8 bits differ: they are scaled, where Pillow clips them. The reasons stand in `docs/decisions/`.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import io
+import logging
+import os
+import re
+import stat
+import threading
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from imgtrain.pixels.image_stats import ImageStats, measure_image_stats
+from imgtrain.pixels.pixel_summary import summarise_pixels
+from imgtrain.text import printable
+
+if TYPE_CHECKING:
+    from imgtrain.config.schema import DataConfig
+
+__all__ = [
+    "DECODER_VERSION",
+    "MOST_PIXELS",
+    "DecodeSettings",
+    "DecodedImage",
+    "UndecodableImage",
+    "decode_image",
+    "decode_pixels",
+]
+
+DECODER_VERSION = 2
+"""Counts up when the same file and settings give other pixels, digest or traits: caches are rebuilt."""
+
+MOST_PIXELS = 178_956_970
+"""A larger picture is refused before it is decoded; it is where Pillow's own limit stands."""
+
+_EXIF_ORIENTATION = 0x0112
+_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_MODES = {"rgb": "RGB", "rgba": "RGBA", "grayscale": "L"}
+_BLACK: dict[str, Any] = {"RGB": (0, 0, 0), "RGBA": (0, 0, 0, 255), "L": 0}
+# Tried first, because nearly every file is one of them.
+_COMMON_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+# EPS starts another program (Ghostscript) on what the file says; the others hold no pixels of their own.
+_REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
+_TIFF_BITS_PER_SAMPLE = 258
+
+# Some of Pillow's modules log what they also raise; without a handler Python would print it.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+class _NoPillowWarnings:
+    """Turns off the Python warnings that come from Pillow's code, while at least one thread decodes.
+
+    `warnings.catch_warnings` cannot do this: it swaps the whole list of filters, which belongs to all
+    threads. Here the first thread that enters adds one filter, and the last that leaves takes it out.
+    """
+
+    _filter: Any = ("ignore", None, Warning, re.compile(r"PIL\b"), 0)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads_inside = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._threads_inside += 1
+            # Somebody's catch_warnings may have put another list there since the first thread came in.
+            if self._filter not in warnings.filters:
+                warnings.filters.insert(0, self._filter)  # type: ignore[attr-defined]
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._threads_inside -= 1
+            if not self._threads_inside and self._filter in warnings.filters:
+                warnings.filters.remove(self._filter)  # type: ignore[attr-defined]
+
+
+_NO_PILLOW_WARNINGS = _NoPillowWarnings()
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeSettings:
+    """What every picture is brought to.
+
+    Attributes:
+        height: Pixels.
+        width: Pixels.
+        color_mode: `rgb`, `rgba` or `grayscale`.
+        interpolation: `bilinear`, `nearest`, `bicubic`, `lanczos`, `box` or `hamming`, as in Pillow.
+        resize: `stretch` ignores the aspect ratio, `crop` keeps it and cuts the centre out, `pad` keeps it
+            and fills with opaque black.
+    """
+
+    height: int
+    width: int
+    color_mode: str = "rgb"
+    interpolation: str = "bilinear"
+    resize: str = "stretch"
+
+    @classmethod
+    def of(cls, data: DataConfig) -> DecodeSettings:
+        """Return the settings of a configuration's `data` section."""
+        height, width = data.target_size
+        return cls(height, width, data.color_mode, data.interpolation, data.resize)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of every decoded picture."""
+        return self.height, self.width, Image.getmodebands(_MODES[self.color_mode])
+
+
+class UndecodableImage(Exception):  # noqa: N818 (it names the file's state; callers turn it into an error)
+    """A file that holds no picture that Pillow can decode in full.
+
+    Attributes:
+        reason: Short and plain; does not contain the path.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedImage:
+    """A decoded picture.
+
+    Attributes:
+        pixels: (height, width, channels) uint8, as the settings say.
+        width: Of the full-size picture, upright.
+        height: Of the full-size picture, upright.
+        digest: 16 bytes (XXH3, 128 bits) of the full-size upright picture in 8-bit RGBA. Equal for equal
+            pictures, whatever the file format, the target size or the colour mode.
+        traits: What else is known of the full-size picture and its file: a scalar of dtype `IMAGE_STATS`.
+    """
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+    digest: bytes
+    traits: ImageStats
+
+
+def decode_image(file: Path | str | BinaryIO, settings: DecodeSettings) -> DecodedImage:
+    """Decode the first picture of a file in full, turn it upright, and bring it to one size and colour mode.
+
+    Safe to call from many threads.
+
+    Args:
+        file: A path, or a seekable binary stream that is left open.
+        settings: What the picture is brought to.
+
+    Raises:
+        UndecodableImage: Whatever is wrong with the file.
+    """
+    if not isinstance(file, str | Path):
+        return _decode_stream(file, settings)
+    try:
+        with _open_regular_file(file) as stream:
+            return _decode_stream(stream, settings)
+    except OSError as error:
+        raise UndecodableImage(f"unreadable: {error.strerror or error}") from error
+
+
+def decode_pixels(image: Image.Image, settings: DecodeSettings) -> NDArray[np.uint8]:
+    """Bring an upright picture to the settings' colour mode and size: (height, width, channels) uint8."""
+    converted = _convert(_to_8_bits(image), _MODES[settings.color_mode])
+    resized = _resize(converted, settings)
+    return np.asarray(resized, np.uint8).reshape(settings.shape)
+
+
+def _open_regular_file(path: Path | str) -> BinaryIO:
+    # Without O_NONBLOCK, opening a pipe would wait for a writer for ever.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        is_folder = stat.S_ISDIR(status.st_mode)
+        raise UndecodableImage("a folder, not a file" if is_folder else "not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _decode_stream(stream: BinaryIO, settings: DecodeSettings) -> DecodedImage:
+    try:
+        with _NO_PILLOW_WARNINGS, Image.open(stream, formats=_formats()) as image:
+            _refuse_huge(image)
+            image.load()
+            # `load` may have changed the size: some headers understate it.
+            _refuse_huge(image)
+            orientation = _orientation(image)
+            transpose = _TRANSPOSES.get(orientation)
+            upright = _to_8_bits(image)
+            if transpose is not None:
+                upright = upright.transpose(transpose)
+            summary = summarise_pixels(_convert(upright, "RGBA" if upright.has_transparency_data else "RGB"))
+            return DecodedImage(
+                pixels=decode_pixels(upright, settings),
+                width=upright.width,
+                height=upright.height,
+                digest=summary.digest,
+                traits=measure_image_stats(image, summary, orientation=orientation),
+            )
+    except UndecodableImage:
+        raise
+    # Pillow raises nearly anything on damaged files: ValueError, TypeError, KeyError, IndexError,
+    # SyntaxError, EOFError, struct.error, AssertionError, MemoryError, RecursionError …
+    except Exception as error:
+        raise UndecodableImage(_reason(error, stream)) from error
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    others = [name for name in Image.ID if name not in _COMMON_FORMATS and name not in _REFUSED_FORMATS]
+    return (*_COMMON_FORMATS, *others)
+
+
+def _refuse_huge(image: Image.Image) -> None:
+    if image.width * image.height > MOST_PIXELS:
+        raise UndecodableImage(
+            f"too large: {image.width:,} by {image.height:,} pixels, the limit is {MOST_PIXELS:,} in all"
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    # A picture whose pixels are whole is not lost because of a damaged note beside them.
+    except Exception:
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Scale greys of more than 8 bits to L; leave every other mode as it is.
+
+    16-bit greys keep their high byte, as Pillow's own 16-bit colours do. Where a file does not say what its
+    white is (32-bit integers, floating point), the picture's own darkest and brightest value become 0 and
+    255.
+    """
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> (_grey_bits(image) - 8)).astype(np.uint8))
+    if image.mode not in ("I", "F"):
+        return image
+    values = np.asarray(image)
+    if image.mode == "I" and image.format == "PPM":  # Pillow has brought any maximum to 65,535
+        return Image.fromarray((values >> 8).astype(np.uint8))
+    values = values.astype(np.float64)
+    finite = np.isfinite(values)
+    low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
+    values = np.clip(np.nan_to_num(values, nan=low), low, high)
+    scaled = (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
+    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+
+
+def _grey_bits(image: Image.Image) -> int:
+    bits = getattr(image, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE, (16,))[0]
+    return bits if 8 < bits <= 16 else 16
+
+
+def _convert(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == mode:
+        return image
+    if image.mode == "LAB" and mode == "L":  # the one pair that Pillow does not convert directly
+        image = image.convert("RGB")
+    return image.convert(mode)
+
+
+def _resize(image: Image.Image, settings: DecodeSettings) -> Image.Image:
+    size = (settings.width, settings.height)
+    resample = Image.Resampling[settings.interpolation.upper()]
+    if settings.resize == "stretch":
+        return image if image.size == size else image.resize(size, resample)
+    if settings.resize == "crop":
+        # The largest centred box of the wanted aspect ratio; Pillow takes fractions of pixels.
+        scale = min(image.width / settings.width, image.height / settings.height)
+        half_width, half_height = settings.width * scale / 2, settings.height * scale / 2
+        across, down = image.width / 2, image.height / 2
+        box = (
+            max(0.0, across - half_width),
+            max(0.0, down - half_height),
+            min(float(image.width), across + half_width),
+            min(float(image.height), down + half_height),
+        )
+        return image.resize(size, resample, box=box)
+    scale = min(settings.width / image.width, settings.height / image.height)
+    inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    padded = Image.new(image.mode, size, _BLACK[image.mode])
+    padded.paste(
+        image.resize(inner, resample), ((settings.width - inner[0]) // 2, (settings.height - inner[1]) // 2)
+    )
+    return padded
+
+
+def _reason(error: Exception, stream: BinaryIO) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode it"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"too large: {error}"
+    if isinstance(error, OSError) and error.errno in {errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE}:
+        return f"unreadable: {error.strerror}"
+    if isinstance(error, UnidentifiedImageError):
+        return _why_unidentified(stream)
+    # Python's own addresses (<_io.BufferedReader name='…'>) would differ from run to run, or name the path.
+    message = printable(re.sub(r"<_io\.[^>]*>", "the file", str(error)).split("\n", 1)[0])[:200]
+    if "truncated" in message.lower() or isinstance(error, EOFError):
+        return f"truncated: {message or 'the file ends too early'}"
+    return f"damaged: {message}" if message and isinstance(error, OSError) else _with_type(error, message)
+
+
+def _with_type(error: Exception, message: str) -> str:
+    return f"damaged: {type(error).__name__}{f': {message}' if message else ''}"
+
+
+def _why_unidentified(stream: BinaryIO) -> str:
+    try:
+        stream.seek(0)
+        start = stream.read(24)
+    except (OSError, io.UnsupportedOperation):
+        return "not an image"
+    if not start:
+        return "empty file"
+    if start[4:8] == b"ftyp" and start[8:12] in {b"heic", b"heix", b"mif1", b"msf1"}:
+        return "a HEIC picture, which Pillow does not read; save it as JPEG or PNG"
+    return f"not an image, or its beginning is damaged: starts with {start!r}"

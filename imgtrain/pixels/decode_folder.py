@@ -1,0 +1,150 @@
+"""Decode every file of a folder once, on all cores, with flat memory.
+
+Each thread here waits for a process that decodes; none of the caller's own code meets a damaged file.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from imgtrain.dataset.index import ImageFolder
+from imgtrain.events import Emit, Progress
+from imgtrain.pixels.decode import DecodedImage, DecodeSettings, UndecodableImage
+from imgtrain.pixels.decode_workers import decode_each_in_worker
+from imgtrain.pixels.image_stats import IMAGE_STATS
+
+__all__ = ["ROW", "available_cores", "decode_folder", "decode_unchanged"]
+
+ROW = np.dtype(
+    [
+        ("digest", "u1", 16),
+        ("checksum", "<u8"),
+        ("height", "<u4"),
+        ("width", "<u4"),
+        ("decoded", "u1"),
+        ("traits", IMAGE_STATS),
+    ]
+)
+"""What is known of each file besides its pixels: the digest of the full-size picture, XXH3 (64 bits) of the
+kept pixels, the upright picture's full size, 1 if it could be decoded, and what the audit compares. All zero
+if not."""
+
+_SECONDS_BETWEEN_EVENTS = 0.1
+# A process is asked for several files at once. Near the end for fewer, so that all processes end together.
+_MOST_AT_ONCE = 16
+_SHARE_AT_ONCE = 1 / 8
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def decode_folder(
+    folder: ImageFolder,
+    settings: DecodeSettings,
+    *,
+    keep: Callable[[int, NDArray[np.uint8]], None],
+    task: str,
+    emit: Emit,
+) -> tuple[NDArray[np.void], dict[int, str]]:
+    """Decode all files; at most one picture per core is in memory at any time.
+
+    Args:
+        folder: The files.
+        settings: What each picture is brought to.
+        keep: Called with each row and its pixels (height, width, channels), from several threads at once; not
+            called for files that cannot be decoded.
+        task: Name of the progress events, about ten a second, which come from the calling thread.
+        emit: Listener.
+
+    Returns:
+        The table (n,) of dtype `ROW`, and the reason for each row that could not be decoded.
+    """
+    total, taken, done = len(folder), 0, 0
+    table = np.zeros(total, ROW)
+    reasons: dict[int, str] = {}
+    workers = min(available_cores(), max(1, total))
+    lock, stop = threading.Lock(), threading.Event()
+
+    def work() -> None:
+        while rows := take():
+            with closing(decode_unchanged(folder, rows, settings)) as outcomes:
+                for row, outcome in zip(rows, outcomes, strict=True):
+                    note(row, outcome)
+                    if stop.is_set():
+                        return
+
+    def take() -> list[int]:
+        nonlocal taken
+        with lock:
+            share = (total - taken) / workers * _SHARE_AT_ONCE
+            rows = list(range(taken, min(total, taken + max(1, min(_MOST_AT_ONCE, int(share))))))
+            taken += len(rows)
+            return rows
+
+    def note(row: int, outcome: DecodedImage | UndecodableImage) -> None:
+        nonlocal done
+        if isinstance(outcome, UndecodableImage):
+            reasons[row] = outcome.reason
+        else:
+            keep(row, outcome.pixels)
+            checksum = xxhash.xxh3_64_intdigest(outcome.pixels.data)
+            digest = np.frombuffer(outcome.digest, np.uint8)
+            table[row] = (digest, checksum, outcome.height, outcome.width, 1, outcome.traits)
+        with lock:
+            done += 1
+
+    emit(Progress(task, 0, total))
+    with ThreadPoolExecutor(workers, thread_name_prefix="imgtrain-decode") as pool:
+        try:
+            working = {pool.submit(work) for _ in range(workers)}
+            while working:
+                finished, working = wait(working, _SECONDS_BETWEEN_EVENTS, FIRST_EXCEPTION)
+                for future in finished:
+                    future.result()
+                if working:
+                    emit(Progress(task, done, total))
+        finally:
+            # Whatever ended the loop (a full disk, Ctrl-C), the threads finish their picture and no more.
+            stop.set()
+    emit(Progress(task, total, total))
+    return table, dict(sorted(reasons.items()))
+
+
+def decode_unchanged(
+    folder: ImageFolder, rows: Sequence[int], settings: DecodeSettings
+) -> Generator[DecodedImage | UndecodableImage]:
+    """Decode some files, which must still be what they were when the folder was listed.
+
+    Yields:
+        For each row, in order, the picture, or why there is none: it cannot be decoded, or has changed.
+    """
+    files = [folder.file(row) for row in rows]
+    with closing(decode_each_in_worker(files, settings)) as outcomes:
+        for row, file, outcome in zip(rows, files, outcomes, strict=True):
+            yield (
+                outcome
+                if isinstance(outcome, UndecodableImage)
+                else _if_unchanged(folder, row, file, outcome)
+            )
+
+
+def _if_unchanged(
+    folder: ImageFolder, row: int, file: Path, image: DecodedImage
+) -> DecodedImage | UndecodableImage:
+    try:
+        status = file.stat()
+    except OSError as error:
+        return UndecodableImage(f"unreadable: {error.strerror}")
+    same = (status.st_size, status.st_mtime_ns) == (folder.sizes[row], folder.mtimes_ns[row])
+    return image if same else UndecodableImage("changed since the folder was listed")

@@ -1,0 +1,78 @@
+"""What a picture is like besides its pixels: what the audit compares, taken once, while the picture is decoded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from imgtrain.pixels.pixel_summary import SMALL_SIDE, PixelSummary
+
+__all__ = ["IMAGE_STATS", "ImageStats", "measure_image_stats"]
+
+IMAGE_STATS = np.dtype(
+    [
+        ("format", "S8"),  # Pillow's name of the file format: JPEG, PNG …
+        ("mode", "S8"),  # Pillow's name of the colour mode in the file: RGB, L, P, CMYK …
+        ("transparent", "?"),  # whether a pixel may let the background through
+        ("orientation", "u1"),  # EXIF: 1 is upright, 2 to 8 are turned or mirrored; 1 if not said
+        ("animated", "?"),  # whether more than one picture is in the file
+        ("colour", "u1", (3,)),  # mean red, green and blue of the upright picture
+        ("border", "u1", (3,)),  # mean red, green and blue of its outermost pixels
+        ("border_spread", "u1"),  # standard deviation of these, mean of the three channels
+        ("thumbnail", "u1", (SMALL_SIDE, SMALL_SIDE)),  # the upright picture in grey, averaged
+    ]
+)
+"""The traits of one picture; all zero where a file cannot be decoded."""
+
+ImageStats = np.void
+
+# Files of several pictures that no program plays: sizes of an icon, depth maps beside a photo.
+_STILL_FORMATS = frozenset({"ICO", "ICNS", "MPO", "CUR"})
+_RED_GREEN_BLUE = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def measure_image_stats(source: Image.Image, summary: PixelSummary, *, orientation: int) -> ImageStats:
+    """Return the traits of a picture.
+
+    Args:
+        source: The opened file, loaded.
+        summary: Of the same picture in 8 bits, turned.
+        orientation: What EXIF says.
+
+    Returns:
+        A scalar of dtype `IMAGE_STATS`.
+    """
+    border, border_spread = _mean_and_spread(summary.border)
+    traits: Any = np.zeros((), IMAGE_STATS)
+    traits["format"] = (source.format or "").encode("ascii", "replace")
+    traits["mode"] = source.mode.encode("ascii", "replace")
+    traits["transparent"] = source.has_transparency_data
+    traits["orientation"] = orientation if 1 <= orientation <= 8 else 1
+    traits["animated"] = _is_animated(source)
+    traits["colour"] = np.rint(summary.small.mean((0, 1)))
+    traits["border"] = np.rint(border)
+    traits["border_spread"] = np.rint(border_spread)
+    traits["thumbnail"] = np.rint(summary.small @ _RED_GREEN_BLUE)
+    return traits[()]  # type: ignore[no-any-return]
+
+
+def _mean_and_spread(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float]:
+    """Return the mean of (n, 3) pixels, (3,), and the standard deviation, the mean of the three channels."""
+    # As matrix products, because NumPy is slow at the mean and the deviation of so few columns.
+    values = pixels.astype(np.float64)
+    equal_shares = np.full(len(values), 1 / len(values))
+    mean = equal_shares @ values
+    values -= mean
+    np.square(values, out=values)
+    return mean, float(np.sqrt(equal_shares @ values).mean())
+
+
+def _is_animated(image: Image.Image) -> bool:
+    try:
+        return image.format not in _STILL_FORMATS and bool(getattr(image, "is_animated", False))
+    # The picture itself is whole, whatever is wrong with those behind it.
+    except Exception:
+        return False

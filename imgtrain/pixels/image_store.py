@@ -1,0 +1,313 @@
+"""The pixels of a folder, decoded once: in a packed file for later runs, in memory, or not kept at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import closing, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal, Protocol
+
+import filelock
+import numpy as np
+import PIL
+import platformdirs
+import xxhash
+from numpy.typing import NDArray
+
+from imgtrain.dataset.index import ImageFolder, read_only
+from imgtrain.errors import DataError, Problem, RunFileError
+from imgtrain.events import Emit, Message, ignore
+from imgtrain.pixels.decode import DECODER_VERSION, DecodedImage, DecodeSettings, UndecodableImage
+from imgtrain.pixels.decode_folder import decode_folder, decode_unchanged
+from imgtrain.pixels.decode_workers import STOPPED, decode_each_in_worker
+from imgtrain.pixels.packed_file import (
+    FORMAT_VERSION,
+    PackedFile,
+    PackedFileWriter,
+    UnusablePackedFile,
+    open_packed_file,
+)
+from imgtrain.run.machine import available_memory_bytes
+from imgtrain.text import printable
+
+__all__ = ["Cache", "ImageStore", "bad_image_problems", "cache_key", "open_image_store"]
+
+Cache = Literal["auto", "memory", "disk", "none"]
+
+
+class ImageStore(Protocol):
+    """The decoded pixels of a folder's images, by row; safe to read from many threads."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of every image."""
+
+    @property
+    def bad(self) -> Mapping[int, str]:
+        """The rows that cannot be decoded, with the reason; their pixels are 0."""
+
+    @property
+    def digests(self) -> NDArray[np.uint8]:
+        """(n, 16) digest of each full-size picture, read-only; 0 for bad rows."""
+
+    @property
+    def original_sizes(self) -> NDArray[np.int64]:
+        """(n, 2) height and width of each upright full-size picture, read-only; 0 for bad rows."""
+
+    @property
+    def traits(self) -> NDArray[np.void]:
+        """(n,) of dtype `IMAGE_STATS`, read-only; all zero for bad rows."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Return the pixels (k, height, width, channels) of k rows, in their order.
+
+        Args:
+            rows: (k,), each 0 or more.
+            out: C-contiguous array of that shape to fill and return; None makes one.
+
+        Raises:
+            RunFileError: The packed file was damaged after it was opened.
+            DataError: Without a cache: the file has changed since the first pass.
+        """
+
+
+def open_image_store(
+    folder: ImageFolder,
+    settings: DecodeSettings,
+    *,
+    cache: Cache = "auto",
+    cache_directory: Path | None = None,
+    task: str = "decoding",
+    emit: Emit = ignore,
+) -> ImageStore:
+    """Decode every image once, or find them decoded.
+
+    Args:
+        folder: The images.
+        settings: What each is brought to.
+        cache: `disk` keeps the pixels in a file that later runs use again; `memory` for this process; `none`
+            decodes again whenever pixels are read; `auto` is `disk`, or the next of these that fits.
+        cache_directory: Folder of the packed files; None is the platform's cache directory.
+        task: Name of the progress events.
+        emit: Listener.
+
+    Raises:
+        RunFileError: The file cannot be written (`disk`), or the pixels do not fit into memory (`memory`).
+            Never for a bad image: those stand in `bad`.
+    """
+    if cache == "memory":
+        return _open_in_memory(folder, settings, task, emit)
+    if cache == "none":
+        return _DecodedOnReading(folder, settings, task, emit)
+    try:
+        return _open_on_disk(folder, settings, cache_directory, task, emit)
+    except RunFileError as error:
+        if cache == "disk":
+            raise
+        needed = len(folder) * int(np.prod(settings.shape))
+        fits = needed <= available_memory_bytes() / 2
+        instead = "kept in memory for this run" if fits else "decoded again every epoch"
+        emit(Message(f"{error.problems[0].what}. Without a cache file, the images are {instead}", "warning"))
+        if fits:
+            return _open_in_memory(folder, settings, task, emit)
+        return _DecodedOnReading(folder, settings, task, emit)
+
+
+def bad_image_problems(
+    folder: ImageFolder, pixels: ImageStore, rows: Iterable[int] | None = None
+) -> list[Problem]:
+    """Return a problem for each file that cannot be decoded, among `rows` if given."""
+    wanted = pixels.bad if rows is None else rows
+    return [
+        Problem(printable(str(folder.file(row))), f"cannot be decoded: {pixels.bad[row]}")
+        for row in wanted
+        if row in pixels.bad
+    ]
+
+
+def cache_key(folder: ImageFolder, settings: DecodeSettings) -> str:
+    """Return 32 hexadecimal digits that differ whenever the pixels could: other files, settings or decoder.
+
+    A file is taken for the same while its path, size and modification time are.
+    """
+    hasher = xxhash.xxh3_128()
+    versions = [FORMAT_VERSION, DECODER_VERSION, PIL.__version__]
+    hasher.update(json.dumps([versions, asdict(settings), os.fspath(folder.root), len(folder)]).encode())
+    hasher.update("\0".join(folder.paths).encode("utf-8", "surrogateescape"))
+    hasher.update(folder.sizes.tobytes())
+    hasher.update(folder.mtimes_ns.tobytes())
+    return hasher.hexdigest()
+
+
+class _Decoded:
+    """What all kinds have in common: the results of the first pass."""
+
+    def __init__(self, settings: DecodeSettings, table: NDArray[np.void], reasons: Mapping[int, str]) -> None:
+        self.shape = settings.shape
+        self.bad = reasons
+        self.digests = read_only(np.array(table["digest"]))
+        self.original_sizes = read_only(np.stack([table["height"], table["width"]], axis=1).astype(np.int64))
+        self.traits: NDArray[np.void] = read_only(np.array(table["traits"]))
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def _room(self, rows: NDArray[np.integer], out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        shape = (len(rows), *self.shape)
+        if out is None:
+            return np.empty(shape, np.uint8)
+        if out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
+            raise ValueError(f"out must be C-contiguous uint8 {shape}; received {out.dtype} {out.shape}")
+        return out
+
+
+class _InMemory(_Decoded):
+    def __init__(
+        self,
+        settings: DecodeSettings,
+        table: NDArray[np.void],
+        reasons: Mapping[int, str],
+        pixels: NDArray[np.uint8],
+    ) -> None:
+        super().__init__(settings, table, reasons)
+        self._pixels = pixels
+
+    def read(self, rows: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        out = self._room(rows, out)
+        for place, row in enumerate(rows):
+            out[place] = self._pixels[_checked(row, len(self))]
+        return out
+
+
+class _OnDisk(_Decoded):
+    def __init__(self, settings: DecodeSettings, file: PackedFile) -> None:
+        super().__init__(settings, file.table, file.reasons)
+        self._file = file
+
+    def read(self, rows: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        out = self._room(rows, out)
+        for place, row in enumerate(rows):
+            self._file.read_into(_checked(row, len(self)), out[place])
+        return out
+
+
+class _DecodedOnReading(_Decoded):
+    def __init__(self, folder: ImageFolder, settings: DecodeSettings, task: str, emit: Emit) -> None:
+        # The pass finds the bad files before training and not in the middle of it.
+        super().__init__(
+            settings, *decode_folder(folder, settings, keep=lambda row, pixels: None, task=task, emit=emit)
+        )
+        self._folder = folder
+        self._settings = settings
+
+    def read(self, rows: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        out = self._room(rows, out)
+        good = {place: int(row) for place, row in enumerate(rows) if _checked(row, len(self)) not in self.bad}
+        out[[place for place in range(len(out)) if place not in good]] = 0
+        with closing(decode_unchanged(self._folder, list(good.values()), self._settings)) as outcomes:
+            for (place, row), outcome in zip(good.items(), outcomes, strict=True):
+                if isinstance(outcome, UndecodableImage):
+                    what = f"could be decoded when the run began, and now cannot: {outcome.reason}"
+                    raise DataError(Problem(printable(str(self._folder.file(row))), what)) from outcome
+                out[place] = outcome.pixels
+        return out
+
+
+def _checked(row: int, count: int) -> int:
+    if not 0 <= row < count:
+        raise IndexError(f"row {row} of {count}")
+    return row
+
+
+def _open_in_memory(folder: ImageFolder, settings: DecodeSettings, task: str, emit: Emit) -> ImageStore:
+    shape = (len(folder), *settings.shape)
+    try:
+        pixels = np.zeros(shape, np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise RunFileError(
+            f"{int(np.prod(shape)) / 2**30:,.1f} GiB of pixels do not fit into memory; set `data.cache: disk`"
+        ) from error
+
+    def keep(row: int, image: NDArray[np.uint8]) -> None:
+        pixels[row] = image
+
+    table, reasons = decode_folder(folder, settings, keep=keep, task=task, emit=emit)
+    return _InMemory(settings, table, reasons, pixels)
+
+
+def _open_on_disk(
+    folder: ImageFolder, settings: DecodeSettings, cache_directory: Path | None, task: str, emit: Emit
+) -> ImageStore:
+    directory = _existing_directory(cache_directory)
+    key = cache_key(folder, settings)
+    path = directory / f"{key}.pixels"
+    if found := _find(path, key, folder, settings, emit):
+        return _OnDisk(settings, found)
+    lock = filelock.FileLock(path.with_suffix(".lock"))
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            emit(Message("another run is decoding the same images; waiting for it"))
+            lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        raise RunFileError(
+            f"the pixel cache in {printable(str(directory))} cannot be locked: {error}"
+        ) from error
+    try:
+        # Meanwhile another run may have made it.
+        if found := _find(path, key, folder, settings, ignore):
+            return _OnDisk(settings, found)
+        _remove_abandoned(directory)
+        with PackedFileWriter(path, key, settings, len(folder)) as writer:
+            table, reasons = decode_folder(folder, settings, keep=writer.write, task=task, emit=emit)
+            return _OnDisk(settings, writer.finish(table, reasons))
+    finally:
+        lock.release()
+
+
+def _existing_directory(given: Path | None) -> Path:
+    directory = given or platformdirs.user_cache_path("imgtrain")
+    if given is None and not directory.is_absolute():
+        raise RunFileError("there is no home directory for the pixel cache; set data.cache_directory")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFileError(
+            f"the cache directory {printable(str(directory))} cannot be made: {error.strerror};"
+            " set data.cache_directory, or `data.cache: none`"
+        ) from error
+    return directory
+
+
+def _find(
+    path: Path, key: str, folder: ImageFolder, settings: DecodeSettings, emit: Emit
+) -> PackedFile | None:
+    """Return the file if it is there, whole, and nothing that failed in it would succeed now."""
+    try:
+        file = open_packed_file(path, key, settings, len(folder))
+    except FileNotFoundError:
+        return None
+    except (UnusablePackedFile, OSError, RunFileError) as error:
+        emit(Message(f"the pixel cache {printable(str(path))} is made again: {error}", "warning"))
+        return None
+    # Permissions, memory or a file system that was away: the key does not see such causes go. But a file that was
+    # stopped would make every run wait as long again.
+    failed = [folder.file(row) for row, reason in file.reasons.items() if not reason.startswith(STOPPED)]
+    with closing(decode_each_in_worker(failed, settings)) as outcomes:
+        if any(isinstance(outcome, DecodedImage) for outcome in outcomes):
+            file.close()
+            return None
+    return file
+
+
+def _remove_abandoned(directory: Path) -> None:
+    """Remove what killed runs left unfinished; a run that still writes holds its lock."""
+    for partial in directory.glob("*.partial"):
+        with suppress(OSError, filelock.Timeout), filelock.FileLock(partial.with_suffix(".lock"), timeout=0):
+            partial.unlink(missing_ok=True)

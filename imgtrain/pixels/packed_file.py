@@ -1,0 +1,314 @@
+"""The packed pixel file: all pixels of a folder, with checksums; written whole or not at all.
+
+Layout, little-endian: one page with the magic line, format version, length and checksum of a JSON header, and
+the header; then the pixels (n, height, width, channels) uint8; then the tail: the table of `ROW`s and a JSON
+object with the reason of each row that could not be decoded. The header is written last and holds the tail's
+checksum, so that a file is either whole or not recognised.
+
+Pixels are read with `preadv`, not through a memory map: a file that is cut short under a map kills the
+process (SIGBUS), and mapped pages count as the process's own memory. The page cache serves both alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import struct
+import threading
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from imgtrain.errors import RunFileError
+from imgtrain.pixels.decode import DecodeSettings
+from imgtrain.pixels.decode_folder import ROW, available_cores
+from imgtrain.text import printable
+
+__all__ = ["PackedFile", "PackedFileWriter", "UnusablePackedFile", "open_packed_file", "space_needed"]
+
+FORMAT_VERSION = 2
+_MAGIC = b"imgtrain pixels\n"
+_PREFIX = struct.Struct("<16sIIQ")  # magic, format version, length of the header, its checksum
+_PAGE = 4096
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class UnusablePackedFile(Exception):  # noqa: N818 (never reaches the user: the file is made again)
+    """The file is damaged, or holds something else."""
+
+
+class PackedFile:
+    """An open packed file; safe to read from many threads.
+
+    Attributes:
+        table: (n,) of dtype `ROW`.
+        reasons: Why a row could not be decoded; its pixels are 0.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        path: Path,
+        settings: DecodeSettings,
+        table: NDArray[np.void],
+        reasons: dict[int, str],
+    ) -> None:
+        self._descriptor = descriptor
+        self._path = path
+        self._settings = settings
+        self.table = table
+        self.reasons = reasons
+        self._row_bytes = int(np.prod(settings.shape))
+        self._close = weakref.finalize(self, os.close, descriptor)
+
+    def read_into(self, row: int, pixels: NDArray[np.uint8]) -> None:
+        """Fill `pixels` (…, height, width, channels), C-contiguous, with the rows from `row` on.
+
+        Raises:
+            RunFileError: If the file was cut short or its disk fails since it was opened.
+        """
+        view = pixels.reshape(-1).data
+        offset = _PAGE + row * self._row_bytes
+        reason: str | None = "it was cut short while it was in use"
+        try:
+            while view.nbytes and (count := os.preadv(self._descriptor, [view], offset)):
+                view, offset = view[count:], offset + count
+        except OSError as error:
+            reason = error.strerror
+        if view.nbytes:
+            raise RunFileError(
+                f"{printable(str(self._path))} cannot be read: {reason}; run again to make it again"
+            )
+
+    def check_rows(self) -> None:
+        """Read everything and hold it against the checksums, on all cores.
+
+        Raises:
+            UnusablePixelFile: If a row differs.
+        """
+        rows_at_once = max(1, (4 << 20) // self._row_bytes)
+        blocks = iter(range(0, len(self.table), rows_at_once))
+        lock = threading.Lock()
+
+        def work() -> None:
+            buffer = np.empty((rows_at_once, self._row_bytes), np.uint8)
+            while True:
+                with lock:
+                    start = next(blocks, None)
+                if start is None:
+                    return
+                pixels = buffer[: len(self.table) - start]
+                self.read_into(start, pixels)
+                for row, row_pixels in enumerate(pixels, start):
+                    if xxhash.xxh3_64_intdigest(row_pixels) != self.table["checksum"][row]:
+                        raise UnusablePackedFile(f"the pixels of row {row} are damaged")
+
+        with ThreadPoolExecutor(available_cores()) as pool:
+            for future in [pool.submit(work) for _ in range(available_cores())]:
+                future.result()
+
+    def close(self) -> None:
+        """Close the file; reading it afterwards is an error."""
+        self._close()
+
+
+def space_needed(count: int, settings: DecodeSettings) -> int:
+    """Return the bytes of a file with this many rows, without reasons."""
+    return _PAGE + count * (int(np.prod(settings.shape)) + ROW.itemsize)
+
+
+def open_packed_file(path: Path, key: str, settings: DecodeSettings, count: int) -> PackedFile:
+    """Open a packed file and verify all of it.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        UnusablePixelFile: If it is not the file of this key, whole and undamaged.
+        OSError: If it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        header, tail = _read_frame(descriptor)
+        _expect(header, key, settings, count)
+        table = np.frombuffer(tail, ROW, count)
+        reasons = {int(row): reason for row, reason in json.loads(tail[table.nbytes :]).items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        os.close(descriptor)
+        raise UnusablePackedFile(f"its header cannot be read: {error}") from error
+    except BaseException:
+        os.close(descriptor)
+        raise
+    file = PackedFile(descriptor, path, settings, table, reasons)
+    try:
+        file.check_rows()
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _expect(header: dict[str, Any], key: str, settings: DecodeSettings, count: int) -> None:
+    if (header["key"], header["settings"], header["count"]) != (key, asdict(settings), count):
+        raise UnusablePackedFile("it was made for other files or settings")
+
+
+def _read_frame(descriptor: int) -> tuple[dict[str, Any], bytes]:
+    """Return the header and the tail, after holding them against their checksums."""
+    page = os.pread(descriptor, _PAGE, 0)
+    if len(page) < _PAGE or not page.startswith(_MAGIC):
+        raise UnusablePackedFile("it is not a pixel file, or was not finished")
+    _, version, length, checksum = _PREFIX.unpack_from(page)
+    if version != FORMAT_VERSION:
+        raise UnusablePackedFile(f"its format is {version}, this version writes {FORMAT_VERSION}")
+    text = page[_PREFIX.size : _PREFIX.size + length]
+    if xxhash.xxh3_64_intdigest(text) != checksum:
+        raise UnusablePackedFile("its header is damaged")
+    header: dict[str, Any] = json.loads(text)
+    size = os.fstat(descriptor).st_size
+    if size != header["length"]:
+        raise UnusablePackedFile(f"it has {size:,} bytes instead of {header['length']:,}")
+    tail = _read_exactly(descriptor, header["tail_at"], size - header["tail_at"])
+    if xxhash.xxh3_64_hexdigest(tail) != header["tail_checksum"]:
+        raise UnusablePackedFile("its table is damaged")
+    return header, tail
+
+
+def _read_exactly(descriptor: int, offset: int, size: int) -> bytes:
+    parts = []
+    while size:
+        part = os.pread(descriptor, min(size, 1 << 30), offset)
+        if not part:
+            raise UnusablePackedFile("it was cut short")
+        parts.append(part)
+        offset, size = offset + len(part), size - len(part)
+    return b"".join(parts)
+
+
+class PackedFileWriter:
+    """Writes a packed file beside its place, and puts it there when it is whole.
+
+    A context manager: leaving it without `finish` removes what was written.
+
+    Raises:
+        RunFileError: From every method, if the disk is full or cannot be written.
+    """
+
+    def __init__(self, path: Path, key: str, settings: DecodeSettings, count: int) -> None:
+        self._path = path
+        self._partial = path.with_suffix(".partial")
+        self._key = key
+        self._settings = settings
+        self._count = count
+        self._row_bytes = int(np.prod(settings.shape))
+        self._descriptor = -1
+
+    def __enter__(self) -> PackedFileWriter:
+        with self._explained():
+            self._partial.unlink(missing_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._descriptor = os.open(self._partial, flags, 0o666)
+        try:
+            with self._explained():
+                self._reserve()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            self._partial.unlink(missing_ok=True)
+
+    def write(self, row: int, pixels: NDArray[np.uint8]) -> None:
+        """Write one row; from any thread."""
+        with self._explained():
+            self._write_at(_PAGE + row * self._row_bytes, np.ascontiguousarray(pixels).data)
+
+    def finish(self, table: NDArray[np.void], reasons: dict[int, str]) -> PackedFile:
+        """Add the table, make everything durable, and put the file in its place."""
+        table = table.copy()
+        table["checksum"][table["decoded"] == 0] = xxhash.xxh3_64_intdigest(bytes(self._row_bytes))
+        tail = table.tobytes() + json.dumps(reasons).encode()
+        tail_at = _PAGE + self._count * self._row_bytes
+        header = json.dumps(
+            {
+                "key": self._key,
+                "settings": asdict(self._settings),
+                "count": self._count,
+                "tail_at": tail_at,
+                "tail_checksum": xxhash.xxh3_64_hexdigest(tail),
+                "length": tail_at + len(tail),
+            }
+        ).encode()
+        prefix = _PREFIX.pack(_MAGIC, FORMAT_VERSION, len(header), xxhash.xxh3_64_intdigest(header))
+        assert len(prefix) + len(header) <= _PAGE
+        with self._explained():
+            self._write_at(tail_at, tail)
+            os.ftruncate(self._descriptor, tail_at + len(tail))
+            os.fsync(self._descriptor)
+            self._write_at(0, (prefix + header).ljust(_PAGE, b"\0"))
+            os.fsync(self._descriptor)
+            self._partial.replace(self._path)
+            _sync_folder(self._path.parent)
+        descriptor, self._descriptor = self._descriptor, -1
+        return PackedFile(descriptor, self._path, self._settings, table, reasons)
+
+    def _reserve(self) -> None:
+        """Take the space at once, so that a full disk is known before anything is decoded."""
+        size = space_needed(self._count, self._settings)
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(self._descriptor, 0, size)
+            except OSError as error:
+                if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
+                    raise
+            else:
+                return
+        if shutil.disk_usage(self._path.parent).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.ftruncate(self._descriptor, size)
+
+    def _write_at(self, offset: int, content: bytes | memoryview) -> None:
+        view = memoryview(content).cast("B")
+        while view.nbytes:
+            count = os.pwrite(self._descriptor, view, offset)
+            view, offset = view[count:], offset + count
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            folder = printable(str(self._path.parent))
+            if error.errno in _NO_SPACE:
+                needed = space_needed(self._count, self._settings) / 2**20
+                free = shutil.disk_usage(self._path.parent).free / 2**20
+                raise RunFileError(
+                    f"the pixel cache in {folder} needs {needed:,.1f} MiB, and {free:,.1f} MiB are free;"
+                    " make room, or set data.cache_directory or `data.cache: none`"
+                ) from error
+            raise RunFileError(
+                f"the pixel cache in {folder} cannot be written: {error.strerror};"
+                " set data.cache_directory, or `data.cache: none`"
+            ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    # Not every file system lets folders be synced; the file itself is safe without.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

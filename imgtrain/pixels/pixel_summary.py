@@ -1,0 +1,150 @@
+"""One walk over all pixels of a picture: its digest, its shape in small, and its border.
+
+Pillow keeps pixels of any colour as four bytes, whose last is alpha or undefined. They are read where they lie,
+because each copy costs a good part of what decoding costs; in stripes that stay in the processor's cache.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+from PIL import Image
+
+__all__ = ["SMALL_SIDE", "PixelSummary", "summarise_pixels"]
+
+SMALL_SIDE = 16
+
+_STRIPE_PIXELS = 1 << 17
+_OPAQUE = np.frombuffer(b"\0\0\0\xff", np.uint32)
+# Pixels are first added up in blocks, at least so many of them across for each pixel of the small picture.
+_BLOCKS = 2
+# More of them, of 255 each, do not fit into 16 bits.
+_MOST_16_BIT_ROWS = 257
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelSummary:
+    """What a walk over a picture finds.
+
+    Attributes:
+        digest: 16 bytes (XXH3, 128 bits) of its size and its pixels in 8-bit RGBA.
+        small: (SMALL_SIDE, SMALL_SIDE, 3) float32, 0 to 255: red, green and blue of the picture in small, each
+            the mean of its surroundings weighted by a triangle, as in Pillow's bilinear reduction.
+        border: (n, 3) uint8, red, green and blue of the outermost pixels; those of the corners stand twice.
+    """
+
+    digest: bytes
+    small: NDArray[np.float32]
+    border: NDArray[np.uint8]
+
+
+def summarise_pixels(picture: Image.Image) -> PixelSummary:
+    """Walk over a picture.
+
+    Args:
+        picture: 8-bit RGB or RGBA.
+    """
+    width, height = picture.size
+    block_height, block_width = (max(1, side // (_BLOCKS * SMALL_SIDE)) for side in (height, width))
+    down, across = math.ceil(height / block_height), math.ceil(width / block_width)
+    hasher = xxhash.xxh3_128(f"{width}x{height}".encode())
+    strips = np.zeros((down, across * block_width * 4), np.float32)
+    edges: list[NDArray[np.uint8]] = []
+    top = 0
+    for stripe in _stripes(picture, block_height):
+        hasher.update(stripe.data)
+        for sums in _add_rows(stripe, block_height):
+            strips[top : top + len(sums), : width * 4] = sums
+            top += len(sums)
+        # Copies: a view would keep the whole stripe.
+        edges += [stripe[:, 0].copy(), stripe[:, -1].copy()]
+        if len(edges) == 2:
+            edges.append(stripe[0].copy())
+    edges.append(stripe[-1])
+    one_colour = np.tile(np.eye(4, dtype=np.float32), (block_width, 1))
+    blocks = strips.reshape(down * across, block_width * 4) @ one_colour
+    rows = _shares(height, block_height) @ blocks.reshape(down, across * 4)
+    small = _shares(width, block_width) @ rows.reshape(SMALL_SIDE, across, 4)
+    return PixelSummary(hasher.digest(), small[..., :3], np.concatenate(edges)[:, :3])
+
+
+def _stripes(picture: Image.Image, multiple: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield the rows from the top, (n, width, 4) RGBA; n is a multiple of `multiple` except for the last."""
+    width, height = picture.size
+    rows = max(1, _STRIPE_PIXELS // width // multiple) * multiple
+    opaque = _OPAQUE if picture.mode == "RGB" else np.uint32(0)
+    memory = _memory(picture)
+    for top in range(0, height, rows):
+        bottom = min(height, top + rows)
+        if memory is not None:
+            stripe = memory[top * width : bottom * width]
+        else:
+            part = picture.crop((0, top, width, bottom))
+            stripe = np.frombuffer(part.tobytes("raw", "RGBX" if part.mode == "RGB" else "RGBA"), np.uint32)
+        yield (stripe | opaque).view(np.uint8).reshape(bottom - top, width, 4)
+
+
+def _add_rows(stripe: NDArray[np.uint8], count: int) -> Iterator[NDArray[np.unsignedinteger]]:
+    """Yield the sums of each `count` rows, (n // count, width · 4), and of those that are left over, (1, …)."""
+    dtype = np.uint16 if count <= _MOST_16_BIT_ROWS else np.uint32
+    rows = stripe.reshape(len(stripe), -1)
+    whole = len(rows) // count * count
+    yield rows[:whole].reshape(whole // count, count, rows.shape[1]).sum(1, dtype=dtype)
+    if whole < len(rows):
+        yield rows[whole:].sum(0, keepdims=True, dtype=dtype)
+
+
+@functools.lru_cache(maxsize=32)
+def _shares(length: int, block: int) -> NDArray[np.float32]:
+    """Return how much a pixel of each block counts at each place: (SMALL_SIDE, ceil(length / block))."""
+    blocks = length / block
+    scale = blocks / SMALL_SIDE
+    middles = (np.arange(SMALL_SIDE) + 0.5) * scale
+    starts = np.arange(math.ceil(blocks))
+    distances = np.abs(starts + 0.5 - middles[:, None]) / max(1.0, scale)
+    pixels = np.minimum(block, length - starts * block)
+    weights = np.maximum(0, 1 - distances)
+    shares: NDArray[np.float64] = weights / weights.sum(1, keepdims=True) / pixels
+    return shares.astype(np.float32)
+
+
+def _memory(picture: Image.Image) -> NDArray[np.uint32] | None:
+    """Return the pixels, (height · width,), where Pillow keeps them; None if they are not in one piece.
+
+    They are handed out by the Arrow interface, as lists of four bytes. They are kept while the array is.
+    """
+    try:
+        _, capsule = picture.__arrow_c_array__()
+    except (ValueError, MemoryError):  # a large picture lies in several pieces
+        return None
+    array = _ArrowArray.from_address(_capsule_pointer(capsule, b"arrow_array"))
+    address = array.children[0].contents.buffers[1]
+    count = picture.width * picture.height
+    if address is None or array.length != count or array.children[0].contents.length != 4 * count:
+        return None
+    pixels = (ctypes.c_uint32 * count).from_address(address)
+    pixels.owner = capsule  # type: ignore[attr-defined]  # the array keeps `pixels`, and so this, alive
+    array_of_them: NDArray[np.uint32] = np.frombuffer(pixels, np.uint32)  # type: ignore[call-overload]
+    return array_of_them
+
+
+class _ArrowArray(ctypes.Structure):
+    """`struct ArrowArray` of the Arrow C data interface."""
+
+
+_ArrowArray._fields_ = [
+    *((name, ctypes.c_int64) for name in ("length", "null_count", "offset", "n_buffers", "n_children")),
+    ("buffers", ctypes.POINTER(ctypes.c_void_p)),
+    ("children", ctypes.POINTER(ctypes.POINTER(_ArrowArray))),
+    *((name, ctypes.c_void_p) for name in ("dictionary", "release", "private_data")),
+]
+_capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_capsule_pointer.restype = ctypes.c_void_p
+_capsule_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]

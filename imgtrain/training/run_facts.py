@@ -1,0 +1,67 @@
+"""What `run.json` and `history.csv` say of a run."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from imgtrain.dataset.plan import Plan
+from imgtrain.model.precision import Precision
+from imgtrain.model.runtime import device_name, versions
+from imgtrain.run.run_directory import RunDirectory, render_csv, write_text
+from imgtrain.training.history import Epoch, History
+
+__all__ = ["NOT_KNOWN_YET", "describe_history", "describe_run", "peak_memory_mib", "record_epochs"]
+
+# What `run.json` says of a run until it is known.
+NOT_KNOWN_YET: Mapping[str, Any] = {
+    "epochs_run": 0,
+    "best_epoch": None,
+    "stopped_early": False,
+    "train_images_per_second": None,
+    "peak_memory_mib": None,
+}
+
+
+def describe_run(plan: Plan, precision: Precision) -> dict[str, Any]:
+    """Return what is known of a run before its first step."""
+    return {
+        "model": plan.config.output.model,
+        "seed": plan.config.training.seed,
+        "versions": versions(),
+        "device": device_name(),
+        "precision": precision.name,
+        "class_names": list(plan.class_names),
+    }
+
+
+def record_epochs(run: RunDirectory, facts: dict[str, Any], epochs: Sequence[Epoch]) -> None:
+    """Keep the history on disk, and the count of epochs in what `run.json` will say."""
+    write_text(run.history, _render_history(epochs))
+    facts["epochs_run"] = len(epochs)
+
+
+def describe_history(history: History) -> dict[str, Any]:
+    """Return what is known of a run after its last epoch."""
+    return {
+        "epochs_run": len(history.epochs),
+        "best_epoch": history.best_epoch + 1,
+        "stopped_early": history.stopped_early,
+        "train_images_per_second": round(history.images_per_second, 1),
+    }
+
+
+def _render_history(epochs: Sequence[Epoch]) -> str:
+    """Return a row per epoch, counted from 1 as on the screen."""
+    names = list(epochs[0].logs)
+    rows = (
+        [epoch.number + 1, f"{epoch.seconds:.3f}", *(epoch.logs[name] for name in names)] for epoch in epochs
+    )
+    return render_csv(["epoch", "seconds", *names], rows)
+
+
+def peak_memory_mib() -> float:
+    """Return the largest resident memory of this process so far, in MiB."""
+    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(kibibytes / 1024, 1)

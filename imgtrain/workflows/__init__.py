@@ -1,0 +1,1 @@
+"""One module per command: what each does, one paragraph per package. Prints nothing."""

@@ -1,0 +1,61 @@
+"""What the library offers beside the commands: the batches and the model of a plan, for a loop of your own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from imgtrain.batches.make_batches import make_batches
+from imgtrain.dataset.plan import Plan
+from imgtrain.events import Emit, ignore
+from imgtrain.model.build_from_plan import build_from_plan
+from imgtrain.pixels.load_images import load_images
+from imgtrain.training.keras_dataset import BatchDataset
+
+__all__ = ["OpenBatches", "build_model", "open_batches"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenBatches:
+    """The batches of every split, for `model.fit`, `model.evaluate` or a loop of one's own.
+
+    Attributes:
+        plan: What they were made of.
+        train: Augmented and shuffled, anew in every epoch.
+        validation: Unchanged images in file order; None without validation images.
+        test: Unchanged images in file order; None without test images.
+    """
+
+    plan: Plan
+    train: BatchDataset
+    validation: BatchDataset | None
+    test: BatchDataset | None
+
+
+def open_batches(plan: Plan, *, emit: Emit = ignore) -> OpenBatches:
+    """Return the batches of every split as `keras.utils.PyDataset`s.
+
+    Args:
+        plan: What `make_plan` returned.
+        emit: Takes events while images are decoded.
+
+    Raises:
+        DataError: The images are wrong.
+        RunFileError: The cache cannot be written.
+    """
+    images = load_images(plan.config, plan.splits, emit)
+    made = make_batches(plan, images, inference_batch_size=plan.config.data.batch_size)
+    batches = {name: BatchDataset(part) for name, part in made.items()}
+    return OpenBatches(plan, batches["train"], batches.get("validation"), batches.get("test"))
+
+
+def build_model(batches: OpenBatches) -> Any:
+    """Return the compiled `keras.Sequential` that was planned, with fresh weights, in float32.
+
+    Args:
+        batches: What `open_batches` returned; the featurewise preprocessing is fitted on its training images.
+
+    Raises:
+        ConfigError: A layer or the optimizer does not accept its arguments or its input.
+    """
+    return build_from_plan(batches.plan, batches.train.batches, "float32")

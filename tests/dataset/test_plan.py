@@ -1,0 +1,73 @@
+"""Asked against found, without TensorFlow: monitors, early stopping, and options without effect."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from imgtrain.config.load import parse_config
+from imgtrain.dataset.plan import make_plan
+from imgtrain.errors import ConfigError
+
+
+@pytest.fixture
+def plan(tmp_path, make_folders):
+    make_folders(tmp_path, {"train": {"a": 6, "b": 2}, "test": {"a": 2, "b": 2}})
+
+    def plan(data=None, **sections):
+        folders = {"train": str(tmp_path / "train"), "test": str(tmp_path / "test")}
+        return make_plan(parse_config({"data": {**folders, **(data or {})}, **sections}))
+
+    plan.root = tmp_path
+    return plan
+
+
+def test_a_split_file_without_validation_rows_gives_no_validation(plan):
+    with (plan.root / "split.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "split"])
+        for path in sorted(plan.root.rglob("*.png")):
+            rows.writerow([path, path.relative_to(plan.root).parts[0]])
+    made = plan({"split_file": str(plan.root / "split.csv")})
+    assert made.splits.validation is None
+    assert made.config.training.early_stopping is None
+    assert any("no validation images" in warning for warning in made.warnings)
+    with pytest.raises(ConfigError, match="it needs validation images"):
+        plan(
+            {"split_file": str(plan.root / "split.csv")},
+            training={"early_stopping": {"monitor": "val_loss"}},
+        )
+
+
+def test_a_monitor_whose_good_end_is_not_known_needs_a_mode(plan):
+    asked = {"metrics": ["TruePositives"], "early_stopping": {"monitor": "TruePositives"}}
+    with pytest.raises(ConfigError, match=r"set training\.early_stopping\.mode to min or max"):
+        plan(training=asked)
+    asked["early_stopping"]["mode"] = "max"
+    assert plan(training=asked).config.training.early_stopping.mode == "max"
+
+
+@pytest.mark.parametrize(
+    ("sections", "sentence"),
+    [
+        ({"evaluation": {"threshold": "f1"}}, "evaluation.threshold has no effect"),
+        ({"evaluation": {"abstain": 0.9}}, "evaluation.abstain has no effect"),
+        (
+            {"data": {"balance": "oversample"}, "training": {"class_weight": "balanced"}},
+            "one of the two is enough",
+        ),
+    ],
+)
+def test_options_without_effect_are_told(plan, sections, sentence):
+    assert any(sentence in warning for warning in plan(**sections).warnings)
+
+
+def test_balanced_weights_make_every_class_count_alike(plan):
+    made = plan(training={"class_weight": "balanced"})
+    assert (made.class_weights * made.splits.train.counts()).tolist() == pytest.approx([4, 4])
+    assert make_plan(made.config).class_weights.dtype == np.float32
+
+
+def test_which_class_is_positive_is_said(plan):
+    made = plan({"class_mode": "binary"})
+    assert any("'b' is the positive class" in warning for warning in made.warnings)

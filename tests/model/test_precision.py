@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imgtrain.model import precision as numerics
+from imgtrain.model.precision import Hardware, choose_precision
+
+pytestmark = pytest.mark.tensorflow
+
+PLAIN = Hardware(cpu_flags=frozenset({"avx2", "avx512f"}))
+ZEN4 = Hardware(cpu_flags=frozenset({"avx512f", "avx512_bf16"}))
+AMX = Hardware(cpu_flags=frozenset({"amx_bf16"}))
+T4 = Hardware(compute_capabilities=((7, 5),))
+A100 = Hardware(compute_capabilities=((8, 0),))
+P100 = Hardware(compute_capabilities=((6, 0),))
+MIXED = Hardware(cpu_flags=ZEN4.cpu_flags, compute_capabilities=((8, 0), (7, 5)))
+
+
+@pytest.mark.parametrize(
+    ("hardware", "name", "policy"),
+    [
+        (PLAIN, "float32", "float32"),
+        (Hardware(), "float32", "float32"),
+        (ZEN4, "bfloat16", "mixed_bfloat16"),
+        (AMX, "bfloat16", "mixed_bfloat16"),
+        (T4, "float16", "mixed_float16"),
+        (A100, "bfloat16", "mixed_bfloat16"),
+        (P100, "float32", "float32"),
+        (MIXED, "float16", "mixed_float16"),
+    ],
+)
+def test_auto_takes_what_the_hardware_is_fast_at(hardware: Hardware, name: str, policy: str) -> None:
+    chosen = choose_precision("auto", hardware)
+    assert (chosen.name, chosen.policy, chosen.slow) == (name, policy, False)
+    assert chosen.reason.startswith(f"{name}: the ")
+
+
+@pytest.mark.parametrize(
+    ("asked", "hardware", "slow"),
+    [
+        ("bfloat16", PLAIN, True),
+        ("float16", ZEN4, True),
+        ("bfloat16", T4, True),
+        ("float16", A100, False),
+        ("float32", ZEN4, False),
+        ("bfloat16", ZEN4, False),
+    ],
+)
+def test_what_was_asked_for_is_obeyed(asked: str, hardware: Hardware, slow: bool) -> None:
+    chosen = choose_precision(asked, hardware)
+    assert (chosen.name, chosen.slow) == (asked, slow)
+    assert ("slow at it" in chosen.reason) == slow
+
+
+def test_flags_are_read_from_the_system(tmp_path: Path) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text("processor\t: 0\nflags\t\t: fpu avx512_bf16 avx2\n\nprocessor: 1\n", encoding="ascii")
+    assert numerics._cpu_flags(file) == {"fpu", "avx512_bf16", "avx2"}
+    assert numerics._cpu_flags(tmp_path / "missing") == frozenset()
+
+
+def test_this_machine_has_a_precision() -> None:
+    assert choose_precision("auto").name in ("float32", "bfloat16", "float16")

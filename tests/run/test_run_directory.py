@@ -1,0 +1,111 @@
+"""Files are whole or absent, and an earlier run is never lost by accident."""
+
+import csv
+import errno
+import io
+import json
+import os
+
+import pytest
+
+from imgtrain.errors import RunFileError
+from imgtrain.run.run_directory import (
+    RunDirectory,
+    atomic_write,
+    read_json,
+    render_csv,
+    write_json,
+    write_text,
+)
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "metrics.json"
+    path.write_text("old")
+
+    def write_half():
+        with atomic_write(path) as aside:
+            aside.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_text() == "old"
+    assert files(tmp_path) == ["metrics.json"]
+
+
+def test_a_full_disk_is_an_error_with_the_files_name(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunFileError, match=r"history\.csv: cannot be written: No space left"):
+        write_text(tmp_path / "history.csv", "x")
+    assert files(tmp_path) == []
+
+
+def test_the_file_aside_keeps_the_suffix_because_keras_goes_by_it(tmp_path):
+    with atomic_write(tmp_path / "model.h5") as aside:
+        assert aside.suffix == ".h5"
+        assert aside.parent == tmp_path
+        aside.write_bytes(b"x")
+
+
+def test_json_is_read_back_and_damage_is_named(tmp_path):
+    path = tmp_path / "run.json"
+    write_json(path, {"a": [1, 2.5], "b": "ü"})
+    assert read_json(path) == {"a": [1, 2.5], "b": "ü"}
+    path.write_text('{"a": ')
+    with pytest.raises(RunFileError, match=r"run\.json: is damaged"):
+        read_json(path)
+    path.write_text("[]")
+    with pytest.raises(RunFileError, match="no JSON object"):
+        read_json(path)
+    path.unlink()
+    with pytest.raises(RunFileError, match=r"run\.json: cannot be read: No such file"):
+        read_json(path)
+
+
+def test_nan_is_no_json(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "run.json", {"loss": float("nan")})
+    assert files(tmp_path) == []
+
+
+def test_file_names_that_are_no_utf8_survive_csv(tmp_path):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    write_text(tmp_path / "x.csv", render_csv(["path"], [[name], ['a,"b"\n']]))
+    text = (tmp_path / "x.csv").read_text(encoding="utf-8", errors="surrogateescape")
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [["path"], [name], ['a,"b"\n']]
+
+
+def test_an_earlier_run_needs_overwrite_and_foreign_files_stay(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.create(overwrite=False)
+    write_json(run.run, {"status": "completed", "started": "2026-01-01T00:00:00+00:00", "model": "skin.h5"})
+    for name in ("skin.h5", "metrics.json", "predictions-test.csv", "notes.txt"):
+        (run.path / name).write_text("x")
+    with pytest.raises(
+        RunFileError, match=r"holds a run already \(completed, started 2026-01-01.*\n.*--overwrite"
+    ):
+        run.create(overwrite=False)
+    assert (run.path / "skin.h5").exists()
+    run.create(overwrite=True)
+    assert files(run.path) == ["notes.txt"]
+
+
+def test_a_folder_that_is_no_run_is_never_touched(tmp_path):
+    (tmp_path / "thesis.doc").write_text("x")
+    with pytest.raises(RunFileError, match="not a run of imgtrain"):
+        RunDirectory(tmp_path).create(overwrite=True)
+    assert files(tmp_path) == ["thesis.doc"]
+
+
+def test_an_output_that_is_a_file_is_an_error(tmp_path):
+    (tmp_path / "run").write_text(json.dumps({}))
+    with pytest.raises(RunFileError, match="cannot be written"):
+        RunDirectory(tmp_path / "run").create(overwrite=True)

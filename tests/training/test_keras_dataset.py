@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imgtrain.batches.batches import Batches
+from imgtrain.config.schema import AugmentationConfig
+
+pytestmark = pytest.mark.tensorflow
+
+
+class Levels:
+    """A pixel store: dark pictures and bright ones."""
+
+    shape = (8, 8, 3)
+
+    def __init__(self, labels):
+        noise = np.random.default_rng(0).integers(0, 60, (len(labels), *self.shape))
+        self.pixels = (noise + 150 * labels[:, None, None, None]).astype(np.uint8)
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def read(self, rows, out=None):
+        return np.take(self.pixels, rows, axis=0, out=out)
+
+
+class Recording(Batches):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.asked = []
+
+    def batch(self, epoch, step):
+        self.asked.append((epoch, step))
+        return super().batch(epoch, step)
+
+
+def make_batches(**options):
+    labels = np.arange(70, dtype=np.int32) % 2
+    return Recording(
+        pixels=Levels(labels),
+        rows=np.arange(70),
+        labels=labels,
+        class_count=2,
+        class_mode="binary",
+        batch_size=16,
+        shuffle=True,
+        augmentation=AugmentationConfig(horizontal_flip=True, rotation_range=10),
+        **options,
+    )
+
+
+def make_model():
+    from imgtrain.model.runtime import keras
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Rescaling(1 / 255),
+            layers.Flatten(),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.02), "binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_plain_fit_trains_on_it_and_every_epoch_has_its_own_batches(workers):
+    from imgtrain.training.keras_dataset import BatchDataset
+
+    batches = make_batches()
+    dataset = BatchDataset(batches, workers=workers)
+    history = make_model().fit(dataset, epochs=12, verbose=0).history
+    assert history["accuracy"][-1] > 0.95
+    assert dataset.epoch == 12
+    # Keras looks at some batches of epoch 0 first, for their shapes; each thread may finish when it will.
+    trained = batches.asked[-12 * len(batches) :]
+    assert sorted(trained) == [(epoch, step) for epoch in range(12) for step in range(5)]
+
+
+def test_class_weights_reach_the_loss():
+    from imgtrain.training.keras_dataset import BatchDataset
+
+    def loss(**options):
+        return make_model().evaluate(BatchDataset(make_batches(**options)), verbose=0)[0]
+
+    assert loss(class_weights=np.array([3, 3])) == pytest.approx(3 * loss(), rel=1e-5)
+
+
+def test_items_are_the_batches_of_the_present_epoch_in_any_order():
+    from imgtrain.training.keras_dataset import BatchDataset
+
+    batches = make_batches()
+    dataset = BatchDataset(batches, epoch=4)
+    assert len(dataset) == 5
+    for step in (3, 0, 4):
+        assert (dataset[step][0] == batches.batch(4, step)[0]).all()
+    dataset.on_epoch_end()
+    assert dataset.epoch == 4  # it had not begun
+    dataset.on_epoch_begin()
+    assert dataset.epoch == 4
+    dataset.on_epoch_end()
+    assert (dataset[3][0] == batches.batch(5, 3)[0]).all()
