@@ -1,9 +1,9 @@
-"""Whether the fast way costs accuracy: bfloat16 and fused updates against float32 and Keras's own layers and optimizer.
+"""Accuracy of the fast training network (bfloat16, fused updates) compared with stock Keras layers in float32.
 
     python benchmarks/accuracy.py FOLDER [--network three] [--seeds 5] [--epochs 12] [--learning-rate 0.0003]
 
-FOLDER has a folder of photos per class. Both train on the same batches with the same seeds; the accuracy is that of the
-last epoch on the validation images, computed in float32 by the network that would be saved.
+FOLDER contains one folder of photos per class. Both variants train on the same batches with the same seeds. The
+accuracy is measured after the last epoch on the validation images, in float32, with the network that would be saved.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from imgtrain.model.runtime import start
 from imgtrain.training.fit import fit
 from imgtrain.workflows.library import open_batches
 
-WAYS = {"bfloat16, fused": ("bfloat16", True), "float32, Keras's own": ("float32", False)}
+VARIANTS = {"bfloat16, fused": ("bfloat16", True), "float32, stock Keras": ("float32", False)}
 
 
 def accuracy(options: argparse.Namespace, folder: Path, seed: int, precision: str, fast: bool) -> float:
@@ -63,7 +63,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         lay_out(options.folder, Path(temporary))
-        for name, (precision, fast) in WAYS.items():
+        for name, (precision, fast) in VARIANTS.items():
             found = [
                 accuracy(options, Path(temporary), seed, precision, fast) for seed in range(options.seeds)
             ]

@@ -1,10 +1,10 @@
-"""How well `imgtrain check` finds planted copies, and how fast it is beside Pillow's own decoder.
+"""How many planted duplicates `imgtrain check` finds, and its speed relative to Pillow's decoder.
 
-    python benchmarks/audit.py copies FOLDER     # recall and false alarms, on a copy of the folder
-    python benchmarks/audit.py rate [COUNT]      # 512×512 photos made of noise and blots
+    python benchmarks/audit.py copies FOLDER     # recall and false positives, on a copy of the folder
+    python benchmarks/audit.py rate [COUNT]      # synthetic 512×512 photos
 
-`copies` puts half of the images of each class into a test folder, and then, for some training images, altered
-copies beside them. Chance alone decides which; the seed is fixed.
+`copies` moves a random half of each class to a test folder, and then adds altered copies of randomly chosen training
+images to it. The seed is fixed.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ def measure_copies(source: Path) -> None:
                 train += [place] if split == "train" else []
         images = sum(1 for _ in root.rglob("*.*"))
         alarms = pairs(root, near_codes)
-        print(f"{source}: {images:,} images, {images * (images - 1) // 2:,} pairs, untouched")
-        print(f"  groups of near copies reported: {len(alarms)}", *sorted(alarms), sep="\n    ")
+        print(f"{source}: {images:,} images, {images * (images - 1) // 2:,} pairs, original data")
+        print(f"  groups of near duplicates reported: {len(alarms)}", *sorted(alarms), sep="\n    ")
         conflicts = pairs(root, {"label-conflict"})
-        print(f"  label conflicts by equal pixels: {len(conflicts)}", *sorted(conflicts), sep="\n    ")
+        print(f"  label conflicts by identical pixels: {len(conflicts)}", *sorted(conflicts), sep="\n    ")
         planted: dict[str, tuple[str, str]] = {}
         chosen = rng.permutation(len(train))[: EACH * len(EXACT + NEAR)]
         for number, row in enumerate(chosen):
@@ -135,7 +135,7 @@ def measure_rate(count: int) -> None:
             with ThreadPoolExecutor(cores) as pool:
                 list(pool.map(decode, files))
 
-        # Before and after, because both the machine and Pillow's memory have better and worse moments.
+        # Measured before and after, because the speed of the machine and of Pillow's allocator varies.
         before = seconds(decode_all)
         audit = count / seconds(lambda: check(root))
         pillow = count / min(before, seconds(decode_all))

@@ -1,9 +1,9 @@
-"""What checkpoints cost: epochs of a network of 22 million parameters on 2,000 images of 150×150, with and without.
+"""Cost of checkpoints: epochs with and without, for 22 million parameters and 2,000 images of 150×150.
 
     python benchmarks/checkpoints.py FOLDER
 
-FOLDER is on the disk to be measured; the checkpoints, about 600 MB, are left in it. Random pixels train as fast as
-photos. The processor time of a checkpoint is that of the thread that writes it.
+FOLDER is on the disk to be measured; the checkpoints (about 600 MB) are not deleted. The images are random pixels,
+which train as fast as photos. The CPU time of a checkpoint is that of the writing thread.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ CONFIG: Mapping[str, Any] = {
 
 
 class RandomPixels:
-    """Stands for the pixel cache."""
+    """Replaces the pixel cache."""
 
     shape = (SIDE, SIDE, 3)
 
@@ -62,14 +62,14 @@ class RandomPixels:
 
 
 class MeasuredFolder(CheckpointStore):
-    """Notes what each checkpoint took."""
+    """Records the time of each checkpoint."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.seconds: list[tuple[float, float]] = []
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint and note the time."""
+        """Write a checkpoint and record the time."""
         wall, processor = time.perf_counter(), time.thread_time()
         super().save(checkpoint)
         self.seconds.append((time.perf_counter() - wall, time.thread_time() - processor))
@@ -111,9 +111,9 @@ def main() -> None:
     folder = MeasuredFolder(place / "checkpoints")
     for name, measured in (("without", train_once(None)), ("with", train_once(folder))):
         wall, processor = np.mean(measured, axis=0)
-        print(f"{name}: {wall:.2f} s per epoch, {processor:.2f} s of processor time")
+        print(f"{name}: {wall:.2f} s per epoch, {processor:.2f} s of CPU time")
     wall, processor = np.mean(folder.seconds, axis=0)
-    print(f"a checkpoint: {wall:.2f} s beside the training, {processor:.2f} s of processor time")
+    print(f"a checkpoint: {wall:.2f} s beside the training, {processor:.2f} s of CPU time")
     print(f"load {os.getloadavg()[0]:.1f}")
 
 

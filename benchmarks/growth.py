@@ -1,10 +1,10 @@
-"""Memory and time as the data grows: 1, 2, 4 and 8 times the images, each in a run of `imgtrain train` of its own.
+"""Memory and time by data set size: separate runs of `imgtrain train` on 1, 2, 4 and 8 times as many images.
 
     python benchmarks/growth.py FOLDER [--most 50000] [--side 150]
 
-FOLDER is on a disk with room for the images (2 to 10 KB each) and for their pixels (68 KB each at 150×150). The images
-are made of noise, the network is small: what is measured is the way to it. Each run trains two epochs and validates on
-a tenth; its cache is its own. Peak memory is that of the process that trains; the decoders beside it have their own.
+FOLDER needs space for the images (2 to 10 KB each) and their pixels (68 KB each at 150×150). The images are noise and
+the network is small, so that the input pipeline dominates. Each run trains two epochs, validates on 10 % of the
+images, and uses its own cache. Peak memory is that of the training process, without the decoding processes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def make_images(folder: Path, numbers: range, side: int) -> None:
 
 
 def run(folder: Path, count: int, side: int) -> dict[str, float]:
-    """Train on the first `count` images, which are links; return what it took."""
+    """Train on hard links to the first `count` images; return total time, epoch time and peak memory."""
     data, work = folder / f"data-{count}", folder / f"work-{count}"
     for number in range(count):
         name = Path(f"class{number % CLASSES}") / f"{number:06}.jpg"

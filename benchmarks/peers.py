@@ -1,4 +1,4 @@
-"""What a user would write instead: the pipelines and training loops of the other ways, at their best settings."""
+"""The alternatives to compare with: input pipelines and training loops in Keras and PyTorch, at their best settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def image_data_generator(folder: Path, split: str) -> Any:
 
 
 def image_dataset(folder: Path, split: str) -> Any:
-    """Decoded once and kept in memory, augmented by Keras's layers on all cores, read ahead."""
+    """Decoded once and cached in memory, augmented by Keras layers on all cores, prefetched."""
     import keras
     import tensorflow as tf
 
@@ -71,7 +71,7 @@ def keras_network(network: str, classes: int) -> Any:
 
 
 class Photos:
-    """A map-style dataset, every image decoded once, augmented with Pillow as torchvision does."""
+    """A map-style dataset of predecoded images, augmented with Pillow as in torchvision."""
 
     def __init__(self, folder: Path, *, augment: bool) -> None:
         classes = sorted(path for path in folder.iterdir() if path.is_dir())
@@ -94,7 +94,7 @@ class Photos:
 
 
 def augment_with_pillow(image: Image.Image) -> Image.Image:
-    """Rotate, shift, shear and zoom in one affine transform, then flip and brighten: `RandomAffine` and its like."""
+    """Rotate, shift, shear and zoom in one affine transform, then flip and brighten, as in `RandomAffine`."""
     import torch
 
     draw = torch.rand(9).tolist()
@@ -156,7 +156,7 @@ def torch_network(network: str, classes: int) -> Any:
 
 
 def torch_epochs(folder: Path, network: str, *, bfloat16: bool, channels_last: bool) -> Iterator[float]:
-    """Train an epoch and validate whenever the next value is asked for; yields the validation accuracy."""
+    """Train one epoch and validate for each value requested; yields the validation accuracy."""
     import torch
 
     torch.set_num_threads(CORES)

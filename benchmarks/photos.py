@@ -1,4 +1,4 @@
-"""What the benchmarks run on: a folder of photos, resized once, and every augmentation that ImageDataGenerator has."""
+"""Common setup of the benchmarks: photos resized once, two networks, all augmentations of ImageDataGenerator."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ NETWORKS: Mapping[str, list[Any]] = {
         *("Flatten", _DENSE),
     ],
 }
-"""The layers of two networks as a configuration has them: 22.4 and 9.5 million weights."""
+"""The layers of two networks in configuration syntax: 22.4 and 9.5 million weights."""
 
 
 def lay_out(source: Path, target: Path) -> None:
-    """Write `train` and `validation` folders of JPEG files of 150×150: every fifth image of a class is validation."""
+    """Write `train` and `validation` folders of 150×150 JPEG files; every fifth image of a class is for validation."""
     for folder in sorted(path for path in source.iterdir() if path.is_dir()):
         for number, file in enumerate(sorted(folder.iterdir())):
             place = target / ("train" if number % 5 else "validation") / folder.name / f"{file.stem}.jpg"
@@ -59,7 +59,7 @@ def count_images(folder: Path) -> int:
 
 
 def configuration(folder: Path, network: str, **training: Any) -> dict[str, Any]:
-    """Return the configuration of a run on what `lay_out` wrote."""
+    """Return the configuration of a run on the folders written by `lay_out`."""
     return {
         "data": {
             "train": str(folder / "train"),

@@ -1,9 +1,9 @@
-"""The way from folder to batch alone: augmented training batches per second, each way in turns.
+"""Throughput of input pipelines: augmented training images per second, in interleaved rounds.
 
     python benchmarks/pipeline.py FOLDER [--rounds 5]
 
-FOLDER has a folder of photos per class. They are resized to 150×150 first; every augmentation is on. Each way decodes
-as it does by itself: ImageDataGenerator in every epoch, the others once. The PyTorch way needs the `benchmarks` extra.
+FOLDER contains one folder of photos per class. They are resized to 150×150 first; every augmentation is enabled.
+ImageDataGenerator decodes in every epoch, the others once. PyTorch needs the `benchmarks` extra.
 """
 
 from __future__ import annotations

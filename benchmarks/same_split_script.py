@@ -1,10 +1,10 @@
-"""Train the network of a finished run the usual way, on the same split: ImageDataGenerator and `model.fit`.
+"""Train the network of a finished run with ImageDataGenerator and `model.fit` on the same split.
 
     python benchmarks/same_split_script.py runs/signs
 
-Prints what the run reached and what the script reaches on the same validation images, and how fast each was. The
-network, its initial weights, the optimizer and early stopping are the same; the random numbers of the augmentation
-are not, and the script moves width vertically, as Keras does.
+Prints the accuracy of the run and of the script on the same validation images, and the speed of both. The network, its
+initial weights, the optimizer and early stopping are the same. The random numbers of the augmentation differ, and the
+script swaps width and height shifts, as Keras does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from imgtrain.model.runtime import keras, start
 
 
 def lay_out(splits: dict, folder: Path) -> None:
-    """Make folders of links, so that `flow_from_directory` sees the run's split."""
+    """Create folders of links, so that `flow_from_directory` uses the run's split."""
     for name, split in splits.items():
         for number, image in enumerate(split["images"]):
             place = folder / name / image["class"]
@@ -32,7 +32,7 @@ def lay_out(splits: dict, folder: Path) -> None:
             (place / f"{number:06d}{source.suffix}").symlink_to(source)
 
 
-def train_the_usual_way(run: Path) -> dict[str, float]:
+def train_with_keras(run: Path) -> dict[str, float]:
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     config = load_config(run / "config.yaml")
@@ -54,7 +54,7 @@ def train_the_usual_way(run: Path) -> dict[str, float]:
         validation = ImageDataGenerator(rescale=1 / 255).flow_from_directory(
             f"{folder}/validation", shuffle=False, **flow
         )
-        # The script scales outside of the model.
+        # The script rescales outside the model.
         raw = config.model_copy(update={"preprocessing": PreprocessingConfig(rescale=1.0)})
         model = build_network(raw, class_count=train.num_classes, statistics=None)
         compile_network(model, config)
@@ -98,7 +98,7 @@ if __name__ == "__main__":
         f"imgtrain: accuracy {here['accuracy']:.4f}, loss {here['loss']:.4f}, "
         f"{facts['epochs_run']} epochs of {mean:.1f} s"
     )
-    usual = train_the_usual_way(directory)
+    usual = train_with_keras(directory)
     print(
         f"script:   accuracy {usual['accuracy']:.4f}, loss {usual['loss']:.4f}, "
         f"{usual['epochs']} epochs of {usual['seconds_per_epoch']:.1f} s"

@@ -1,7 +1,7 @@
-"""Contenders in processes of their own that work in turns, so that a slow minute of the machine hits them all alike.
+"""Interleaved benchmark rounds in separate processes, so that variations of the machine affect all contenders equally.
 
-A contender prepares itself, and then does one round whenever it is told; everybody else waits meanwhile. What is
-reported is the median of the rounds, and the median of the ratios of the rounds that stood side by side.
+Each contender sets itself up and then runs one round per signal, while the others wait. Reported are the median of the
+rounds, and the median of the ratios between neighboring rounds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Gate = Callable[[], None]
 
 
 def open_gate() -> Gate:
-    """Return, in a contender, a function that says that the last round is over and waits for the next."""
+    """Return, in a contender, a function that reports the end of a round and waits for the start of the next."""
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
@@ -33,12 +33,12 @@ def open_gate() -> Gate:
 
 
 def compare(script: str, contenders: Mapping[str, Sequence[str]], *, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds that each contender took for each round; one more, to get warm, is not counted.
+    """Return the seconds that each contender took for each round, without a first warm-up round.
 
     Args:
-        script: The file that a contender runs.
-        contenders: The arguments of each.
-        rounds: How many are counted.
+        script: The file to run.
+        contenders: The arguments of each contender, by name.
+        rounds: Number of rounds after the warm-up.
     """
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     processes: dict[str, subprocess.Popen[str]] = {}
@@ -75,16 +75,16 @@ def compare(script: str, contenders: Mapping[str, Sequence[str]], *, rounds: int
 
 
 def print_table(seconds: Mapping[str, Sequence[float]], *, images: int, first: str) -> None:
-    """Print the rate of each contender, and how many times as fast the first one is.
+    """Print the throughput of each contender and the speedup of the first one.
 
     Args:
-        seconds: What `compare` returned.
-        images: Images in a round.
-        first: Whose rounds the others' are divided by.
+        seconds: Result of `compare`.
+        images: Images per round.
+        first: The contender whose speedup is printed.
     """
     load = os.getloadavg()[0]
-    print(f"{len(seconds[first])} rounds of {images:,} images each, in turns; load at the end {load:.1f}")
-    print(f"  {'':34} {'images/s':>10} {f'{first} is … times as fast':>32}")
+    print(f"{len(seconds[first])} rounds of {images:,} images each, interleaved; load average {load:.1f}")
+    print(f"  {'':34} {'images/s':>10} {f'{first} speedup':>32}")
     for name, times in seconds.items():
         ratios = [other / mine for other, mine in zip(times, seconds[first], strict=True)]
         told = f"{statistics.median(ratios):.2f}  ({min(ratios):.2f}–{max(ratios):.2f})"

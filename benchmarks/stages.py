@@ -1,10 +1,10 @@
-"""What each image costs on its way, in microseconds of wall time: decode, pack, read, draw, warp, hand-over, step.
+"""Cost per image of each stage in microseconds of wall time: decode, cache, read, sample, warp, transfer, step.
 
     python benchmarks/stages.py FOLDER [--network three] [--rounds 15]
 
-FOLDER has a folder of photos per class. Decoding is measured on the files as they are and on the same photos resized to
-150×150, with all cores; everything behind it on 150×150, with every augmentation on. Read, draw and warp are those of
-one thread; while a step runs they happen in other threads.
+FOLDER contains one folder of photos per class. Decoding is measured on the original files and on the same photos
+resized to 150×150, on all cores; everything after it on 150×150, with every augmentation enabled. Reading, sampling
+and warping are measured on one thread; in training they overlap with the training step.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ if __name__ == "__main__":
         place = Path(temporary)
         lay_out(options.folder, place)
         decode_all(place / "validation", "memory", place)  # starts the decoders
-        tell("decode, files as they are", *decode_all(options.folder, "memory", place))
+        tell("decode, original files", *decode_all(options.folder, "memory", place))
         in_memory, count = decode_all(place / "train", "memory", place)
         tell("decode, files of 150×150", in_memory, count)
         on_disk, _ = decode_all(place / "train", "disk", place / "cache")
-        tell("pack, beyond decoding", max(0.0, on_disk - in_memory), count)
+        tell("write to the cache, without decoding", max(0.0, on_disk - in_memory), count)
         again, _ = decode_all(place / "train", "disk", place / "cache")
-        tell("find packed and verify (later runs)", again, count)
+        tell("open and verify the cache (later runs)", again, count)
 
         config = parse_config(configuration(place, options.network))
         batches = open_batches(make_plan(config)).train.batches
@@ -88,7 +88,7 @@ if __name__ == "__main__":
             return sample_rows(config.augmentation, seed=0, epoch=0, slots=rows, height=SIDE, width=SIDE)
 
         tell("read", seconds(lambda: batches.pixels.read(rows, pixels), options.rounds), BATCH)
-        tell("draw", seconds(draw, options.rounds), BATCH)
+        tell("sample the augmentation", seconds(draw, options.rounds), BATCH)
         tell(
             "warp",
             seconds(lambda: warp_batch(pixels, drawn, config.augmentation, out), options.rounds),

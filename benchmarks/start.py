@@ -1,9 +1,9 @@
-"""How long a run takes to its first step, when its images have been decoded before.
+"""Time until the first training step, with images already in the cache.
 
     python benchmarks/start.py FOLDER [--network three] [--rounds 5]
 
-FOLDER has a folder of photos per class; they are resized to 150×150 first. Each round is a process of its own, after
-one that is not counted.
+FOLDER contains one folder of photos per class; they are resized to 150×150 first. Each round is a separate process,
+after one warm-up round.
 """
 
 from __future__ import annotations

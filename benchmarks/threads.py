@@ -2,8 +2,8 @@
 
     python benchmarks/threads.py FOLDER [--rounds 7]
 
-FOLDER has a folder of photos per class; they are resized to 150×150 first, and every augmentation is on. Each number of
-threads reads three epochs in turns; the median counts.
+FOLDER contains one folder of photos per class; they are resized to 150×150 first, and every augmentation is enabled.
+Each number of threads reads three epochs per round, interleaved; the median is reported.
 """
 
 from __future__ import annotations

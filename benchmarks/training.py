@@ -1,11 +1,10 @@
-"""Whole training, an epoch and its validation pass at a time, each way in turns.
+"""End-to-end training throughput including validation, in interleaved rounds.
 
     python benchmarks/training.py FOLDER [--network two|three] [--rounds 5] [--epochs 1] [--only "imgtrain;…"]
 
-FOLDER has a folder of photos per class; they are resized to 150×150 first, and every augmentation is on. A round is one
-epoch or several. `Model.fit` waits at the end of some epochs for tf.data, for longer the longer it has run (and stood
-still between rounds): rounds of several epochs come nearer to what a user sees. The PyTorch loops need the `benchmarks`
-extra.
+FOLDER contains one folder of photos per class; they are resized to 150×150 first, and every augmentation is enabled. A
+round is one or more epochs. `Model.fit` waits for tf.data at the end of some epochs, and the waits grow with run time
+and idle time; rounds of several epochs are closer to what users experience. PyTorch needs the `benchmarks` extra.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ ENDLESS = 1000
 
 
 def imgtrain(folder: Path, network: str, gate: Gate, *, precision: str) -> None:
-    """What `imgtrain train` does, with its checkpoints and files; the gate stands before every epoch."""
+    """Run `imgtrain train` including checkpoints and files; the gate is called before every epoch."""
     from imgtrain.config import parse_config
     from imgtrain.dataset.plan import make_plan
     from imgtrain.events import EpochStarted, Event
@@ -72,7 +71,7 @@ CONTENDERS: dict[str, Callable[[Path, str, Gate], None]] = {
 
 
 def every(epochs: int, gate: Gate) -> Gate:
-    """Return a gate that stands before the first of so many epochs and lets the others pass."""
+    """Return a gate that only waits before the first of `epochs` epochs."""
     number = count()
 
     def pass_or_wait() -> None:
@@ -89,8 +88,8 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--network", choices=NETWORKS, default="three")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=1, help="in a round")
-    parser.add_argument("--only", default=";".join(CONTENDERS), help="contenders, with ; between them")
+    parser.add_argument("--epochs", type=int, default=1, help="epochs per round")
+    parser.add_argument("--only", default=";".join(CONTENDERS), help="contenders, separated by ;")
     parser.add_argument("--as", dest="contender", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contender:

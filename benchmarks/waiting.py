@@ -1,9 +1,9 @@
-"""How close training comes to never waiting: whole training beside the step alone on batches that are already there.
+"""Pipeline overhead: training compared with the training step alone on batches already in memory.
 
     python benchmarks/waiting.py FOLDER [--network two|three] [--rounds 10]
 
-FOLDER has a folder of photos per class. A round of either is as many steps of 32 images as an epoch has. Whole
-training reads, augments, tells of every batch, and writes a checkpoint at the end of the epoch; there is no validation
+FOLDER contains one folder of photos per class. A round of either is one epoch of batches of 32 images. Training reads
+and augments batches, emits progress events, and writes a checkpoint at the end of the epoch, without a validation
 pass.
 """
 

@@ -1,7 +1,7 @@
-"""From folders of images and one YAML file to a trained, evaluated classifier whose numbers can be believed.
+"""Train image classifiers from class folders and one YAML file.
 
-The names below are the public functions. They are imported when they are first used, so that `import imgtrain`
-stays light and TensorFlow is started only by what needs it.
+The names below are the public API. They are imported on first use, so that `import imgtrain` is fast and TensorFlow
+is only imported when needed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write `imgtrain/config/catalogue.json`: what the installed Keras offers, to be known without Keras.
+"""Generate `imgtrain/config/catalogue.json`: the layers, optimizers, losses and metrics of the installed Keras.
 
 python scripts/make_catalogue.py imgtrain/config/catalogue.json
 """
@@ -56,16 +56,16 @@ REFUSED_OPTIMIZERS = {
     "OptimizerMap": "wraps other optimizers, which a configuration cannot nest",
     "Optimizer": _BASE,
 }
-# Unlike all others, it would have to see the data before it can be called without them.
+# Would otherwise need `adapt` before use.
 REQUIRED_BY_US = {"Normalization": ("mean", "variance")}
-# Objects, or what follows from other keys of the configuration.
+# Take objects, or are set by other configuration keys.
 HIDDEN_ARGUMENTS = {"dtype", "autocast", "quantization_config", "weights"}
-# What `keras.layers.Layer` takes from the others' `**kwargs`.
+# Accepted by `keras.layers.Layer` through the `**kwargs` of subclasses.
 LAYER_ARGUMENTS = ("activity_regularizer", "trainable", "name")
 
 
 def make_signature(cls: type, extra: Iterable[str] = (), hidden: Iterable[str] = ()) -> dict[str, Any]:
-    """Return the constructor's arguments in order, and which of them have no default."""
+    """Return the constructor's arguments in order, and those without a default."""
     parameters = list(inspect.signature(cls).parameters.values())
     named = [
         p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in hidden
@@ -80,26 +80,26 @@ def make_signature(cls: type, extra: Iterable[str] = (), hidden: Iterable[str] =
 
 
 def public_classes(module: Any) -> dict[str, type]:
-    """Return the classes of a Keras module by every name that they have there."""
+    """Return the classes of a Keras module by each of their names."""
     return {name: value for name, value in sorted(vars(module).items()) if inspect.isclass(value)}
 
 
 def list_classes(
     module: Any, refused: dict[str, str], extra: Iterable[str], hidden: Iterable[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the signatures of a module's classes by name, and their second names."""
+    """Return the signatures of a module's classes by name, and their aliases."""
     classes = {name: cls for name, cls in public_classes(module).items() if name not in refused}
     own = {name: make_signature(cls, extra, hidden) for name, cls in classes.items() if name == cls.__name__}
     return own, {name: cls.__name__ for name, cls in classes.items() if name != cls.__name__}
 
 
 def list_nested(classes: dict[str, type], base: type) -> dict[str, Any]:
-    """Return the signatures of initializers, regularizers or constraints by every name that Keras knows."""
+    """Return the signatures of initializers, regularizers or constraints by every name Keras accepts."""
     return {name: make_signature(cls) for name, cls in sorted(classes.items()) if cls is not base}
 
 
 def example_batches() -> list[tuple[Any, Any]]:
-    """Return (labels, predictions) of four images in class mode sparse, in categorical and in binary."""
+    """Return (labels, predictions) of four images for class modes sparse, categorical and binary."""
     integers = np.array([0, 1, 2, 1], np.int32)
     rows = np.full((4, 3), 1 / 3, np.float32)
     column = np.array([[0.2], [0.8], [0.4], [0.6]], np.float32)
@@ -111,7 +111,7 @@ def example_batches() -> list[tuple[Any, Any]]:
 
 
 def list_losses(names: Iterable[str]) -> list[str]:
-    """Return the losses that Keras makes from their name, and that some class mode's labels fit."""
+    """Return the losses that Keras creates by name and that fit the labels of some class mode."""
 
     def loss_of(name: str, labels: Any, predictions: Any) -> Any:
         loss = keras.losses.get(name)
@@ -121,12 +121,12 @@ def list_losses(names: Iterable[str]) -> list[str]:
 
 
 def list_metrics(names: Iterable[str]) -> dict[str, Any]:
-    """Return the metrics that Keras makes from their name: its name in the logs, and if more is better."""
+    """Return the metrics that Keras creates by name, each with its name in the logs and its direction."""
     found: dict[str, Any] = {}
 
     def log_of(name: str, labels: Any, predictions: Any) -> Any:
         model = keras.Sequential([keras.Input(predictions.shape[1:]), keras.layers.Identity()])
-        # The loss is of no interest, only that there is one.
+        # compile() needs some loss; its value doesn't matter.
         model.compile(loss=lambda true, predicted: keras.ops.sum(predicted), metrics=[name], run_eagerly=True)
         logs = model.test_on_batch(predictions, labels, return_dict=True)
         (log_name,) = set(logs) - {"loss"}
@@ -142,14 +142,14 @@ def list_metrics(names: Iterable[str]) -> dict[str, Any]:
 
 
 def works(compute: Callable[[str, Any, Any], Any], name: str) -> bool:
-    """Return whether one finite number comes out for the labels of any class mode."""
+    """Return whether the result is one finite number for the labels of at least one class mode."""
     for labels, predictions in example_batches():
         try:
             with warnings.catch_warnings():
-                # Keras warns where labels and predictions do not belong together.
+                # Keras warns if labels and predictions don't fit together.
                 warnings.simplefilter("error", SyntaxWarning)
                 value = compute(name, labels, predictions)
-        except Exception:  # whatever Keras and its backend raise: that they do is the answer
+        except Exception:  # Keras and its backend raise many types
             continue
         if np.ndim(value) == 0 and np.isfinite(value):
             return True
@@ -157,18 +157,18 @@ def works(compute: Callable[[str, Any, Any], Any], name: str) -> bool:
 
 
 def refuse_rest(names: Iterable[str], usable: Iterable[str], reason: str) -> dict[str, str]:
-    """Return the reason for every name that Keras knows and imgtrain cannot use."""
+    """Return the reason for every Keras name that imgtrain cannot use."""
     return dict.fromkeys(sorted(set(names) - set(usable)), reason)
 
 
 def known_names(kind: str) -> dict[str, Any]:
-    """Return the table in which the module's `get` looks a text up; it stands in no public module."""
+    """Return the table that the module's `get` looks names up in; it has no public name."""
     table: dict[str, Any] = importlib.import_module(f"keras.src.{kind}").ALL_OBJECTS_DICT
     return table
 
 
 def make_catalogue() -> dict[str, Any]:
-    """Return the whole catalogue."""
+    """Return the complete catalogue."""
     layers, aliases = list_classes(keras.layers, REFUSED_LAYERS, LAYER_ARGUMENTS, HIDDEN_ARGUMENTS)
     optimizers, _ = list_classes(keras.optimizers, REFUSED_OPTIMIZERS, (), {"name"})
     metric_names = ["acc", *known_names("metrics")]
@@ -193,7 +193,7 @@ def make_catalogue() -> dict[str, Any]:
 
 
 def render_catalogue(catalogue: dict[str, Any]) -> str:
-    """Return JSON with one entry per line, so that a new Keras shows as a short difference."""
+    """Return JSON with one entry per line, so that a new Keras version gives a readable diff."""
 
     def render_group(group: Any) -> str:
         if not isinstance(group, dict):

@@ -1,4 +1,4 @@
-"""Write `docs/configuration.md` from the descriptions in the configuration's schema.
+"""Generate `docs/configuration.md` from the descriptions in the configuration schema.
 
 python scripts/make_reference.py docs/configuration.md
 """

@@ -1,9 +1,9 @@
-"""Draw `sample_data/`: circles, squares and triangles on noisy grounds, in train, validation and test folders.
+"""Generate `sample_data/`: circles, squares and triangles on noisy backgrounds, in train, validation and test folders.
 
     python scripts/make_sample_data.py sample_data
 
-The same numbers give the same pictures. A few files are what real folders hold: photos that are turned by their
-EXIF orientation, grey pictures, PNGs with alpha.
+The output is deterministic. Like real folders, it includes photos with an EXIF orientation, grayscale images and PNGs
+with an alpha channel.
 """
 
 from __future__ import annotations
@@ -20,63 +20,63 @@ SEED = 20
 SIDE = 64
 COUNTS = {"train": 120, "validation": 20, "test": 40}
 SHAPES = ("circle", "square", "triangle")
-# Drawn larger and reduced, so that edges are smooth.
+# Drawn larger and downscaled for smooth edges.
 OVERSAMPLING = 4
 EXIF_ORIENTATION = 0x0112
 ROTATED_90_CLOCKWISE = 6
 
 
 def outline(
-    shape: str, centre: tuple[float, float], radius: float, angle: float
+    shape: str, center: tuple[float, float], radius: float, angle: float
 ) -> list[tuple[float, float]]:
-    """Return the corners of a shape of equal area for equal `radius`, turned by `angle` radians."""
+    """Return the corners of a shape rotated by `angle` radians; equal `radius` means equal area for all shapes."""
     corners = {"circle": 60, "square": 4, "triangle": 3}[shape]
-    # The area of a regular polygon is n/2·r²·sin(2π/n); make it π·radius², so that size tells nothing.
+    # The area of a regular polygon is n/2·r²·sin(2π/n); set to π·radius², so that the area doesn't reveal the class.
     reach = radius * math.sqrt(math.pi / (corners / 2 * math.sin(2 * math.pi / corners)))
     return [
         (
-            centre[0] + reach * math.cos(angle + 2 * math.pi * corner / corners),
-            centre[1] + reach * math.sin(angle + 2 * math.pi * corner / corners),
+            center[0] + reach * math.cos(angle + 2 * math.pi * corner / corners),
+            center[1] + reach * math.sin(angle + 2 * math.pi * corner / corners),
         )
         for corner in range(corners)
     ]
 
 
 def draw(shape: str, rng: np.random.Generator) -> Image.Image:
-    """Return one RGB picture of `SIDE`×`SIDE` pixels."""
+    """Return one RGB image of `SIDE`×`SIDE` pixels."""
     side = SIDE * OVERSAMPLING
-    # Bright on dark, so that the grey pictures show the shape as well.
-    ground, colour = rng.integers(0, 100, 3), rng.integers(150, 256, 3)
-    picture = Image.new("RGB", (side, side), tuple(map(int, ground)))
+    # Bright on dark, so that the shape is visible in grayscale.
+    background, color = rng.integers(0, 100, 3), rng.integers(150, 256, 3)
+    image = Image.new("RGB", (side, side), tuple(map(int, background)))
     radius = rng.uniform(0.18, 0.30) * side
-    centre = tuple(rng.uniform(0.38, 0.62, 2) * side)
-    ImageDraw.Draw(picture).polygon(
-        outline(shape, centre, radius, rng.uniform(0, 2 * math.pi)), fill=tuple(map(int, colour))
+    center = tuple(rng.uniform(0.38, 0.62, 2) * side)
+    ImageDraw.Draw(image).polygon(
+        outline(shape, center, radius, rng.uniform(0, 2 * math.pi)), fill=tuple(map(int, color))
     )
-    picture = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    image = image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     noise = rng.normal(0, 9, (SIDE, SIDE, 3))
-    pixels = np.clip(np.asarray(picture, dtype=float) + noise, 0, 255).astype(np.uint8)
+    pixels = np.clip(np.asarray(image, dtype=float) + noise, 0, 255).astype(np.uint8)
     return Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(0.6))
 
 
-def save(picture: Image.Image, number: int, stem: Path) -> None:
-    """Write the picture, every so often in one of the forms that trip careless readers."""
+def save(image: Image.Image, number: int, stem: Path) -> None:
+    """Save the image, every few images in a form that careless loaders get wrong."""
     if number % 15 == 3:
         exif = Image.Exif()
         exif[EXIF_ORIENTATION] = ROTATED_90_CLOCKWISE
-        picture.transpose(Image.Transpose.ROTATE_90).save(stem.with_suffix(".JPG"), quality=85, exif=exif)
+        image.transpose(Image.Transpose.ROTATE_90).save(stem.with_suffix(".JPG"), quality=85, exif=exif)
     elif number % 15 == 7:
-        picture.convert("L").save(stem.with_suffix(".jpg"), quality=85)
+        image.convert("L").save(stem.with_suffix(".jpg"), quality=85)
     elif number % 30 == 11:
-        with_alpha = picture.convert("RGBA")
+        with_alpha = image.convert("RGBA")
         with_alpha.putalpha(255)
         with_alpha.quantize(64).convert("RGBA").save(stem.with_suffix(".png"), optimize=True)
     else:
-        picture.save(stem.with_suffix(".jpg"), quality=85)
+        image.save(stem.with_suffix(".jpg"), quality=85)
 
 
 def make_sample_data(folder: Path) -> None:
-    """Write all pictures below `folder`, whose split folders are replaced."""
+    """Write all images to `folder`, replacing its split folders."""
     for split_number, (split, count) in enumerate(COUNTS.items()):
         shutil.rmtree(folder / split, ignore_errors=True)
         for label, shape in enumerate(SHAPES):
