@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from imgtrain.text import printable
+
 __all__ = [
     "ConfigError",
     "DataError",
@@ -24,7 +26,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong.
+    """One thing that is wrong; file names and other text from outside are escaped here, once.
 
     Attributes:
         where: The place, such as `configs/cats.yaml:14: training.epochs` or a path. May be empty.
@@ -35,6 +37,10 @@ class Problem:
     where: str
     what: str
     hint: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("where", "what", "hint"):
+            object.__setattr__(self, name, printable(getattr(self, name)))
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from imgtrain.text import printable
+
 __all__ = [
     "BatchTrained",
     "Emit",
@@ -33,7 +35,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Message(Event):
-    """One sentence to the user.
+    """One sentence to the user; file names and other text from outside are escaped here, once.
 
     Attributes:
         text: The sentence.
@@ -42,6 +44,9 @@ class Message(Event):
 
     text: str
     severity: str = "info"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", printable(self.text))
 
 
 @dataclass(frozen=True, slots=True)

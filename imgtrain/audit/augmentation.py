@@ -9,7 +9,6 @@ import numpy as np
 from imgtrain.audit.findings import Finding, Severity
 from imgtrain.config.class_meaning import are_characters, sided_class, why_no_flip
 from imgtrain.config.schema import AugmentationConfig, Config
-from imgtrain.text import printable
 
 __all__ = ["check_augmentation"]
 
@@ -127,7 +126,7 @@ def _destroying(
     rotation = augmentation.rotation_range
     if rotation >= _TURNED_AROUND and (are_characters(class_names) or sided_class(class_names)):
         turned = (
-            printable(f"{sided_class(class_names)} points elsewhere")
+            f"{sided_class(class_names)} points elsewhere"
             if sided_class(class_names)
             else "a 6 is a 9, an M is a W"
         )

@@ -33,7 +33,6 @@ from imgtrain.events import Emit, Message, ignore
 from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.pixels.image_store import ImageStore, open_image_store
 from imgtrain.run.run_directory import atomic_write, write_text
-from imgtrain.text import printable
 
 __all__ = ["check"]
 
@@ -110,12 +109,10 @@ def _check_options(
             Problem("--set", "there is no configuration whose keys it could set", "give a configuration")
         )
     if sheet is not None and sheet.suffix.lower() != ".png":
-        problems.append(
-            Problem("--sheet", f"{printable(str(sheet))} is not the name of a picture", "end it in .png")
-        )
+        problems.append(Problem("--sheet", f"{sheet} is not the name of a picture", "end it in .png"))
     for option, path in (("--fix-split", fix_split), ("--sheet", sheet)):
         if path is not None and not path.absolute().parent.is_dir():
-            problems.append(Problem(option, f"there is no folder {printable(str(path.parent))}"))
+            problems.append(Problem(option, f"there is no folder {path.parent}"))
     if problems:
         raise ConfigError(problems)
 
@@ -136,7 +133,7 @@ def _plan(config: Config) -> tuple[Splits | None, list[Finding]]:
         Finding(
             "configuration",
             "note",
-            printable(warning),
+            warning,
             "training will do this",
             "change it if you meant otherwise",
         )
@@ -216,7 +213,7 @@ def _write(
         listed = len(proposal.splits) - unnameable
         emit(
             Message(
-                f"wrote {printable(str(fix_split))}: {count(listed, 'image')}"
+                f"wrote {fix_split}: {count(listed, 'image')}"
                 f"{' in newly drawn splits' if proposal.drawn else ''}, "
                 f"{len(proposal.left_out) + unnameable:,} left out; use it by `data.split_file`"
             )
@@ -231,7 +228,7 @@ def _write(
             return
         with atomic_write(sheet) as aside:
             picture.save(aside, "PNG")
-        emit(Message(f"wrote {printable(str(sheet))}"))
+        emit(Message(f"wrote {sheet}"))
 
 
 def _report(

@@ -13,7 +13,6 @@ from imgtrain.audit.findings import Finding, Item, Severity
 from imgtrain.audit.inventory import Inventory
 from imgtrain.dataset.layout import count
 from imgtrain.pixels.decode import MOST_PIXELS
-from imgtrain.text import printable
 
 __all__ = ["check_files"]
 
@@ -183,8 +182,8 @@ def _kinds(inventory: Inventory) -> list[Finding]:
                 Finding(
                     "mixed-colour-modes",
                     "warning",
-                    f"{shares[most]:.0%} of {printable(names[most])} are {kind} images, but {shares[least]:.0%} "
-                    f"of {printable(names[least])}: colour modes differ between {noun}",
+                    f"{shares[most]:.0%} of {names[most]} are {kind} images, but {shares[least]:.0%} "
+                    f"of {names[least]}: colour modes differ between {noun}",
                     "the network can tell them by that instead of by what they show",
                     "bring all images to one mode, for example by `data.color_mode: grayscale`",
                     _items(inventory, rows.tolist()),

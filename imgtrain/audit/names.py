@@ -16,7 +16,6 @@ from imgtrain.audit.inventory import Inventory
 from imgtrain.dataset.layout import count, name_some
 from imgtrain.dataset.split import Splits
 from imgtrain.dataset.walk import is_hidden
-from imgtrain.text import printable
 
 __all__ = ["check_names"]
 
@@ -147,7 +146,7 @@ def _why_unportable(path: str) -> str:
         except UnicodeEncodeError:
             return "is no UTF-8"
         if found := _NOT_ON_WINDOWS.search(name):
-            return f"holds {printable(found[0])!r}"
+            return f"holds {found[0]!r}"
         if name.endswith((" ", ".")) and name not in (".", ".."):
             return "ends in a space or a dot"
         if _RESERVED.fullmatch(name):

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from imgtrain.audit.findings import Finding
 from imgtrain.audit.inventory import Inventory
-from imgtrain.text import printable
 
 __all__ = ["Shortcut", "check_shortcuts", "find_shortcuts"]
 
@@ -75,7 +74,7 @@ def check_shortcuts(inventory: Inventory, groups: NDArray[np.intp]) -> list[Find
                 "shortcut",
                 # A banana is yellow: colour may be what the classes are about.
                 "note" if kind == "colour" else "warning",
-                f"the {name} alone tells {printable(best.class_name)}{others} from the rest: area under the curve "
+                f"the {name} alone tells {best.class_name}{others} from the rest: area under the curve "
                 f"{best.area:.2f}, where chance is 0.50 (p {_say_p(best.p_value)}); {best.difference}",
                 "the network may learn this instead of what the pictures show, and fail on others"
                 if kind != "colour"

@@ -25,7 +25,6 @@ from imgtrain.events import Emit, Message, ignore
 from imgtrain.pixels.decode import DecodeSettings, UndecodableImage
 from imgtrain.pixels.decode_workers import decode_in_worker
 from imgtrain.pixels.fonts import fit_text, load_font, shorten
-from imgtrain.text import printable
 
 if TYPE_CHECKING:
     from imgtrain.config.schema import AugmentationConfig, Config
@@ -81,7 +80,7 @@ def write_preview(
     from imgtrain.dataset.split import split_data
 
     output = output or Path("preview-aug" if each else "preview-aug.png")
-    shown = printable(str(output))
+    shown = str(output)
     if not each and Image.registered_extensions().get(output.suffix.lower()) not in Image.SAVE:
         raise ConfigError(Problem("--output", f"{shown} is not the name of a picture file", "end it in .png"))
     versions = make_versions(
@@ -140,7 +139,7 @@ def make_versions(
         try:
             originals[row] = decode_in_worker(file, settings).pixels
         except UndecodableImage as error:
-            unreadable.append(Problem(printable(str(file)), error.reason))
+            unreadable.append(Problem(str(file), error.reason))
             emit(Message(str(unreadable[-1]), "warning"))
     if not originals:
         raise DataError(unreadable)

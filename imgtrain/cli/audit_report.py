@@ -11,8 +11,7 @@ from rich.text import Text
 from imgtrain.audit.cost import Cost
 from imgtrain.audit.findings import Finding
 from imgtrain.audit.result import AuditReport
-from imgtrain.cli.tables import say_bytes, say_duration
-from imgtrain.text import printable
+from imgtrain.cli.tables import plain, say_bytes, say_duration
 
 __all__ = ["draw_audit_report"]
 
@@ -34,27 +33,25 @@ def draw_audit_report(report: AuditReport, *, every_file: bool = False) -> Rende
 
 def _headline(report: AuditReport) -> Text:
     images = ", ".join(f"{name} {number:,}" for name, number in report.images.items()) or "none found"
-    return Text(
-        f"{printable(str(report.source))}: {len(report.class_names)} classes; images: {images}", style="bold"
-    )
+    return plain(f"{report.source}: {len(report.class_names)} classes; images: {images}", style="bold")
 
 
 def _draw_finding(finding: Finding, *, every_file: bool) -> Iterator[RenderableType]:
     head = Text()
     head.append(f"{finding.severity} ", _STYLES[finding.severity])
     head.append(f"{finding.code}: ", "bold")
-    head.append(printable(finding.what))
+    head.append_text(plain(finding.what))
     yield head
-    yield Padding(Text(f"harm: {printable(finding.harm)}"), (0, 0, 0, 4))
-    yield Padding(Text(f"remedy: {printable(finding.remedy)}", style="green"), (0, 0, 0, 4))
+    yield Padding(plain(f"harm: {finding.harm}"), (0, 0, 0, 4))
+    yield Padding(plain(f"remedy: {finding.remedy}", "green"), (0, 0, 0, 4))
     shown = finding.items if every_file else finding.items[:_MOST_ITEMS]
     for item in shown:
         paths = item.paths if every_file else item.paths[:_MOST_PATHS]
-        text = "  =  ".join(map(printable, paths))
+        text = "  =  ".join(paths)
         if len(item.paths) > len(paths):
             text += f"  =  {len(item.paths) - len(paths):,} more"
-        detail = f"  ({printable(item.detail)})" if item.detail else ""
-        yield Padding(Text(text + detail, style="dim"), (0, 0, 0, 4))
+        detail = f"  ({item.detail})" if item.detail else ""
+        yield Padding(plain(text + detail, "dim"), (0, 0, 0, 4))
     if more := len(finding.items) - len(shown):
         yield Padding(Text(f"and {more:,} more (--verbose or --json lists all)", style="dim"), (0, 0, 0, 4))
 
@@ -64,9 +61,9 @@ def _draw_cost(cost: Cost) -> Text:
         f"about {say_duration(cost.epoch_seconds)} per epoch of {cost.images:,} images "
         f"({cost.train_images_per_second:,.0f} images/s)"
         if cost.epoch_seconds is not None and cost.train_images_per_second is not None
-        else f"time per epoch unknown: {printable(', '.join(cost.unknown_layers))} are not estimated"
+        else f"time per epoch unknown: {', '.join(cost.unknown_layers)} are not estimated"
     )
-    return Text(
+    return plain(
         f"estimated cost: {epoch}; {cost.parameters:,} parameters, {say_bytes(cost.memory_bytes)} of memory, "
         f"{say_bytes(cost.cache_bytes)} of cache; decoding {cost.decode_images_per_second:,.0f} and augmenting "
         f"{cost.augment_images_per_second:,.0f} images/s"

@@ -21,11 +21,11 @@ from imgtrain.cli.tables import (
     draw_epochs,
     draw_model,
     draw_scores,
+    plain,
     say_answer,
     say_duration,
     say_logs,
 )
-from imgtrain.text import printable
 
 if TYPE_CHECKING:
     from imgtrain.audit.result import AuditReport
@@ -121,20 +121,20 @@ class Display:
                 important=True,
             )
         else:
-            self._print(Text(f"the run is in {printable(str(result.directory))}"), important=True)
+            self._print(plain(f"the run is in {result.directory}"), important=True)
 
     def show_evaluation(self, result: EvaluateResult) -> None:
         """Show the scores of an evaluated model."""
-        self._print(draw_scores(printable(str(result.folder)), result.metrics["evaluation"]), important=True)
+        self._print(draw_scores(str(result.folder), result.metrics["evaluation"]), important=True)
         if result.directory is not None:
-            self._print(Text(f"written to {printable(str(result.directory))}"), important=True)
+            self._print(plain(f"written to {result.directory}"), important=True)
 
     def show_predictions(self, result: PredictResult) -> None:
         """Show how many files were classified, where the answers themselves went into a file."""
         if result.output is not None:
             for name, count in result.counts.items():
-                self._print(Text(f"{count:>9,}  {printable(name)}"))
-            self._print(Text(f"written to {printable(str(result.output))}"), important=True)
+                self._print(plain(f"{count:>9,}  {name}"))
+            self._print(plain(f"written to {result.output}"), important=True)
 
     def show_report(self, report: AuditReport) -> None:
         """Show what a check found; every file of it with `verbose`."""

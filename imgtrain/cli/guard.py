@@ -14,7 +14,6 @@ from typing import Any, NoReturn, TypeVar
 import typer
 
 from imgtrain.errors import ImgtrainError, InterruptedRunError, Problem, RunFileError
-from imgtrain.text import printable
 
 __all__ = ["guarded", "print_error"]
 
@@ -62,7 +61,7 @@ def guarded(command: Command) -> Command:
 def _as_told_by_the_system(error: OSError) -> ImgtrainError:
     """Return the error of a system that has run out of something, wherever it was hit."""
     assert error.errno is not None
-    where = printable(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else ""
+    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     return RunFileError(Problem(where, error.strerror or str(error), _SYSTEM[error.errno]))
 
 

@@ -27,21 +27,21 @@ def init(
 
     Example: imgtrain init photos --output photos.yaml
     """
+    from imgtrain.cli.display import Display
     from imgtrain.dataset.propose import propose_config
     from imgtrain.errors import ConfigError, Problem
+    from imgtrain.events import Message
     from imgtrain.run.run_directory import write_text
-    from imgtrain.text import printable
 
-    shown = printable(str(output))
     if output.exists() and not overwrite:
         raise ConfigError(
-            Problem(shown, "exists already", "use --overwrite to replace it, or another --output")
+            Problem(str(output), "exists already", "use --overwrite to replace it, or another --output")
         )
     if not output.parent.is_dir():
-        raise ConfigError(Problem(shown, f"there is no folder {printable(str(output.parent))}"))
+        raise ConfigError(Problem(str(output), f"there is no folder {output.parent}"))
     text = propose_config(folder, relative_to=output.parent)
     write_text(output, text)
     if verbose:
         typer.echo(text)
-    if not quiet:
-        typer.echo(f"wrote {shown}; next: imgtrain train {shown}")
+    with Display(verbose=verbose, quiet=quiet) as display:
+        display.show(Message(f"wrote {output}; next: imgtrain train {output}"))

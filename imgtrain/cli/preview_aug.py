@@ -39,12 +39,11 @@ def preview_aug(
     from imgtrain.augment.preview import write_preview
     from imgtrain.cli.display import Display
     from imgtrain.config import load_config
-    from imgtrain.text import printable
+    from imgtrain.events import Message
 
     loaded = load_config(config, overrides)
     with Display(verbose=verbose, quiet=quiet) as display:
         written = write_preview(
             loaded, output=output, count=count, images=images, each=each, emit=display.show
         )
-    if not quiet:
-        typer.echo(f"wrote {printable(str(written))}")
+        display.show(Message(f"wrote {written}"))

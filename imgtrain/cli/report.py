@@ -22,8 +22,8 @@ def report(
     Example: imgtrain report runs/sample
     """
     from imgtrain.cli.display import Display
+    from imgtrain.events import Message
     from imgtrain.report.facts import load_facts
-    from imgtrain.text import printable
 
     load_facts(run)  # a mistake is told before TensorFlow starts
     with Display(verbose=verbose, quiet=quiet) as display:
@@ -31,5 +31,4 @@ def report(
         from imgtrain.workflows.report import write_report
 
         written = write_report(run, emit=display.show)
-        if not quiet:
-            typer.echo(f"wrote {printable(str(written))}")
+        display.show(Message(f"wrote {written}"))

@@ -18,6 +18,7 @@ __all__ = [
     "draw_epochs",
     "draw_model",
     "draw_scores",
+    "plain",
     "say_answer",
     "say_bytes",
     "say_duration",
@@ -41,6 +42,11 @@ _BASELINES = {
     "majority_class": "the most frequent class",
     "thumbnail_logistic_regression": "8×8 thumbnails, regression",
 }
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Return text that may hold names from outside, escaped; the door for all that no `Message` brings."""
+    return Text(printable(text), style)
 
 
 def draw_model(model: ModelBuilt) -> RenderableType:
@@ -99,20 +105,21 @@ def draw_comparison(content: Mapping[str, Any]) -> RenderableType:
     columns = ("images", "different answers", "only A right", "only B right")
     classes = _table("class", *columns, right=columns)
     for name, counts in content["per_class"].items():
-        classes.add_row(Text(printable(name)), *(f"{count:,}" for count in counts.values()))
+        classes.add_row(plain(name), *(f"{count:,}" for count in counts.values()))
     test = content["mcnemar"]
     line = (
-        f"A: {content['a']['run']}\nB: {content['b']['run']}\n{content['images']:,} test images; only A has "
+        f"{content['images']:,} test images; only A has "
         f"{test['only_a_right']:,} of them right, only B {test['only_b_right']:,} (McNemar's exact test: "
         f"p = {test['p_value']:.3g})"
     )
-    return Group(Text(line), totals, classes)
+    runs = (plain(f"{name.upper()}: {content[name]['run']}") for name in "ab")
+    return Group(*runs, Text(line), totals, classes)
 
 
 def draw_scores(name: str, metrics: Mapping[str, Any]) -> RenderableType:
     """Return the scores of a split: the headline, what it is to be seen beside, the classes, the confusions."""
     low, high = metrics.get("accuracy_grouped_ci95") or metrics["accuracy_ci95"]
-    headline = Text(
+    headline = plain(
         f"{name}: {metrics['accuracy']:.1%} of {metrics['images']:,} images right "
         f"(95 % interval {low:.1%} to {high:.1%}), macro F1 {metrics['macro_f1']:.3f}, loss {metrics['loss']:.4f}",
         style="bold",
@@ -160,7 +167,7 @@ def _draw_classes(per_class: Mapping[str, Mapping[str, Any]]) -> RenderableType:
     for class_name, scores in per_class.items():
         limits, area = scores["f1_ci95"], scores["auc"]
         table.add_row(
-            Text(printable(class_name)),
+            plain(class_name),
             f"{scores['precision']:.3f}",
             f"{scores['recall']:.3f}",
             f"{scores['f1']:.3f}",

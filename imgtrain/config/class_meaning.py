@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from imgtrain.text import printable
-
 __all__ = ["are_characters", "sided_class", "why_no_flip"]
 
 _CHARACTER = re.compile(r"\d{1,2}|[a-z]", re.IGNORECASE)
@@ -19,7 +17,7 @@ _SIDED = re.compile(r"(^|[^a-z])(left|right|clockwise|arrow|east|west)([^a-z]|$)
 def why_no_flip(class_names: Sequence[str]) -> str:
     """Return why mirrored images would be wrong, judging by the class names; empty if they would not."""
     if sided := sided_class(class_names):
-        return f"mirrored, {printable(sided)} would be something else"
+        return f"mirrored, {sided} would be something else"
     if are_characters(class_names):
         return "digits, letters and numbered signs mean nothing mirrored"
     return ""

@@ -19,7 +19,6 @@ from imgtrain.config.schema import Config
 from imgtrain.config.source import ConfigSource
 from imgtrain.config.wording import shown
 from imgtrain.errors import ConfigError, Problem, did_you_mean
-from imgtrain.text import printable
 
 __all__ = ["load_config", "parse_config"]
 
@@ -45,17 +44,14 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     unreadable = [mistake for mistake in document.mistakes if not mistake.path]
     if unreadable:
         raise ConfigError(
-            Problem(f"{printable(str(path))}:{mistake.line}", printable(mistake.what), mistake.hint)
-            for mistake in unreadable
+            Problem(f"{path}:{mistake.line}", mistake.what, mistake.hint) for mistake in unreadable
         )
     tree = document.value
     if tree is None:
-        raise ConfigError(
-            Problem(f"{printable(str(path))}:1", "is empty", "at least `data: {train: FOLDER}` is needed")
-        )
+        raise ConfigError(Problem(f"{path}:1", "is empty", "at least `data: {train: FOLDER}` is needed"))
     if not isinstance(tree, dict):
         what = f"a configuration is a mapping of sections, this is {shown(tree)}"
-        raise ConfigError(Problem(f"{printable(str(path))}:1", what, "it begins with `data:`"))
+        raise ConfigError(Problem(f"{path}:1", what, "it begins with `data:`"))
     set_by, problems = apply_overrides(tree, overrides, defaults=_default_tree(), keeps_text=_keeps_text)
     lines = {
         key: line
@@ -117,15 +113,15 @@ def _validate(
 def _mistake_problem(mistake: Mistake, source: ConfigSource) -> Problem:
     # Its own line: that of a key which stands there twice is where it stands first.
     where = ConfigSource(source.path, {mistake.path: mistake.line}).where(*mistake.path)
-    return Problem(where, printable(mistake.what), printable(mistake.hint))
+    return Problem(where, mistake.what, mistake.hint)
 
 
 def _problem(fault: Fault, source: ConfigSource) -> Problem:
-    return Problem(source.where(*fault.path), printable(fault.what), printable(fault.hint))
+    return Problem(source.where(*fault.path), fault.what, fault.hint)
 
 
 def _read_text(path: Path) -> str:
-    shown_path = printable(str(path))
+    shown_path = str(path)
     try:
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
@@ -141,7 +137,7 @@ def _read_text(path: Path) -> str:
         raise ConfigError(Problem(shown_path, "there is no such file", _near_files(path))) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(Problem(shown_path, f"cannot be read: {printable(reason)}")) from None
+        raise ConfigError(Problem(shown_path, f"cannot be read: {reason}")) from None
     if len(content) > _MOST_BYTES:
         raise ConfigError(
             Problem(shown_path, f"is larger than {_MOST_BYTES // 1024} KiB: not a configuration")
@@ -160,7 +156,7 @@ def _near_files(path: Path) -> str:
         names = [file.name for file in path.parent.iterdir() if file.suffix in (".yaml", ".yml")]
     except (OSError, ValueError):
         return ""
-    return printable(did_you_mean(path.name, names))
+    return did_you_mean(path.name, names)
 
 
 def _resolve_paths(tree: dict[str, Any], base: Path) -> None:

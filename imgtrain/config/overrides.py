@@ -9,7 +9,6 @@ from imgtrain.config.document import read_document
 from imgtrain.config.fault import KeyPath
 from imgtrain.config.wording import shown
 from imgtrain.errors import Problem
-from imgtrain.text import printable
 
 __all__ = ["apply_overrides"]
 
@@ -44,7 +43,7 @@ def apply_overrides(
         try:
             path = _apply(tree, option, defaults, keeps_text)
         except _OverrideError as error:
-            problems.append(Problem(f"--set {printable(option)}", *error.args))
+            problems.append(Problem(f"--set {option}", *error.args))
         else:
             # What an earlier option set below is gone, what it set above is now this one's in part.
             set_by = {other: text for other, text in set_by.items() if other[: len(path)] != path}
@@ -82,7 +81,7 @@ def _position(holder: Any, key: str, path: KeyPath) -> str | int:
     if not key.isascii() or not key.isdigit() or len(key) > 9 or int(key) > len(holder):
         dotted = ".".join(map(str, path))
         raise _OverrideError(
-            f"{printable(dotted)} is a list of {len(holder)}, which has no item {shown(key)}",
+            f"{dotted} is a list of {len(holder)}, which has no item {shown(key)}",
             "items are counted from 0",
         )
     return int(key)
@@ -106,9 +105,7 @@ def _enter(holder: Any, key: str | int, default: Any, path: KeyPath) -> Any:
         inner["name"] = default
     if not isinstance(inner, dict | list):
         dotted = ".".join(map(str, path))
-        raise _OverrideError(
-            f"{printable(dotted)} is {shown(inner)}, which has no keys", "set it as a whole: KEY=VALUE"
-        )
+        raise _OverrideError(f"{dotted} is {shown(inner)}, which has no keys", "set it as a whole: KEY=VALUE")
     _put(holder, key, inner)
     return inner
 

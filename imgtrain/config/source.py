@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgtrain.config.fault import KeyPath
-from imgtrain.text import printable
 
 __all__ = ["ConfigSource"]
 
@@ -34,22 +33,22 @@ class ConfigSource:
 
         An empty path means the whole file. A key that `--set` gave is shown as the option.
         """
-        dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{printable(part)}" for part in path)
+        dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
         dotted = dotted.removeprefix(".")
         for length in range(len(path), 0, -1):
             if option := self.overrides.get(path[:length]):
-                return f"--set {printable(option)}: {dotted}"
+                return f"--set {option}: {dotted}"
             if (line := self.lines.get(path[:length])) and self.path is not None:
-                return f"{printable(str(self.path))}:{line}: {dotted}"
+                return f"{self.path}:{line}: {dotted}"
         # A section that only an option mentions.
         if path and (
             option := next((text for key, text in self.overrides.items() if key[: len(path)] == path), "")
         ):
-            return f"--set {printable(option)}: {dotted}"
+            return f"--set {option}: {dotted}"
         if path and self.path is not None:
             # Nothing of it is written: a jump to the file's beginning is still a jump to the file.
-            return f"{printable(str(self.path))}:1: {dotted}"
-        return ": ".join(filter(None, (printable(str(self.path or "")), dotted)))
+            return f"{self.path}:1: {dotted}"
+        return ": ".join(filter(None, (str(self.path or ""), dotted)))
 
     def line(self, path: KeyPath) -> int:
         """Return the line of the nearest key that was written; 0 for an option or without one."""

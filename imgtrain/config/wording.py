@@ -13,8 +13,6 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from imgtrain.text import printable
-
 __all__ = ["Wording", "allowed_names", "describe_type", "shown"]
 
 _LONGEST_SHOWN = 60
@@ -29,7 +27,7 @@ class Wording:
 
 def shown(value: object) -> str:
     """Return what was given as YAML would write it, on one line and not too long."""
-    text = printable(_written(value, depth=0))
+    text = _written(value, depth=0)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 

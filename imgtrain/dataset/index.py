@@ -25,7 +25,6 @@ from imgtrain.dataset.layout import (
 )
 from imgtrain.dataset.walk import IMAGE_SUFFIXES, FoundFile, Listing, list_folder, walk_below
 from imgtrain.errors import DataError, Problem, did_you_mean
-from imgtrain.text import printable
 
 __all__ = ["IMAGE_SUFFIXES", "ImageFolder", "index_folder", "make_image_folder", "read_only"]
 
@@ -184,9 +183,7 @@ def _read_class_folder(root: Path, name: str, *, nested: bool, follow_links: boo
     visited = {(status.st_dev, status.st_ino)}
     for below, listing in walk_below(str(root / name), follow_links=follow_links, visited=visited):
         if isinstance(listing, OSError):
-            unreadable.append(
-                (f"{printable(str(root / name / below))} cannot be read: {listing.strerror}", "")
-            )
+            unreadable.append((f"{root / name / below} cannot be read: {listing.strerror}", ""))
             continue
         top = top if below else listing
         prefix = f"{name}/{below}"
@@ -228,7 +225,7 @@ def _problems_of_known_classes(
         return unknown
     if any(found.images or found.unreadable for found in classes.values()):
         return []
-    what = f"{printable(str(root))} holds no image of any class; found {describe_listing(top)}"
+    what = f"{root} holds no image of any class; found {describe_listing(top)}"
     return [_why_empty(root / name, found) for name, found in classes.items() if found.deeper] or [(what, "")]
 
 
@@ -256,11 +253,11 @@ def _wrong_level(
     # Only now: looking for the folder that was meant reads all of them once more.
     meant = next((found for found in find_class_roots(root) if found.path != root), None)
     hint = f"did you mean {meant}?" if meant else _HOW_IT_SHOULD_BE
-    return f"{printable(str(root))} {what}; found {describe_listing(top)}", hint + as_meant
+    return f"{root} {what}; found {describe_listing(top)}", hint + as_meant
 
 
 def _without_folders(root: Path, top: Listing) -> _WhatAndHint:
-    shown = printable(str(root))
+    shown = str(root)
     if not top.images:
         if not top.strays:
             return f"{shown} is empty", _HOW_IT_SHOULD_BE
@@ -276,7 +273,7 @@ def _without_folders(root: Path, top: Listing) -> _WhatAndHint:
 
 
 def _why_empty(folder: Path, found: _ClassFolder) -> _WhatAndHint:
-    shown = printable(str(folder))
+    shown = str(folder)
     if found.deeper:
         return (
             f"class folder {shown} holds no image itself, but {count(sum(found.deeper.values()), 'image')} in"
@@ -291,6 +288,6 @@ def _why_empty(folder: Path, found: _ClassFolder) -> _WhatAndHint:
 
 def _why_unknown(folder: Path, found: _ClassFolder, class_names: Sequence[str]) -> _WhatAndHint:
     images = count(len(found.images) or sum(found.deeper.values()), "image")
-    what = f"{printable(folder.name)!r} is not one of the classes; {printable(str(folder))} holds {images}"
-    meant = printable(did_you_mean(folder.name, class_names))
+    what = f"{folder.name!r} is not one of the classes; {folder} holds {images}"
+    meant = did_you_mean(folder.name, class_names)
     return what, f"{meant} The classes are {name_some(class_names, 20)}".lstrip()

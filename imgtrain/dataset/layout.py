@@ -11,7 +11,6 @@ from pathlib import Path
 
 from imgtrain.dataset.walk import Listing, list_folder
 from imgtrain.errors import did_you_mean
-from imgtrain.text import printable
 
 __all__ = [
     "SPLIT_NAMES",
@@ -70,8 +69,7 @@ class ClassRoot:
     def __str__(self) -> str:
         classes = count(len(self.class_names), "class folder")
         return (
-            f"{printable(str(self.path))} (it holds {classes}: {name_some(self.class_names)};"
-            f" {count(self.images, 'image')})"
+            f"{self.path} (it holds {classes}: {name_some(self.class_names)}; {count(self.images, 'image')})"
         )
 
 
@@ -105,7 +103,7 @@ def find_class_roots(root: Path) -> list[ClassRoot]:
 
 def why_no_folder(path: Path) -> tuple[str, str] | None:
     """Return (what is wrong, what to do) if `path` is not a folder that can be listed, else None."""
-    shown = printable(str(path))
+    shown = str(path)
     try:
         os.scandir(path).close()
     except NotADirectoryError:
@@ -114,7 +112,7 @@ def why_no_folder(path: Path) -> tuple[str, str] | None:
         if path.exists():
             return (
                 f"{shown} is a file, not a folder",
-                f"did you mean its folder {printable(str(path.parent))}?",
+                f"did you mean its folder {path.parent}?",
             )
         return _why_missing(path)
     except FileNotFoundError:
@@ -128,8 +126,8 @@ def why_no_folder(path: Path) -> tuple[str, str] | None:
 def _why_missing(path: Path) -> tuple[str, str]:
     nearest = next((parent for parent in path.parents if parent.is_dir()), None)
     if path.is_symlink():
-        return f"{printable(str(path))} is a link to something that does not exist", ""
-    what = f"{printable(str(path))} does not exist"
+        return f"{path} is a link to something that does not exist", ""
+    what = f"{path} does not exist"
     if nearest is None:
         return what, ""
     missing = path.relative_to(nearest).parts[0]
@@ -143,7 +141,7 @@ def _why_missing(path: Path) -> tuple[str, str]:
         ]
         meant = f"did you mean {same_split[0]!r}?" if same_split else ""
     holds = f"holds {_named(siblings, 'folder')}" if siblings else "holds no folder"
-    return what, f"{printable(meant)} {printable(str(nearest))} {holds}".lstrip()
+    return what, f"{meant} {nearest} {holds}".lstrip()
 
 
 def describe_listing(listing: Listing) -> str:
@@ -165,9 +163,9 @@ def count(number: int, noun: str) -> str:
 
 
 def name_some(names: Sequence[str] | Collection[str], limit: int = 5) -> str:
-    """Return `a, b, c and 7 more`, safe to show."""
+    """Return `a, b, c and 7 more`."""
     names = list(names)
-    shown = ", ".join(printable(name) for name in names[:limit])
+    shown = ", ".join(names[:limit])
     return f"{shown} and {len(names) - limit:,} more" if len(names) > limit else shown
 
 

@@ -20,7 +20,6 @@ from imgtrain.config.preprocessing import check_zca
 from imgtrain.config.schema import Config
 from imgtrain.dataset.split import Splits, split_data
 from imgtrain.errors import ConfigError, ImgtrainError, Problem, did_you_mean
-from imgtrain.text import printable
 
 __all__ = ["Plan", "make_plan"]
 
@@ -182,7 +181,7 @@ def _check_class_weights(config: Config, splits: Splits) -> list[Problem]:
     problems = [
         Problem(
             config.where("training", "class_weight", name),
-            f"there is no class {printable(name)!r}; there are: {', '.join(map(printable, splits.class_names))}",
+            f"there is no class {name!r}; there are: {', '.join(splits.class_names)}",
             did_you_mean(name, splits.class_names),
         )
         for name in weights
@@ -209,7 +208,7 @@ def _class_weights(config: Config, splits: Splits) -> NDArray[np.float32] | None
 
 
 def _say_which_is_positive(config: Config, splits: Splits) -> list[str]:
-    negative, positive = map(printable, splits.class_names)
+    negative, positive = splits.class_names
     if config.data.classes is not None:
         return []
     return [

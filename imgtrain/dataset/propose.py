@@ -104,7 +104,7 @@ def _find_layout(folder: Path) -> _Layout:
     root = _choose_root(folder)
     train = index_folder(root)
     if len(train.class_names) < 2:
-        what = f"{printable(str(train.root))} holds only one class, {name_some(train.class_names)}"
+        what = f"{train.root} holds only one class, {name_some(train.class_names)}"
         raise DataError(Problem("", what, "classification needs at least two folders of images"))
     siblings: dict[str, Path] = {}
     if root != folder:
@@ -133,7 +133,7 @@ def _choose_root(folder: Path) -> Path:
 
 def _several(folder: Path, roots: Sequence[ClassRoot]) -> str:
     listed = "; ".join(str(root) for root in roots[:5])
-    return f"{printable(str(folder))} holds several folders to train on: {listed}"
+    return f"{folder} holds several folders to train on: {listed}"
 
 
 def _read_sizes(folder: ImageFolder) -> _Sizes:
@@ -154,8 +154,8 @@ def _read_sizes(folder: ImageFolder) -> _Sizes:
             sizes.append((height, width))
             grey = grey and image.mode in ("1", "L", "I;16", "I", "F")
     if not sizes:
-        what = f"none of {count(len(rows), 'file')} from {printable(str(folder.root))} opens as an image"
-        raise DataError(Problem("", what, f"one of them: {printable(folder.paths[0])}"))
+        what = f"none of {count(len(rows), 'file')} from {folder.root} opens as an image"
+        raise DataError(Problem("", what, f"one of them: {folder.paths[0]}"))
     return _Sizes(sizes, grey, len(rows) - len(sizes))
 
 
@@ -262,7 +262,7 @@ def _propose_augmentation(class_names: Sequence[str]) -> Iterator[str]:
     yield "  height_shift_range: 0.1"
     yield "  zoom_range: 0.1"
     if reason:
-        yield f"  horizontal_flip: false  # {reason}"
+        yield f"  horizontal_flip: false  # {printable(reason)}"
     else:
         yield "  horizontal_flip: true  # false if left and right mean something in these pictures"
     yield "  # vertical_flip: true   # where up and down mean nothing, as under a microscope or from above"

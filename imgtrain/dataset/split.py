@@ -18,7 +18,6 @@ from imgtrain.dataset.layout import count, name_some, why_no_folder
 from imgtrain.dataset.split_file import read_split_file
 from imgtrain.dataset.stratified_group_split import stratified_group_split
 from imgtrain.errors import DataError, Problem
-from imgtrain.text import printable
 
 if TYPE_CHECKING:
     from imgtrain.config.schema import Config
@@ -174,14 +173,14 @@ def _from_split_file(config: Config) -> dict[str, Split]:
         where=where,
     )
     if "train" not in rows:
-        raise DataError(Problem(where, f"{printable(str(data.split_file))} names no training image"))
+        raise DataError(Problem(where, f"{data.split_file} names no training image"))
     return {name: Split(name, folder, read_only(numbers)) for name, numbers in rows.items()}
 
 
 def _check_classes(config: Config, splits: dict[str, Split], warnings: list[str]) -> list[Problem]:
     train = splits["train"]
     names = train.class_names
-    shown = printable(str(train.folder.root))
+    shown = str(train.folder.root)
     problems = []
     if config.data.class_mode == "binary" and len(names) != 2:
         problems.append(
@@ -199,7 +198,7 @@ def _check_classes(config: Config, splits: dict[str, Split], warnings: list[str]
     for split in splits.values():
         missing = [name for name, images in zip(names, split.counts(), strict=True) if not images]
         where = config.where("data", "split_file" if config.data.split_file else split.name)
-        root = printable(str(split.folder.root))
+        root = str(split.folder.root)
         if not len(split):
             problems.append(Problem(where, f"{root} holds no image of any class"))
         elif missing and split.name == "train":
@@ -227,7 +226,7 @@ def _hold_out_validation(
         if unmatched := [path for path, text in zip(train.group_paths, texts, strict=True) if text is None]:
             matched = count(len(texts) - len(unmatched), "training path")
             what = f"matches {matched}, but not {name_some(unmatched, 3)}"
-            hint = f"the expression {printable(config.data.group_by)!r} is searched in paths like these"
+            hint = f"the expression {config.data.group_by!r} is searched in paths like these"
             problems.append(Problem(config.where("data", "group_by"), what, hint))
             return splits
         groups = np.unique(np.array(texts, object), return_inverse=True)[1]
@@ -299,5 +298,5 @@ def name_ignored(splits: Iterable[Split]) -> list[str]:
             paths = [path for path, why in worth_saying.items() if why == reason]
             hint = "; `data.nested: true` takes them" if "deeper" in reason else ""
             unused = f"{count(len(paths), 'path')} not used ({name_some(paths, 3)})"
-            warnings.append(f"{printable(str(folder.root))}: {unused}: {reason}{hint}")
+            warnings.append(f"{folder.root}: {unused}: {reason}{hint}")
     return warnings

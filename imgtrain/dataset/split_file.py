@@ -15,7 +15,6 @@ from imgtrain.dataset.index import ImageFolder, make_image_folder
 from imgtrain.dataset.layout import name_some, split_of_name
 from imgtrain.dataset.walk import FoundFile
 from imgtrain.errors import DataError, Problem, did_you_mean
-from imgtrain.text import printable
 
 __all__ = ["read_split_file"]
 
@@ -77,11 +76,11 @@ def read_split_file(
     ]
     if len(problems) > _MOST_PROBLEMS:
         more = len(problems) - _MOST_PROBLEMS
-        problems[_MOST_PROBLEMS:] = [Problem(printable(str(path)), f"and {more:,} more bad rows")]
+        problems[_MOST_PROBLEMS:] = [Problem(str(path), f"and {more:,} more bad rows")]
     if problems:
         raise DataError(problems)
     if not rows:
-        raise DataError(Problem(where, f"{printable(str(path))} holds no row"))
+        raise DataError(Problem(where, f"{path} holds no row"))
     root = _common_root([row.file for row in rows], folders)
     found = sorted(
         (labels[row.class_name], FoundFile(_relative(row.file, root), row.size, row.mtime_ns), row.split)
@@ -96,11 +95,11 @@ def read_split_file(
 
 
 def _problem(path: Path, line: int, what: str, hint: str = "") -> Problem:
-    return Problem(f"{printable(str(path))}:{line}", printable(what), printable(hint).strip())
+    return Problem(f"{path}:{line}", what, hint.strip())
 
 
 def _read_rows(path: Path, folders: Sequence[Path], where: str, problems: list[Problem]) -> list[_Row]:
-    shown = printable(str(path))
+    shown = str(path)
     rows: list[_Row] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -111,7 +110,7 @@ def _read_rows(path: Path, folders: Sequence[Path], where: str, problems: list[P
                     Problem(
                         where,
                         f"{shown} needs the columns path and split, and may have class; its first line is"
-                        f" {printable(','.join(header))!r}",
+                        f" {','.join(header)!r}",
                     )
                 )
             reader.fieldnames = header

@@ -24,7 +24,6 @@ from imgtrain.evaluation.bootstrap import bootstrap, interval
 from imgtrain.evaluation.metrics import Predictions, load_predictions
 from imgtrain.evaluation.weighted import DecisionScores
 from imgtrain.run.run_directory import RunDirectory, read_json
-from imgtrain.text import printable
 
 __all__ = ["Comparison", "compare_runs"]
 
@@ -79,9 +78,7 @@ def compare_runs(a: Path, b: Path, *, seed: int = 0) -> Comparison:
     answers_a = first.predictions.predicted[order_a]
     answers_b = relabel[second.predictions.predicted[order_b]]
     groups = assign_groups([first.predictions.paths[row] for row in order_a], _group_by(a))
-    return _compare(
-        (printable(str(a)), printable(str(b))), names, labels, answers_a, answers_b, groups, seed=seed
-    )
+    return _compare((str(a), str(b)), names, labels, answers_a, answers_b, groups, seed=seed)
 
 
 def _compare(
@@ -174,7 +171,7 @@ def _macro_f1(labels: NDArray[np.int32], answers: NDArray[np.int32]) -> float:
 
 def _load(path: Path) -> _Judged:
     run = RunDirectory(path)
-    shown = printable(str(path))
+    shown = str(path)
     if not run.run.exists():
         raise RunFileError(Problem(shown, "is no run directory: it holds no run.json"))
     file = run.predictions("test")
@@ -192,9 +189,7 @@ def _load(path: Path) -> _Judged:
         ]
     except (KeyError, TypeError):
         hint = "train it again with this version of imgtrain"
-        raise RunFileError(
-            Problem(printable(str(run.data)), "does not say what the test images hold", hint)
-        ) from None
+        raise RunFileError(Problem(str(run.data), "does not say what the test images hold", hint)) from None
     return _Judged(shown, predictions, keys)
 
 
@@ -212,7 +207,7 @@ def _refuse_other_images(a: _Judged, b: _Judged) -> None:
     classes_a, classes_b = set(a.predictions.class_names), set(b.predictions.class_names)
     for one, other, more in ((a, b, classes_a - classes_b), (b, a, classes_b - classes_a)):
         if more:
-            names = ", ".join(map(printable, sorted(more)))
+            names = ", ".join(sorted(more))
             problems.append(Problem(one.name, f"has classes that {other.name} has not: {names}"))
     if not problems:
         problems = [*_differences(a, b), *_differences(b, a)]
@@ -232,4 +227,4 @@ def _differences(one: _Judged, other: _Judged) -> list[Problem]:
     what = f"{sum(more.values()):,} of its {len(one.keys):,} test images are not those of {other.name}"
     if relabelled:
         what += f" ({relabelled:,} of them are there, but with another class or more often)"
-    return [Problem(one.name, f"{what}, first {printable(first)}")]
+    return [Problem(one.name, f"{what}, first {first}")]

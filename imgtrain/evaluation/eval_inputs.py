@@ -19,7 +19,6 @@ from imgtrain.dataset.split import Split, name_ignored, split_data
 from imgtrain.errors import ConfigError, DataError, Problem
 from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.run.model_metadata import ModelMetadata
-from imgtrain.text import printable
 
 __all__ = ["EvalInputs", "resolve_eval_inputs"]
 
@@ -113,7 +112,7 @@ def _by_record(
         Problem(option, f"is for models that imgtrain did not make; {model} brings {what}", "leave it out")
         for option, given, what in (
             ("--rescale", rescale, "its preprocessing in itself"),
-            ("--classes", classes, f"its classes: {', '.join(map(printable, record.class_names))}"),
+            ("--classes", classes, f"its classes: {', '.join(record.class_names)}"),
         )
         if given is not None
     ]
@@ -127,9 +126,9 @@ def _by_record(
         if split.class_names != record.class_names:
             raise DataError(
                 Problem(
-                    printable(str(config)),
-                    f"its classes are {', '.join(map(printable, split.class_names))}, the model's are "
-                    f"{', '.join(map(printable, record.class_names))}",
+                    str(config),
+                    f"its classes are {', '.join(split.class_names)}, the model's are "
+                    f"{', '.join(record.class_names)}",
                 )
             )
     else:
@@ -164,7 +163,7 @@ def _folder_of_record(record: ModelMetadata, model: str, folder: Path | None) ->
         if not folder.is_dir():
             raise DataError(
                 Problem(
-                    printable(str(folder)),
+                    str(folder),
                     "the test folder that the model was trained with is not there",
                     "name another with --data FOLDER",
                 )
@@ -190,7 +189,7 @@ def _by_config(
     config = load_config(config_path)
     data = config.data
     problems = [
-        Problem(option, f"{printable(str(config_path))} says it already", "give one of the two")
+        Problem(option, f"{config_path} says it already", "give one of the two")
         for option, given in (("--rescale", rescale), ("--classes", classes))
         if given is not None
     ]
@@ -294,9 +293,7 @@ def _preprocessing(rescale: str | float) -> PreprocessingConfig:
         return PreprocessingConfig.model_validate({"rescale": rescale})
     except ValidationError:
         raise ConfigError(
-            Problem(
-                "--rescale", f"is {printable(str(rescale))!r}; allowed: a number or a fraction like 1/255"
-            )
+            Problem("--rescale", f"is {rescale!r}; allowed: a number or a fraction like 1/255")
         ) from None
 
 
@@ -322,17 +319,14 @@ def _refuse_other_count(class_names: tuple[str, ...], units: int, model: str) ->
         raise DataError(
             Problem(
                 model,
-                f"tells {wanted} classes apart, but there are {len(class_names)}: "
-                f"{', '.join(map(printable, class_names))}",
+                f"tells {wanted} classes apart, but there are {len(class_names)}: {', '.join(class_names)}",
                 "give the folder with the model's classes, or their names in order with --classes",
             )
         )
 
 
 def _missing_classes(split: Split) -> tuple[str, ...]:
-    missing = [
-        printable(name) for name, count in zip(split.class_names, split.counts(), strict=True) if not count
-    ]
+    missing = [name for name, count in zip(split.class_names, split.counts(), strict=True) if not count]
     return (f"there are no images of {', '.join(missing)}: their scores say nothing",) if missing else ()
 
 

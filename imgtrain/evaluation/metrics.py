@@ -37,7 +37,7 @@ from imgtrain.evaluation.weighted import (
     top_ks,
 )
 from imgtrain.run.run_directory import render_csv
-from imgtrain.text import from_cell, printable, to_cell
+from imgtrain.text import from_cell, to_cell
 
 __all__ = ["Predictions", "accuracy_interval", "load_predictions", "render_predictions", "score"]
 
@@ -348,7 +348,7 @@ def load_predictions(path: Path) -> Predictions:
     Raises:
         RunFileError: The file is missing, or is none of this form.
     """
-    shown = printable(str(path))
+    shown = str(path)
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             header, *rows = csv.reader(file)
@@ -367,7 +367,7 @@ def load_predictions(path: Path) -> Predictions:
         raise RunFileError(Problem(shown, f"cannot be read: {error.strerror or error}")) from None
     # A row that is too short, a class that is no column, a probability that is no number.
     except (ValueError, KeyError, IndexError, csv.Error) as error:
-        raise RunFileError(Problem(shown, f"is no file of predictions: {printable(str(error))}")) from None
+        raise RunFileError(Problem(shown, f"is no file of predictions: {error}")) from None
     if header[:3] != ["path", "true", "predicted"] or not rows:
         raise RunFileError(Problem(shown, "is no file of predictions: path, true, predicted, probabilities"))
     return predictions

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from imgtrain.errors import ConfigError, Problem
 from imgtrain.run.run_directory import atomic_write
-from imgtrain.text import printable, to_cell
+from imgtrain.text import to_cell
 
 __all__ = [
     "UNSURE",
@@ -78,9 +78,7 @@ def check_prediction_path(path: Path) -> None:
         ConfigError: As it says.
     """
     if path.suffix.lower() not in _FORMATS:
-        raise ConfigError(
-            Problem("--output", f"{printable(str(path))} ends in none of {', '.join(_FORMATS)}")
-        )
+        raise ConfigError(Problem("--output", f"{path} ends in none of {', '.join(_FORMATS)}"))
 
 
 @contextmanager

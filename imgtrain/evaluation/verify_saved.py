@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from imgtrain.errors import Problem, RunFileError
 from imgtrain.evaluation.predict import predictor
 from imgtrain.model.archive import load_model
-from imgtrain.text import printable
 
 __all__ = ["verify_saved_model"]
 
@@ -35,7 +34,7 @@ def verify_saved_model(path: Path, model: Any, images: NDArray[np.uint8]) -> Non
     if not difference <= _SAVED_TOLERANCE:
         raise RunFileError(
             Problem(
-                printable(str(path)),
+                str(path),
                 f"the saved model gives other probabilities than the trained one (by {difference:.2g})",
                 "set output.model to model.keras",
             )

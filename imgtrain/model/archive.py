@@ -13,7 +13,6 @@ from imgtrain.model.inspect import check_model_file, read_keras_version
 from imgtrain.model.runtime import keras
 from imgtrain.run.model_metadata import ATTRIBUTE, MEMBER, ModelMetadata, find_model_file, read_metadata
 from imgtrain.run.run_directory import atomic_write
-from imgtrain.text import printable
 
 __all__ = ["MAX_MODEL_GIB", "LoadedModel", "ModelShape", "describe", "load_model", "save_model"]
 
@@ -88,13 +87,13 @@ def load_model(path: Path | str, *, max_gib: float = MAX_MODEL_GIB) -> LoadedMod
     path = find_model_file(path)
     check_model_file(path, most_bytes=int(max_gib * 2**30))
     record = read_metadata(path)
-    where = printable(str(path))
+    where = str(path)
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     # What Keras, h5py and TensorFlow raise on a damaged file has no common base.
     except Exception as error:
         text = " ".join(str(error).split())[:300]
-        what = f"Keras {keras.__version__} cannot load it: {printable(text)}"
+        what = f"Keras {keras.__version__} cannot load it: {text}"
         raise RunFileError(Problem(where, what, _what_wrote_it(path))) from error
     shape = describe(model, path=path)
     if record is not None and (record.image_shape, record.units) != (shape.image_shape, shape.units):
@@ -130,7 +129,7 @@ def describe(model: keras.Model, *, path: Path) -> ModelShape:
     Raises:
         RunFileError: It is no image classifier: one image of fixed size in, one row of probabilities out.
     """
-    where = printable(str(path))
+    where = str(path)
     if not model.built or len(model.inputs) != 1 or len(model.outputs) != 1:
         raise RunFileError(Problem(where, "is no image classifier: it needs one input and one output"))
     taken, given = model.inputs[0].shape, model.outputs[0].shape

@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from imgtrain.model.measure import readable_bytes
-from imgtrain.text import printable
 
 __all__ = ["WEIGHTS", "UnsafeFile", "check_h5", "check_zip"]
 
@@ -48,11 +47,9 @@ def check_zip(path: Path, *, most_bytes: int) -> None:
         names = [member.filename for member in members]
         for member in members:
             if _escapes(member.filename):
-                raise UnsafeFile(
-                    f"its member {printable(member.filename)!r} would be written outside of its folder"
-                )
+                raise UnsafeFile(f"its member {member.filename!r} would be written outside of its folder")
             if stat.S_ISLNK(member.external_attr >> 16):
-                raise UnsafeFile(f"its member {printable(member.filename)!r} is a link")
+                raise UnsafeFile(f"its member {member.filename!r} is a link")
         if len(set(names)) != len(names):
             raise UnsafeFile("it holds two members of one name")
         _refuse_size(sum(member.file_size for member in members), most_bytes, "unpacks to")
@@ -98,7 +95,7 @@ def _objects(root: Any) -> Iterator[tuple[str, Any]]:
         name, item = waiting.pop()
         address = h5py.h5o.get_info(item.id).addr
         if address in seen:
-            raise UnsafeFile(f"{printable(name)} is linked to from two places")
+            raise UnsafeFile(f"{name} is linked to from two places")
         seen.add(address)
         if len(seen) > _MOST_OBJECTS:
             raise UnsafeFile(f"it holds more than {_MOST_OBJECTS:,} groups and arrays")
@@ -108,7 +105,7 @@ def _objects(root: Any) -> Iterator[tuple[str, Any]]:
         for key in item:
             child = f"{name}/{key}"
             if not isinstance(item.get(key, getlink=True), h5py.HardLink):
-                raise UnsafeFile(f"{printable(child)} is a link to somewhere else")
+                raise UnsafeFile(f"{child} is a link to somewhere else")
             waiting.append((child, item[key]))
 
 
@@ -116,16 +113,15 @@ def _array_bytes(array: Any, name: str) -> int:
     """Return the memory that an array takes when it is read."""
     import h5py
 
-    shown = printable(name)
     created = array.id.get_create_plist()
     if created.get_external_count():
-        raise UnsafeFile(f"{shown} has its numbers in another file")
+        raise UnsafeFile(f"{name} has its numbers in another file")
     if created.get_layout() == h5py.h5d.VIRTUAL:
-        raise UnsafeFile(f"{shown} is put together from other files")
+        raise UnsafeFile(f"{name} is put together from other files")
     if any(created.get_filter(number)[0] not in _FILTERS for number in range(created.get_nfilters())):
-        raise UnsafeFile(f"{shown} needs a plug-in to be read")
+        raise UnsafeFile(f"{name} needs a plug-in to be read")
     if array.dtype.kind not in "biufcV" or array.dtype.fields is not None:
-        raise UnsafeFile(f"{shown} does not hold numbers")
+        raise UnsafeFile(f"{name} does not hold numbers")
     return prod(array.shape or ()) * array.dtype.itemsize
 
 

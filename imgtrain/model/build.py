@@ -24,7 +24,6 @@ from imgtrain.model.preprocess import PREPROCESSING_NAMES, preprocessing_layers
 from imgtrain.model.runtime import keras
 from imgtrain.model.training_layers import plain_class, plain_configuration, training_class
 from imgtrain.run.machine import memory_bytes
-from imgtrain.text import printable
 
 __all__ = ["build_network", "check_network", "float32_copy"]
 
@@ -228,7 +227,7 @@ class _LayerStack:
         return Problem(
             self._config.where(*place),
             f"layer {self._position}, {spec.name}{'' if written else ' (the output that is added)'}: {what}",
-            f"{hint}\n    {trace}" if hint else trace,
+            f"{hint}; {trace}" if hint else trace,
         )
 
 
@@ -273,4 +272,4 @@ def _first_sentences(error: Exception) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
     text = re.sub(r"^Exception encountered when calling \S+\(\)\.\s*", "", text)
     text = re.split(r"\n\s*(?:Arguments received by|Full object config)", text)[0]
-    return printable(" ".join(text.split())).rstrip(".") or type(error).__name__
+    return " ".join(text.split()).rstrip(".") or type(error).__name__

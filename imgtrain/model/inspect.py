@@ -23,7 +23,6 @@ from imgtrain.model.archive_checks import UnsafeFile, check_h5, check_zip
 from imgtrain.model.measure import readable_bytes, variable_bytes
 from imgtrain.model.runtime import keras
 from imgtrain.run.model_metadata import model_file_kind
-from imgtrain.text import printable
 
 __all__ = ["check_model_file", "read_keras_version"]
 
@@ -67,7 +66,7 @@ def check_model_file(path: Path, *, most_bytes: int) -> None:
         RunFileError: The file is missing, damaged or no model; it names something that is not allowed, all such
             names at once; it reaches outside itself; or it is too large.
     """
-    where = printable(str(path))
+    where = str(path)
     kind = model_file_kind(path)
     try:
         check = {"keras": check_zip, "h5": check_h5}[kind]
@@ -79,7 +78,7 @@ def check_model_file(path: Path, *, most_bytes: int) -> None:
         raise RunFileError(Problem(where, f"is refused: {error}", hint)) from None
     # Damaged archives raise errors of all kinds in zipfile, zlib, h5py and json.
     except Exception as error:
-        raise RunFileError(Problem(where, f"is a damaged model file: {printable(str(error))}")) from None
+        raise RunFileError(Problem(where, f"is a damaged model file: {error}")) from None
     if config is None:
         hint = "weights alone are not enough: save the whole model"
         raise RunFileError(Problem(where, "holds no model", hint))
@@ -92,7 +91,7 @@ def check_model_file(path: Path, *, most_bytes: int) -> None:
         raise RunFileError(
             Problem(
                 where,
-                f"contains {printable(name)}, which {reason}",
+                f"contains {name}, which {reason}",
                 "imgtrain loads models of Keras's own layers only, because a model file can run code",
             )
             for name, reason in problems.items()
@@ -202,7 +201,7 @@ def _refusal(name: object, module: object) -> str:
         return _REFUSED[name]
     # Keras imports the module that a file names.
     if module is not None and module.split(".")[0] != "keras":
-        return f"comes from {printable(module)}, not from Keras"
+        return f"comes from {module}, not from Keras"
     return "" if name in _allowed_names() else "is not one of Keras's own layers"
 
 

@@ -31,7 +31,6 @@ from imgtrain.pixels.packed_file import (
     open_packed_file,
 )
 from imgtrain.run.machine import available_memory_bytes
-from imgtrain.text import printable
 
 __all__ = ["Cache", "ImageStore", "bad_image_problems", "cache_key", "open_image_store"]
 
@@ -124,7 +123,7 @@ def bad_image_problems(
     """Return a problem for each file that cannot be decoded, among `rows` if given."""
     wanted = pixels.bad if rows is None else rows
     return [
-        Problem(printable(str(folder.file(row))), f"cannot be decoded: {pixels.bad[row]}")
+        Problem(str(folder.file(row)), f"cannot be decoded: {pixels.bad[row]}")
         for row in wanted
         if row in pixels.bad
     ]
@@ -213,7 +212,7 @@ class _DecodedOnReading(_Decoded):
             for (place, row), outcome in zip(good.items(), outcomes, strict=True):
                 if isinstance(outcome, UndecodableImage):
                     what = f"could be decoded when the run began, and now cannot: {outcome.reason}"
-                    raise DataError(Problem(printable(str(self._folder.file(row))), what)) from outcome
+                    raise DataError(Problem(str(self._folder.file(row)), what)) from outcome
                 out[place] = outcome.pixels
         return out
 
@@ -256,9 +255,7 @@ def _open_on_disk(
             emit(Message("another run is decoding the same images; waiting for it"))
             lock.acquire()
     except (OSError, NotImplementedError) as error:
-        raise RunFileError(
-            f"the pixel cache in {printable(str(directory))} cannot be locked: {error}"
-        ) from error
+        raise RunFileError(f"the pixel cache in {directory} cannot be locked: {error}") from error
     try:
         # Meanwhile another run may have made it.
         if found := _find(path, key, folder, settings, ignore):
@@ -279,7 +276,7 @@ def _existing_directory(given: Path | None) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunFileError(
-            f"the cache directory {printable(str(directory))} cannot be made: {error.strerror};"
+            f"the cache directory {directory} cannot be made: {error.strerror};"
             " set data.cache_directory, or `data.cache: none`"
         ) from error
     return directory
@@ -294,7 +291,7 @@ def _find(
     except FileNotFoundError:
         return None
     except (UnusablePackedFile, OSError, RunFileError) as error:
-        emit(Message(f"the pixel cache {printable(str(path))} is made again: {error}", "warning"))
+        emit(Message(f"the pixel cache {path} is made again: {error}", "warning"))
         return None
     # Permissions, memory or a file system that was away: the key does not see such causes go. But a file that was
     # stopped would make every run wait as long again.

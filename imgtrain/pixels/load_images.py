@@ -16,7 +16,6 @@ from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.pixels.decode_workers import stop_idle_workers
 from imgtrain.pixels.image_store import Cache, ImageStore, open_image_store
 from imgtrain.pixels.leaks import find_leaks
-from imgtrain.text import printable
 
 __all__ = ["Images", "SplitImages", "load_images", "load_splits"]
 
@@ -155,8 +154,7 @@ def load_splits(
         bad = [int(row) for row in split.rows if int(row) in pixels.bad]
         if on_bad_image == "error":
             problems += [
-                Problem(printable(str(folder.file(row))), f"cannot be decoded: {pixels.bad[row]}")
-                for row in bad
+                Problem(str(folder.file(row)), f"cannot be decoded: {pixels.bad[row]}") for row in bad
             ]
         skipped = tuple((folder.paths[row], pixels.bad[row]) for row in bad)
         gathered[split.name] = SplitImages(split.without(bad), pixels, skipped)
@@ -177,7 +175,7 @@ def _say_what_was_skipped(gathered: Iterable[SplitImages], emit: Emit) -> None:
             emit(
                 Message(
                     f"{part.split.name}: {len(part.skipped)} of {len(part.split) + len(part.skipped)} files cannot "
-                    f"be decoded and are skipped, first {printable(first)}: {reason}; all are listed in data.json",
+                    f"be decoded and are skipped, first {first}: {reason}; all are listed in data.json",
                     "warning",
                 )
             )
@@ -189,9 +187,7 @@ def _say_what_was_skipped(gathered: Iterable[SplitImages], emit: Emit) -> None:
         if len(part.split) == 0:
             problems.append(Problem(part.split.name, "no image is left: none of its files can be decoded"))
         elif empty:
-            problems.append(
-                Problem(part.split.name, f"no image is left of class {', '.join(map(printable, empty))}")
-            )
+            problems.append(Problem(part.split.name, f"no image is left of class {', '.join(empty)}"))
     if problems:
         raise DataError(problems)
 
@@ -208,7 +204,7 @@ def _look_for_leaks(config: Config, images: Images, emit: Emit) -> None:
             continue
         name, where = part.split.name, known.split.name
         count = len({other for _, other in pairs})
-        known_path, other_path = map(printable, pairs[0])
+        known_path, other_path = pairs[0]
         what = (
             f"{count} of {len(part.split)} {name} images have the same pixels as a {_IN_WORDS[where]} image, "
             f"first {other_path} and {known_path} in {where}: the {name} scores would be too good"

@@ -32,7 +32,6 @@ from numpy.typing import NDArray
 from imgtrain.errors import RunFileError
 from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.pixels.decode_folder import ROW, available_cores
-from imgtrain.text import printable
 
 __all__ = ["PackedFile", "PackedFileWriter", "UnusablePackedFile", "open_packed_file", "space_needed"]
 
@@ -86,9 +85,7 @@ class PackedFile:
         except OSError as error:
             reason = error.strerror
         if view.nbytes:
-            raise RunFileError(
-                f"{printable(str(self._path))} cannot be read: {reason}; run again to make it again"
-            )
+            raise RunFileError(f"{self._path} cannot be read: {reason}; run again to make it again")
 
     def check_rows(self) -> None:
         """Read everything and hold it against the checksums, on all cores.
@@ -290,7 +287,7 @@ class PackedFileWriter:
         try:
             yield
         except OSError as error:
-            folder = printable(str(self._path.parent))
+            folder = str(self._path.parent)
             if error.errno in _NO_SPACE:
                 needed = space_needed(self._count, self._settings) / 2**20
                 free = shutil.disk_usage(self._path.parent).free / 2**20

@@ -11,7 +11,6 @@ from typing import Any
 from imgtrain.errors import Problem, RunFileError
 from imgtrain.evaluation.metrics import Predictions, load_predictions
 from imgtrain.run.run_directory import RunDirectory, read_json
-from imgtrain.text import printable
 
 __all__ = ["Facts", "load_facts"]
 
@@ -62,11 +61,11 @@ def load_facts(directory: Path, *, root: Path | None = None) -> Facts:
     run = RunDirectory(directory)
     if not run.metrics.exists():
         hint = "the report is made from a finished run, or from what `imgtrain evaluate --output` wrote"
-        raise RunFileError(Problem(printable(str(directory)), f"holds no {run.metrics.name}", hint))
+        raise RunFileError(Problem(str(directory), f"holds no {run.metrics.name}", hint))
     metrics = read_json(run.metrics)
     split = next((name for name in ("evaluation", "test", "validation") if name in metrics), None)
     if split is None:
-        raise RunFileError(Problem(printable(str(run.metrics)), "holds the scores of no split"))
+        raise RunFileError(Problem(str(run.metrics), "holds the scores of no split"))
     file = run.predictions(None if split == "evaluation" else split)
     data = read_json(run.data) if run.data.exists() else None
     if data is not None and split in data.get("splits", {}):
@@ -89,4 +88,4 @@ def _read_history(path: Path) -> tuple[Mapping[str, float], ...]:
         with path.open(newline="", encoding="utf-8") as file:
             return tuple({name: float(value) for name, value in row.items()} for row in csv.DictReader(file))
     except (OSError, ValueError, TypeError) as error:
-        raise RunFileError(Problem(printable(str(path)), f"is damaged: {error}")) from None
+        raise RunFileError(Problem(str(path), f"is damaged: {error}")) from None

@@ -70,10 +70,9 @@ def render_page(facts: Facts, pictures: Pictures | None) -> str:
     """
     environment = Environment(
         loader=PackageLoader("imgtrain.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, finalize=lambda value: printable(value) if type(value) is str else value,
     )  # fmt: skip
     environment.filters |= {
-        "shown": printable,
         "percent": lambda share: f"{100 * share:.1f} %",
         "number": lambda value: "–" if value is None else f"{value:.3f}",
         "limits": lambda limits: "–" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}",
@@ -83,7 +82,7 @@ def render_page(facts: Facts, pictures: Pictures | None) -> str:
     return page.render(
         facts=facts,
         scores=facts.scores,
-        title=printable(facts.directory.name),
+        title=facts.directory.name,
         headline=_headline(facts),
         overall=_overall(facts.scores),
         baselines=BASELINES,
@@ -115,9 +114,7 @@ def _headline(facts: Facts) -> list[str]:
         key=lambda name: scores["per_class"][name]["recall"],
     )
     recall = scores["per_class"][hardest]["recall"]
-    sentences.append(
-        f"The hardest class is {printable(hardest)}: {100 * recall:.0f} % of its images are found."
-    )
+    sentences.append(f"The hardest class is {hardest}: {100 * recall:.0f} % of its images are found.")
     error = scores["expected_calibration_error"]
     if scores["expected_calibration_error_ci95"] is not None and error > 0.1:
         sentences.append(
@@ -169,7 +166,7 @@ def _matrix(scores: Mapping[str, Any]) -> dict[str, Any]:
     order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_PAIRS]
     pairs = [divmod(int(place), len(names)) for place in order]
     return {
-        "names": names,
+        "names": [*map(printable, names)],
         "counts": counts.tolist(),
         "shares": shares.tolist(),
         "whole": len(names) <= _WIDEST_MATRIX,

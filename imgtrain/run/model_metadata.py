@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from imgtrain.errors import Problem, RunFileError
-from imgtrain.text import printable
 
 __all__ = ["ATTRIBUTE", "FORMAT_VERSION", "MEMBER", "ModelMetadata", "find_model_file", "read_metadata"]
 
@@ -127,14 +126,14 @@ class ModelMetadata(BaseModel):
         Raises:
             RunFileError: When the text is no JSON, or a value is missing, of the wrong type or out of range.
         """
-        where = printable(str(path))
+        where = str(path)
         try:
             record = cls.model_validate_json(text)
         except ValidationError as error:
             raise RunFileError(
                 Problem(
                     f"{where}: record {'.'.join(map(str, problem['loc']))}".rstrip(),
-                    printable(problem["msg"]),
+                    problem["msg"],
                     "the record of this model file is damaged or was not written by imgtrain",
                 )
                 for problem in error.errors(include_url=False, include_context=False, include_input=False)[
@@ -162,7 +161,7 @@ def read_metadata(path: Path | str) -> ModelMetadata | None:
         RunFileError: When the file is missing, is no model file, or its record is damaged.
     """
     path = Path(path)
-    where = printable(str(path))
+    where = str(path)
     kind = model_file_kind(path)
     text = _from_keras_file(path, where) if kind == "keras" else _from_h5_file(path, where)
     return None if text is None else ModelMetadata.from_json(text, path=path)
@@ -174,7 +173,7 @@ def model_file_kind(path: Path) -> Literal["keras", "h5"]:
     Raises:
         RunFileError: When there is no such file, or it is neither format; says what it is where that shows.
     """
-    where = printable(str(path))
+    where = str(path)
     try:
         with path.open("rb") as file:
             start = file.read(64)
@@ -207,7 +206,7 @@ def find_model_file(path: Path | str) -> Path:
     if not path.is_dir():
         model_file_kind(path)
         return path
-    where = printable(str(path))
+    where = str(path)
     found = sorted(
         file for file in path.iterdir() if file.suffix in (".keras", ".h5") and file.name[0] != "."
     )
@@ -217,7 +216,7 @@ def find_model_file(path: Path | str) -> Path:
         hint = "load it with the TensorFlow that wrote it, and save it as a .keras or .h5 file"
         raise RunFileError(Problem(where, "is a TensorFlow SavedModel", hint))
     if found:
-        names = ", ".join(printable(file.name) for file in found)
+        names = ", ".join(file.name for file in found)
         raise RunFileError(Problem(where, f"holds several models: {names}", "name the one that is meant"))
     hint = (
         "the run has not saved a model yet"
@@ -237,7 +236,7 @@ def _from_keras_file(path: Path, where: str) -> bytes | None:
             return archive.read(MEMBER)
     # What zipfile and zlib raise on damaged archives: no common base class.
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise RunFileError(Problem(where, f"is a damaged .keras file: {printable(str(error))}")) from None
+        raise RunFileError(Problem(where, f"is a damaged .keras file: {error}")) from None
 
 
 def _from_h5_file(path: Path, where: str) -> str | bytes | None:
@@ -251,7 +250,7 @@ def _from_h5_file(path: Path, where: str) -> str | bytes | None:
                 raise RunFileError(Problem(where, f"its attribute {ATTRIBUTE} is too large to be a record"))
             value: Any = file.attrs[ATTRIBUTE]
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise RunFileError(Problem(where, f"is a damaged .h5 file: {printable(str(error))}")) from None
+        raise RunFileError(Problem(where, f"is a damaged .h5 file: {error}")) from None
     if not isinstance(value, str | bytes):
         raise RunFileError(Problem(where, f"its attribute {ATTRIBUTE} is no text"))
     return value

@@ -22,7 +22,6 @@ from typing import Any
 import filelock
 
 from imgtrain.errors import InterruptedRunError, Problem, RunFileError
-from imgtrain.text import printable
 
 __all__ = ["RunDirectory", "atomic_write", "now", "read_json", "render_csv", "write_json", "write_text"]
 
@@ -114,7 +113,7 @@ class RunDirectory:
             raise self._unwritable(error) from None
         if not taken:
             return
-        shown = printable(str(self.path))
+        shown = str(self.path)
         if not self.run.exists():
             raise RunFileError(
                 Problem(
@@ -188,9 +187,7 @@ class RunDirectory:
         """
         if self.run.exists():
             what = "holds a run, whose scores would be replaced"
-            raise RunFileError(
-                Problem(printable(str(self.path)), what, "choose another directory with --output")
-            )
+            raise RunFileError(Problem(str(self.path), what, "choose another directory with --output"))
 
     def create_for_evaluation(self) -> None:
         """Make the folder for the files of an evaluation, whatever else it holds.
@@ -248,8 +245,8 @@ class RunDirectory:
         who = f" (process {process.get('pid')} on {process.get('host')})" if process else ""
         return RunFileError(
             Problem(
-                printable(str(self.path)),
-                f"another run is being written here{printable(who)}",
+                str(self.path),
+                f"another run is being written here{who}",
                 "wait until it ends, or choose another directory with --output",
             )
         )
@@ -257,7 +254,7 @@ class RunDirectory:
     def _unwritable(self, error: OSError | NotImplementedError) -> RunFileError:
         return RunFileError(
             Problem(
-                printable(str(self.path)),
+                str(self.path),
                 f"the output directory cannot be written: {getattr(error, 'strerror', None) or error}",
                 "choose another with --output or output.directory",
             )
@@ -312,9 +309,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         aside.replace(path)
         _flush(path.parent)
     except OSError as error:
-        raise RunFileError(
-            Problem(printable(str(path)), f"cannot be written: {error.strerror or error}")
-        ) from error
+        raise RunFileError(Problem(str(path), f"cannot be written: {error.strerror or error}")) from error
     finally:
         # Where it could not be made, it cannot be removed either, and that is not what went wrong.
         with suppress(OSError):
@@ -338,7 +333,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         RunFileError: The file is missing, damaged, or holds something else.
     """
-    shown = printable(str(path))
+    shown = str(path)
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from imgtrain.errors import Problem, RunFileError
 from imgtrain.events import Emit, Message, ignore
 from imgtrain.run.run_directory import atomic_write
-from imgtrain.text import printable
 
 __all__ = ["Checkpoint", "CheckpointStore"]
 
@@ -77,7 +76,7 @@ class CheckpointStore:
         try:
             self.path.mkdir(exist_ok=True)
         except OSError as error:
-            where = printable(str(self.path))
+            where = str(self.path)
             raise RunFileError(Problem(where, f"cannot be made: {error.strerror or error}")) from error
         earlier = self._manifests()
         number = _number(earlier[-1]) + 1 if earlier else 1
@@ -107,11 +106,11 @@ class CheckpointStore:
             try:
                 return self._read(path)
             except (DamagedCheckpoint, OSError) as error:
-                emit(Message(f"{printable(str(path))} cannot be used: {error}", "warning"))
+                emit(Message(f"{path} cannot be used: {error}", "warning"))
         if manifests:
             raise RunFileError(
                 Problem(
-                    printable(str(self.path)),
+                    str(self.path),
                     "every checkpoint in it is damaged",
                     "start again with --overwrite",
                 )

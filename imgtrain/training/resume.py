@@ -17,7 +17,6 @@ from imgtrain.errors import ConfigError, DataError, InterruptedRunError, Problem
 from imgtrain.events import Emit, Message, ignore
 from imgtrain.pixels.load_images import Images
 from imgtrain.run.run_directory import RunDirectory, now, read_json
-from imgtrain.text import printable
 from imgtrain.training.checkpoint_store import Checkpoint, CheckpointStore
 
 __all__ = [
@@ -76,7 +75,7 @@ def find_earlier_run(config: Config, run: RunDirectory, emit: Emit = ignore) -> 
         ConfigError: The run was made by another configuration; names every key that differs.
         RunFileError: What is left of the run is damaged.
     """
-    where = printable(str(run.path))
+    where = str(run.path)
     if not run.run.exists():
         emit(Message(f"there is no run in {where} to go on with: a new one begins"))
         return None
@@ -109,7 +108,7 @@ def check_same_images(earlier: EarlierRun, images: Images, run: RunDirectory) ->
     """
     if earlier.origin("data_fingerprint") in (None, images.fingerprint()):
         return
-    where = printable(str(run.path))
+    where = str(run.path)
     problems = []
     with suppress(RunFileError, KeyError, TypeError, AttributeError):
         problems = list(_changed_splits(read_json(run.data)["splits"], images.describe()["splits"]))
@@ -149,7 +148,7 @@ def adding_resume_hint(run: RunDirectory) -> Iterator[None]:
 
 
 def _way_on(run: RunDirectory) -> Problem:
-    command = f"imgtrain train {shlex.quote(printable(str(run.config)))} --resume"
+    command = f"imgtrain train {shlex.quote(str(run.config))} --resume"
     return Problem("", "what was trained is kept", f"go on with: {command}")
 
 
@@ -208,9 +207,7 @@ def _changed_splits(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iter
             "new": [path for path in new if path not in old],
             "changed": [path for path in old if path in new and old[path] != new[path]],
         }
-        said = [
-            f"{len(paths):,} {kind}, first {printable(paths[0])}" for kind, paths in kinds.items() if paths
-        ]
+        said = [f"{len(paths):,} {kind}, first {paths[0]}" for kind, paths in kinds.items() if paths]
         if said:
             yield Problem(name, f"of {len(old):,} images {'; '.join(said)}")
 

@@ -80,7 +80,7 @@ class Trackers:
                 what(tracker)
             except Exception as error:
                 self._trackers.remove(tracker)
-                reason = printable(f"{type(error).__name__}: {error}")[:300]
+                reason = f"{type(error).__name__}: {error}"[:300]
                 self._emit(Message(f"{type(tracker).__name__} is left out from here on: {reason}", "warning"))
 
 
@@ -98,7 +98,7 @@ def track(config: Config, run: RunDirectory, emit: Emit) -> Iterator[Trackers]:
         try:
             trackers.append(MLflow(config, config.training.mlflow, run))
         except Exception as error:
-            reason = printable(f"{type(error).__name__}: {error}")[:300]
+            reason = f"{type(error).__name__}: {error}"[:300]
             raise ConfigError(
                 Problem(config.where("training", "mlflow"), f"MLflow does not take the run: {reason}")
             ) from error

@@ -21,7 +21,6 @@ from imgtrain.model.archive import MAX_MODEL_GIB, load_model
 from imgtrain.model.preprocess import with_preprocessing
 from imgtrain.pixels.load_images import load_splits
 from imgtrain.run.run_directory import RunDirectory, write_json, write_text
-from imgtrain.text import printable
 from imgtrain.workflows.report import try_report
 
 __all__ = ["EvaluateResult", "evaluate"]
@@ -77,7 +76,7 @@ def evaluate(
     loaded = load_model(Path(model), max_gib=max_model_gib)
     reading = resolve_eval_inputs(
         loaded.record,
-        model=printable(str(loaded.path)),
+        model=str(loaded.path),
         input_shape=loaded.shape.image_shape,
         units=loaded.shape.units,
         folder=None if folder is None else Path(folder),

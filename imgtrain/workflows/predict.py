@@ -21,7 +21,6 @@ from imgtrain.evaluation.prediction_writer import (
 )
 from imgtrain.events import Emit, ImageClassified, Message, Progress, ignore
 from imgtrain.model.archive import MAX_MODEL_GIB, load_model
-from imgtrain.text import printable
 
 __all__ = ["PredictResult", "predict"]
 
@@ -79,7 +78,7 @@ def predict(
         raise DataError(Problem("", "there is nothing to classify: no image was found"))
     loaded = load_model(Path(model), max_gib=max_model_gib)
     if loaded.record is None:
-        where = printable(str(loaded.path))
+        where = str(loaded.path)
         hint = "`imgtrain evaluate` takes such models, with --rescale"
         raise ConfigError(Problem(where, "was not made by imgtrain: its classes are not known", hint))
     class_names = loaded.record.class_names
@@ -95,7 +94,7 @@ def predict(
         for done, answer in enumerate(stack.enter_context(closing(answers)), start=1):
             if isinstance(answer, UnreadableFile):
                 unreadable.append((answer.path, answer.reason))
-                emit(Message(f"{printable(answer.path)}: {answer.reason}", "warning"))
+                emit(Message(f"{answer.path}: {answer.reason}", "warning"))
             else:
                 says = answer.says(class_names)
                 counts[says] = counts.get(says, 0) + 1

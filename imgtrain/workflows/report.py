@@ -59,12 +59,12 @@ def write_report(directory: Path | str, *, emit: Emit = ignore) -> Path:
     try:
         sheet = draw_augmentation(config, split_data(config).train)
     except ImgtrainError as error:
-        emit(Message(f"the report shows no augmentation: {error.problems[0]}", "warning"))
+        emit(Message(f"the report shows no augmentation: {error.problems[0].what}", "warning"))
         sheet = None
     try:
         model = load_model(run.path).model
     except ImgtrainError as error:
-        emit(Message(f"the report shows no Grad-CAM: {error.problems[0]}", "warning"))
+        emit(Message(f"the report shows no Grad-CAM: {error.problems[0].what}", "warning"))
         model = None
     read = _pixels_of_files(facts.root, facts.predictions, DecodeSettings.of(config.data), emit)
     return _write(run, facts, read, model, sheet)

@@ -132,7 +132,7 @@ def test_the_line_of_the_configuration_is_named(tmp_path: Path) -> None:
 def test_an_image_into_the_output_asks_for_flatten(layers: list[Any], before: int) -> None:
     (problem,) = check_network(make_config(layers), class_count=3)
     assert "one row of values per image" in problem.what
-    assert f"add Flatten or GlobalAveragePooling2D before layer {before}\n" in problem.hint
+    assert f"add Flatten or GlobalAveragePooling2D before layer {before}; " in problem.hint
 
 
 def test_an_absurd_network_is_refused_without_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
