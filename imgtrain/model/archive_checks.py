@@ -15,11 +15,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from imgtrain.model.measure import readable_bytes
+from imgtrain.run.model_metadata import WEIGHTS_MEMBER
 
-__all__ = ["WEIGHTS", "UnsafeFile", "check_h5", "check_zip"]
-
-WEIGHTS = "model.weights.h5"
-"""Name of the weights inside a `.keras` file."""
+__all__ = ["UnsafeFile", "check_h5", "check_zip"]
 
 # The largest network of keras.applications has fewer than 10,000 groups and arrays.
 _MOST_OBJECTS = 200_000
@@ -53,8 +51,8 @@ def check_zip(path: Path, *, most_bytes: int) -> None:
         if len(set(names)) != len(names):
             raise UnsafeFile("it holds two members of one name")
         _refuse_size(sum(member.file_size for member in members), most_bytes, "unpacks to")
-        if WEIGHTS in names:
-            with archive.open(WEIGHTS) as weights:
+        if WEIGHTS_MEMBER in names:
+            with archive.open(WEIGHTS_MEMBER) as weights:
                 check_h5(io.BytesIO(weights.read()), most_bytes=most_bytes)
 
 

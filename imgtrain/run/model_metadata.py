@@ -7,7 +7,9 @@ needed to read it.
 
 from __future__ import annotations
 
+import struct
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,10 +17,21 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from imgtrain.errors import Problem, RunFileError
 
-__all__ = ["ATTRIBUTE", "FORMAT_VERSION", "MEMBER", "ModelMetadata", "find_model_file", "read_metadata"]
+__all__ = [
+    "ATTRIBUTE",
+    "FORMAT_VERSION",
+    "MEMBER",
+    "WEIGHTS_MEMBER",
+    "ModelMetadata",
+    "find_model_file",
+    "model_file_kind",
+    "read_metadata",
+]
 
 MEMBER = "imgtrain.json"
 """Name of the record inside a `.keras` file."""
+WEIGHTS_MEMBER = "model.weights.h5"
+"""Name of the weights inside a `.keras` file, as Keras calls them."""
 ATTRIBUTE = "imgtrain"
 """Name of the record inside an `.h5` file."""
 FORMAT_VERSION = 1
@@ -28,6 +41,8 @@ FORMAT_VERSION = 1
 _MAX_RECORD_BYTES = 16 * 2**20
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _ZIP_MAGIC = b"PK\x03\x04"
+# Where the header of a member says how long its name and its extra field are; its content follows them.
+_ZIP_NAME_LENGTHS = 26
 _LFS_MAGIC = b"version https://git-lfs.github.com/"
 # What people take for a Keras model, by (offset, bytes) at the beginning of the file.
 _OTHERS = {
@@ -168,10 +183,14 @@ def read_metadata(path: Path | str) -> ModelMetadata | None:
 
 
 def model_file_kind(path: Path) -> Literal["keras", "h5"]:
-    """Return the format of a model file by its first bytes.
+    """Return the format of a model file: the one that its first bytes, its suffix and Keras agree on.
+
+    Keras chooses the format by the suffix and by what the file ends with, and HDF5 may begin behind other bytes:
+    a file made of two could be inspected as one and loaded as the other.
 
     Raises:
-        RunFileError: When there is no such file, or it is neither format; says what it is where that shows.
+        RunFileError: There is no such file; it is neither format, and the error says what it is where that shows;
+            its suffix is that of another format; or it can be opened as both.
     """
     where = str(path)
     try:
@@ -182,8 +201,14 @@ def model_file_kind(path: Path) -> Literal["keras", "h5"]:
     except OSError as error:
         raise RunFileError(Problem(where, f"cannot be read: {error.strerror or error}")) from None
     if start.startswith(_ZIP_MAGIC):
+        _check_suffix(path, ".keras (a zip archive)", (".keras",))
+        if _hdf5_behind_other_bytes(path):
+            raise _two_formats(where)
         return "keras"
     if start.startswith(_HDF5_MAGIC):
+        _check_suffix(path, "HDF5", (".h5", ".hdf5"))
+        if zipfile.is_zipfile(path):
+            raise _two_formats(where)
         return "h5"
     if start.startswith(_LFS_MAGIC):
         raise RunFileError(
@@ -194,6 +219,51 @@ def model_file_kind(path: Path) -> Literal["keras", "h5"]:
             raise RunFileError(Problem(where, what, "only .keras and .h5 files are models here"))
     what = "is empty" if not start else "is no Keras model file: neither .keras (a zip) nor .h5 (HDF5)"
     raise RunFileError(Problem(where, what))
+
+
+def _check_suffix(path: Path, content: str, suffixes: tuple[str, ...]) -> None:
+    if not path.name.endswith(suffixes):  # as Keras compares: case matters
+        given = f"the suffix {path.suffix}" if path.suffix else "no suffix"
+        raise RunFileError(
+            Problem(
+                str(path),
+                f"contains {content} but has {given}, and Keras chooses the format by the suffix",
+                f"rename it to end in {suffixes[0]}",
+            )
+        )
+
+
+def _two_formats(where: str) -> RunFileError:
+    what = (
+        "is a zip archive and an HDF5 file at once, so it could be inspected as one and loaded as the other"
+    )
+    return RunFileError(Problem(where, what, "save the model again with Keras"))
+
+
+def _hdf5_behind_other_bytes(path: Path) -> bool:
+    """Return whether the HDF5 library would open a zip archive, except by its stored weights.
+
+    The library looks for its signature at 512, 1,024, 2,048 … bytes, where those of an honest archive may begin.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        offset = 512
+        while offset < size:
+            file.seek(offset)
+            if file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC:
+                return offset != _start_of_weights(path)
+            offset *= 2
+    return False
+
+
+def _start_of_weights(path: Path) -> int | None:
+    """Return where in a `.keras` file the content of its weights begins; None if it has none."""
+    damaged = (zipfile.BadZipFile, OSError, KeyError, ValueError, NotImplementedError, struct.error)
+    with suppress(*damaged), zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        file.seek(archive.getinfo(WEIGHTS_MEMBER).header_offset + _ZIP_NAME_LENGTHS)
+        name_length, extra_length = struct.unpack("<HH", file.read(4))
+        return file.tell() + int(name_length) + int(extra_length)
+    return None
 
 
 def find_model_file(path: Path | str) -> Path:

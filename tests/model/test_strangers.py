@@ -309,6 +309,17 @@ def test_hdf5_that_claims_or_takes_what_is_not_its_own_is_refused(
     refused(path, HOSTILE_HDF5[change])
 
 
+def test_a_second_network_appended_as_a_zip_is_refused(honest: Path, tmp_path: Path, canary: Path) -> None:
+    layers = [keras.layers.Flatten(), keras.layers.Dense(5, activation="softmax")]
+    keras.Sequential([keras.Input((SIDE, SIDE, 3)), *layers]).save(tmp_path / "other.keras")
+    path = tmp_path / "m.keras"
+    path.write_bytes((honest / "m.h5").read_bytes() + (tmp_path / "other.keras").read_bytes())
+    # The attack: what begins as one network is loaded as another.
+    assert keras.models.load_model(path).output_shape == (None, 5)
+    refused(path, "contains HDF5 but has the suffix .keras")
+    refused(path.rename(tmp_path / "m.h5"), "zip archive and an HDF5 file at once")
+
+
 @pytest.mark.parametrize("name", ["../canary", "/tmp/canary", "a/../../canary", "..\\canary", "C:\\canary"])
 def test_a_member_that_would_leave_its_folder_is_refused(
     honest: Path, tmp_path: Path, canary: Path, name: str
@@ -395,7 +406,7 @@ def test_a_wrong_record_is_refused(
         (b"x" * 4 + b"TFL3" + b"x" * 50, "TensorFlow Lite"),
         (b"\x08\x07\x12\x07pytorch", "no Keras model file"),
         (b"", "is empty"),
-        (b"\x89HDF\r\n\x1a\n" + b"\0" * 50, "damaged"),
+        (b"\x89HDF\r\n\x1a\n" + b"\0" * 50, "contains HDF5 but has the suffix .keras"),
         (b"PK\x03\x04" + b"\0" * 50, "damaged"),
     ],
 )

@@ -131,7 +131,7 @@ def test_control_characters_of_a_record_are_not_shown_raw(tmp_path: Path) -> Non
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
         (b"hello", "no Keras model file"),
         (b"PK\x03\x04" + bytes(40), "damaged .keras"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(40), "damaged .h5"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(40), "contains HDF5 but has the suffix"),
     ],
 )
 def test_a_file_that_is_no_model_says_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
@@ -139,6 +139,68 @@ def test_a_file_that_is_no_model_says_what_it_is(tmp_path: Path, content: bytes,
     path.write_bytes(content)
     with pytest.raises(RunFileError, match=said):
         read_metadata(path)
+
+
+def zip_after_hdf5(path: Path) -> None:
+    write_h5(path, RECORD.to_json())
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("config.json", "{}")
+
+
+def hdf5_behind_a_zip_member(path: Path) -> None:
+    """Write an archive with a member whose content, an HDF5 file, begins where the HDF5 library looks for it."""
+    write_h5(path, RECORD.to_json())
+    content = path.read_bytes()
+    with zipfile.ZipFile(path, "w") as archive:
+        member = zipfile.ZipInfo("notes")
+        member.extra = b"\xff\xff" + (477 - 4).to_bytes(2, "little") + bytes(477 - 4)
+        archive.writestr(member, content)
+        archive.writestr("config.json", "{}")
+    assert h5py.is_hdf5(path)
+
+
+def hdf5_behind_a_user_block(path: Path) -> None:
+    with h5py.File(path, "w", userblock_size=1024) as file:
+        file.attrs[ATTRIBUTE] = RECORD.to_json()
+    with path.open("r+b") as file:
+        file.write(b"PK\x03\x04")
+    assert h5py.is_hdf5(path)
+
+
+@pytest.mark.parametrize("write", [zip_after_hdf5, hdf5_behind_a_zip_member, hdf5_behind_a_user_block])
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_two_files_in_one_are_refused(tmp_path: Path, write: Any, suffix: str) -> None:
+    path = tmp_path / f"m{suffix}"
+    write(path)
+    for read in (find_model_file, read_metadata):
+        with pytest.raises(RunFileError, match=r"at once|but has the suffix"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("write", "name", "said"),
+    [
+        (write_keras, "m.h5", r"contains \.keras \(a zip archive\) but has the suffix \.h5"),
+        (write_keras, "m.KERAS", r"rename it to end in \.keras"),
+        (write_h5, "m.keras", r"contains HDF5 but has the suffix \.keras"),
+        (write_h5, "m", r"HDF5 but has no suffix"),
+    ],
+)
+def test_the_suffix_must_be_that_of_the_content(tmp_path: Path, write: Any, name: str, said: str) -> None:
+    with pytest.raises(RunFileError, match=said):
+        find_model_file(write(tmp_path / name, RECORD.to_json()))
+
+
+def test_stored_weights_that_begin_where_hdf5_looks_are_not_a_second_file(tmp_path: Path) -> None:
+    weights = write_h5(tmp_path / "m.h5", RECORD.to_json()).read_bytes()
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        member = zipfile.ZipInfo("model.weights.h5")
+        member.extra = b"\xff\xff" + (466 - 4).to_bytes(2, "little") + bytes(466 - 4)
+        archive.writestr(member, weights)
+        archive.writestr(MEMBER, RECORD.to_json())
+    assert h5py.is_hdf5(path)
+    assert read_metadata(path) == RECORD
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
