@@ -56,6 +56,7 @@ REFUSED_OPTIMIZERS = {
     "OptimizerMap": "wraps other optimizers, which a configuration cannot nest",
     "Optimizer": _BASE,
 }
+REFUSED_SCHEDULES = {"LearningRateSchedule": _BASE}
 # Would otherwise need `adapt` before use.
 REQUIRED_BY_US = {"Normalization": ("mean", "variance")}
 # Take objects, or are set by other configuration keys.
@@ -171,6 +172,7 @@ def make_catalogue() -> dict[str, Any]:
     """Return the complete catalogue."""
     layers, aliases = list_classes(keras.layers, REFUSED_LAYERS, LAYER_ARGUMENTS, HIDDEN_ARGUMENTS)
     optimizers, _ = list_classes(keras.optimizers, REFUSED_OPTIMIZERS, (), {"name"})
+    schedules, _ = list_classes(keras.optimizers.schedules, REFUSED_SCHEDULES, (), {"name"})
     metric_names = ["acc", *known_names("metrics")]
     metrics = list_metrics(metric_names)
     losses = list_losses(known_names("losses"))
@@ -181,6 +183,8 @@ def make_catalogue() -> dict[str, Any]:
         "refused_layers": REFUSED_LAYERS,
         "optimizers": optimizers,
         "refused_optimizers": REFUSED_OPTIMIZERS,
+        "schedules": schedules,
+        "refused_schedules": REFUSED_SCHEDULES,
         "losses": losses,
         "refused_losses": refuse_rest(known_names("losses"), losses, _NO_LOSS),
         "metrics": metrics,

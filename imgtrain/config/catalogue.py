@@ -195,6 +195,7 @@ class Catalogue:
         layers: Every layer that may stand in a network, by its class name.
         layer_aliases: The class name of every second name, such as `MaxPool2D`.
         optimizers: Every optimizer, by its class name.
+        schedules: Every learning rate schedule, by its class name.
         losses: Every loss that its name alone makes.
         metrics: Every metric that its name alone makes, by that name.
     """
@@ -203,6 +204,7 @@ class Catalogue:
     layers: Mapping[str, Signature]
     layer_aliases: Mapping[str, str]
     optimizers: Mapping[str, Signature]
+    schedules: Mapping[str, Signature]
     losses: tuple[str, ...]
     metrics: Mapping[str, Metric]
     _refused: Mapping[str, Mapping[str, str]]
@@ -227,6 +229,20 @@ class Catalogue:
         if signature := by_lower_case.get(name.lower()):
             return signature
         raise self._unknown("optimizer", name, list(by_lower_case))
+
+    def schedule(self, name: str, also: Sequence[str] = ()) -> Signature:
+        """Return the learning rate schedule of this exact name.
+
+        Args:
+            name: A class of `keras.optimizers.schedules`.
+            also: Further names for the hint of the error.
+
+        Raises:
+            FaultyValueError: Keras has no such schedule.
+        """
+        if signature := self.schedules.get(name):
+            return signature
+        raise self._unknown("schedule", name, [*also, *self.schedules])
 
     def loss(self, name: str) -> str:
         """Return the name of a loss that Keras knows.
@@ -282,6 +298,7 @@ def load_catalogue() -> Catalogue:
         keras_version=stored["keras"],
         layers=read_signatures("layers"),
         optimizers=read_signatures("optimizers"),
+        schedules=read_signatures("schedules"),
         losses=tuple(stored["losses"]),
         metrics={
             name: Metric(name, entry["log_name"], entry["better"])
@@ -291,6 +308,7 @@ def load_catalogue() -> Catalogue:
         _refused={
             "layer": stored["refused_layers"],
             "optimizer": stored["refused_optimizers"],
+            "schedule": stored["refused_schedules"],
             "loss": stored["refused_losses"],
             "metric": stored["refused_metrics"],
         },

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -30,6 +31,7 @@ from imgtrain.config.catalogue import load_catalogue
 from imgtrain.config.fault import Fault, FaultyValueError
 from imgtrain.config.source import ConfigSource
 from imgtrain.config.wording import Wording, shown
+from imgtrain.errors import did_you_mean
 
 __all__ = [
     "AugmentationConfig",
@@ -43,6 +45,7 @@ __all__ = [
     "OutputConfig",
     "PreprocessingConfig",
     "ReduceLROnPlateauConfig",
+    "ScheduleConfig",
     "TrainingConfig",
 ]
 
@@ -415,6 +418,100 @@ sigmoid or softmax is the output and must fit `data.class_mode`; without one, th
         return value
 
 
+# The options of each schedule of imgtrain's own, besides the warm-up, which all of them take.
+SCHEDULE_OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "cosine": ("final",),
+        "linear": ("final",),
+        "exponential": ("factor",),
+        "step": ("factor", "every_epochs", "at_epochs"),
+        "one_cycle": (),
+    }
+)
+_WARMUP = ("warmup_epochs", "warmup_steps")
+
+
+class ScheduleConfig(Section):
+    """How the learning rate changes from batch to batch; the optimizer's `learning_rate` is its highest value."""
+
+    name: Name
+    """`cosine`, `linear`, `exponential`, `step`, `one_cycle`, or a class of `keras.optimizers.schedules` with \
+its own arguments beside the name."""
+    warmup_epochs: Annotated[Finite, Field(ge=0)] | None = None
+    """Epochs over which the learning rate rises linearly from 0; parts of an epoch are allowed. Default: 1, or \
+30 % of the epochs for `one_cycle`."""
+    warmup_steps: Annotated[Whole, Field(ge=0)] | None = None
+    """The same in batches; give one of the two."""
+    final: Annotated[Finite, Field(ge=0, le=1)] = 0.0
+    """`cosine` and `linear`: share of the highest learning rate that is left at the end."""
+    factor: Annotated[Finite, Field(gt=0, lt=1)] | None = None
+    """`exponential`: the learning rate is multiplied by this every epoch, default 0.95; `step`: at every step, \
+default 0.1."""
+    every_epochs: Annotated[Whole, Field(ge=1)] | None = None
+    """`step`: epochs from one step to the next; default: a third of all epochs."""
+    at_epochs: tuple[Annotated[Whole, Field(ge=1)], ...] | None = None
+    """`step`: the epochs after which the learning rate drops, instead of `every_epochs`."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """The arguments of a Keras schedule."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short_form(cls, value: Any) -> Any:
+        """Accept `cosine`, `{name: step, factor: 0.5}` and a Keras schedule with its own arguments."""
+        if isinstance(value, ScheduleConfig):
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+            what = f"is {shown(value)}; allowed: a schedule's name, or a mapping of its name and its options"
+            raise FaultyValueError([Fault((), what, "such as `{name: cosine, warmup_epochs: 1}`")])
+        name = value["name"]
+        given = {key: option for key, option in value.items() if key != "name"}
+        if name in SCHEDULE_OPTIONS:
+            return {"name": name, **cls._check_options(name, given)}
+        try:
+            signature = load_catalogue().schedule(name, also=tuple(SCHEDULE_OPTIONS))
+        except FaultyValueError as error:
+            raise error.below("name") from None
+        if set(given) == {"arguments"}:
+            given = given["arguments"]
+        return {"name": signature.name, "arguments": signature.bind(given)}
+
+    @classmethod
+    def _check_options(cls, name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        allowed = (*_WARMUP, *SCHEDULE_OPTIONS[name])
+        faults = [
+            Fault(
+                (str(key),),
+                f"{name} has no option {shown(key)}",
+                did_you_mean(str(key), allowed) or f"its options: {', '.join(allowed)}",
+            )
+            for key in given
+            if key not in allowed
+        ]
+        faults += [
+            Fault((second,), f"{first} and {second} exclude each other", "keep one of them")
+            for first, second in (_WARMUP, ("every_epochs", "at_epochs"))
+            if given.get(first) is not None and given.get(second) is not None
+        ]
+        if faults:
+            raise FaultyValueError(faults)
+        return given
+
+    @model_serializer(mode="plain")
+    def _to_short_form(self) -> Any:
+        neutral = {"final": 0.0, "arguments": {}}
+        options = {
+            name: getattr(self, name)
+            for name in (*_WARMUP, "final", "factor", "every_epochs", "at_epochs")
+            if getattr(self, name) != neutral.get(name)
+        }
+        return {"name": self.name, **options, **self.arguments} if options or self.arguments else self.name
+
+
+Schedule = Annotated[ScheduleConfig, Wording("a schedule's name; or a mapping with its name and its options")]
+
+
 class EarlyStoppingConfig(Section):
     """When training ends before its last epoch, as in `keras.callbacks.EarlyStopping`."""
 
@@ -458,6 +555,12 @@ class TrainingConfig(Section):
     """The most epochs that are trained."""
     optimizer: Optimizer = Field(default_factory=lambda: OptimizerSpec.model_validate("adam"))
     """A name, or a name with arguments: `{name: rmsprop, learning_rate: 0.001}`."""
+    schedule: Schedule | None = None
+    """How the learning rate changes over the whole training, batch by batch; null keeps it constant."""
+    gradient_accumulation: Annotated[Whole, Field(ge=1)] = 1
+    """Batches whose gradients are averaged before each update of the weights."""
+    ema: Annotated[Finite, Field(gt=0, lt=1)] | None = None
+    """Momentum of a moving average of the weights, such as 0.999; the average is validated, kept and saved."""
     loss: Annotated[Name, Wording("auto or a loss's name")] = "auto"
     """A Keras loss by name; `auto` follows `data.class_mode`."""
     metrics: tuple[Annotated[Name, Wording("a metric's name")], ...] = ("accuracy",)

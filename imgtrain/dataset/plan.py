@@ -73,6 +73,7 @@ def make_plan(config: Config) -> Plan:
     validated = _has_validation(config, splits)
     problems += _check_monitors(config, validated=validated)
     problems += check_zca(config)
+    problems += _check_schedule(config)
     if data_error is not None:
         if not problems:
             raise data_error
@@ -81,6 +82,8 @@ def make_plan(config: Config) -> Plan:
         raise ConfigError(problems)
     assert splits is not None
     config, warnings = _without_needless_stopping(config, validated=validated)
+    config, more = _without_stopping_a_schedule(config)
+    warnings += more
     warnings += check_shift_ranges(config.augmentation)
     warnings += _name_options_without_effect(config, validated=validated)
     if config.data.class_mode == "binary":
@@ -112,6 +115,43 @@ def _without_needless_stopping(config: Config, *, validated: bool) -> tuple[Conf
         "there are no validation images: all epochs are trained and the last weights are kept; "
         "set data.validation or data.validation_split to stop at the best epoch"
     ]
+
+
+def _check_schedule(config: Config) -> list[Problem]:
+    """Return what contradicts the learning rate schedule."""
+    training, problems = config.training, []
+    if training.schedule is None:
+        return []
+    if training.reduce_lr_on_plateau is not None:
+        what = "training.schedule sets the learning rate of every batch already"
+        where = config.where("training", "reduce_lr_on_plateau")
+        problems.append(Problem(where, what, "remove it, or training.schedule"))
+    warmup = training.schedule.warmup_epochs
+    if warmup is not None and warmup >= training.epochs:
+        where = config.where("training", "schedule", "warmup_epochs")
+        problems.append(
+            Problem(where, f"is {warmup:g}; allowed: less than training.epochs, {training.epochs}")
+        )
+    return problems
+
+
+def _without_stopping_a_schedule(config: Config) -> tuple[Config, list[str]]:
+    """Keep early stopping from ending training before the learning rate has fallen.
+
+    Early stopping by default only restores the best weights then; one that the user wrote is left as it is.
+    """
+    training = config.training
+    stopping = training.early_stopping
+    if training.schedule is None or stopping is None or stopping.patience >= training.epochs:
+        return config, []
+    if "early_stopping" in training.model_fields_set:
+        return config, [
+            f"training.early_stopping may end training (patience {stopping.patience}) before the learning rate "
+            f"schedule has ended; its last epochs usually gain most: set patience to {training.epochs} or more to "
+            "only keep the best weights"
+        ]
+    patient = stopping.model_copy(update={"patience": training.epochs})
+    return config.model_copy(update={"training": training.model_copy(update={"early_stopping": patient})}), []
 
 
 def _name_options_without_effect(config: Config, *, validated: bool) -> list[str]:

@@ -39,6 +39,10 @@ def compile_network(
     optimizer = build_optimizer(config)
     if for_training:
         optimizer = fused(optimizer)
+    # Scales, offsets and biases only: decay would pull them to 0 without making the network any simpler.
+    optimizer.exclude_from_weight_decay(
+        var_list=[variable for variable in model.trainable_variables if len(variable.shape) < 2]
+    )
     if precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     # Instances, because Keras cannot read names such as `mse` back from an .h5 file.
@@ -61,13 +65,32 @@ def build_optimizer(config: Config) -> keras.optimizers.Optimizer:
         for name, value in spec.arguments.items()
         if (allowed := _allowed_instead(name, value))
     ]
+    arguments = dict(spec.arguments)
+    for key, implied in _implied_arguments(config).items():
+        for name, value in implied.items():
+            if name in spec.arguments:
+                where = config.where("training", "optimizer", name)
+                problems.append(
+                    Problem(where, f"training.{key} sets it already", f"remove it, or training.{key}")
+                )
+            arguments[name] = value
     if problems:
         raise ConfigError(problems)
     try:
-        return getattr(keras.optimizers, spec.name)(**spec.arguments)
+        return getattr(keras.optimizers, spec.name)(**arguments)
     except (ValueError, TypeError) as error:
         text = " ".join(str(error).split())
         raise ConfigError(Problem(config.where("training", "optimizer"), f"{spec.name}: {text}")) from error
+
+
+def _implied_arguments(config: Config) -> dict[str, dict[str, Any]]:
+    """Return the optimizer's arguments that follow from other keys of `training`, by these keys."""
+    training, implied = config.training, {}
+    if training.ema is not None:
+        implied["ema"] = {"use_ema": True, "ema_momentum": training.ema}
+    if training.gradient_accumulation > 1:
+        implied["gradient_accumulation"] = {"gradient_accumulation_steps": training.gradient_accumulation}
+    return implied
 
 
 def _allowed_instead(name: str, value: Any) -> str:

@@ -66,6 +66,8 @@ def draw_history(history: Sequence[Mapping[str, float]], best_epoch: int | None)
         for name in history[0]
         if name not in ("epoch", "seconds", "learning_rate") and not name.startswith("val_")
     ]
+    if len({row.get("learning_rate") for row in history}) > 1:
+        names.append("learning_rate")
     epochs = [row["epoch"] for row in history]
     figures = {}
     for name in names:

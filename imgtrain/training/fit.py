@@ -24,6 +24,7 @@ from imgtrain.model.runtime import keras
 from imgtrain.training.checkpointing import Checkpointer
 from imgtrain.training.graceful_shutdown import GracefulShutdown
 from imgtrain.training.history import Epoch, History
+from imgtrain.training.schedule import scheduled_rates
 from imgtrain.training.state import (
     Position,
     capture_arrays,
@@ -89,6 +90,7 @@ class _Run:
         self._interruption = interruption
         self._emit = emit
         self._steps = Steps(model, train)
+        self._rates = scheduled_rates(training, model.optimizer, steps_per_epoch=len(train))
         self._plateau, self._stopping = _make_callbacks(training)
         callbacks = [callback for callback in (self._plateau, self._stopping) if callback is not None]
         self._callbacks = keras.callbacks.CallbackList(callbacks, model=model)
@@ -138,6 +140,9 @@ class _Run:
             self._model.reset_metrics()
         with closing(self._train.read_ahead(position.epoch, start=position.step)) as ahead:
             for batch in self._keeping_what_was_trained(ahead):
+                if self._rates is not None:
+                    step = position.epoch * len(self._train) + position.step
+                    self._model.optimizer.learning_rate = self._rates[step]
                 position.logs = self._steps.train(batch)
                 _refuse_nan(position.logs, position.epoch, position.step)
                 position.step += 1

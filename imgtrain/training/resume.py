@@ -163,7 +163,9 @@ def _refuse_changes(config: Config, asked: Mapping[str, Any], where: str) -> Non
     problems = []
     for path, before, after in _differences(asked, to_plain(config)):
         key = ".".join(map(str, path))
-        if key in _FREE or (key == "training.epochs" and after >= before):
+        # A schedule is planned for all epochs: with more of them, every batch would have had another learning rate.
+        longer = key == "training.epochs" and after >= before and config.training.schedule is None
+        if key in _FREE or longer:
             continue
         if before is _ABSENT and after == _default(path):
             continue  # a key that the imgtrain of the earlier run did not have yet

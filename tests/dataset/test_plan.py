@@ -71,3 +71,27 @@ def test_balanced_weights_make_every_class_count_alike(plan):
 def test_which_class_is_positive_is_said(plan):
     made = plan({"class_mode": "binary"})
     assert any("'b' is the positive class" in warning for warning in made.warnings)
+
+
+def test_a_schedule_is_not_cut_short_by_early_stopping_that_nobody_wrote(plan):
+    folders = {"validation": str(plan.root / "test"), "test": None, "on_leak": "warn"}
+    made = plan(folders, training={"epochs": 30, "schedule": "cosine"})
+    assert made.config.training.early_stopping.patience == 30
+    assert not any("schedule" in warning for warning in made.warnings)
+    written = {"epochs": 30, "schedule": "cosine", "early_stopping": {"patience": 3}}
+    made = plan(folders, training=written)
+    assert made.config.training.early_stopping.patience == 3
+    assert any("before the learning rate schedule has ended" in warning for warning in made.warnings)
+
+
+def test_what_contradicts_a_schedule_is_an_error(plan):
+    with pytest.raises(ConfigError) as caught:
+        plan(
+            training={
+                "epochs": 3,
+                "schedule": {"name": "cosine", "warmup_epochs": 3},
+                "reduce_lr_on_plateau": {"monitor": "loss"},
+            }
+        )
+    assert "sets the learning rate of every batch already" in str(caught.value)
+    assert "less than training.epochs, 3" in str(caught.value)

@@ -1,0 +1,105 @@
+"""The learning rate of every batch of a training run, computed before its first step; needs no TensorFlow.
+
+A rate depends on nothing but the configuration and the number of the batch, so that a resumed run, a dry run and
+the report agree on it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtrain.config.schema import SCHEDULE_OPTIONS, ScheduleConfig
+
+__all__ = ["describe_schedule", "is_keras_schedule", "learning_rates", "warmup_steps"]
+
+# As in PyTorch's OneCycleLR (L. Smith and N. Topin, "Super-Convergence", 2018): share of the steps that rise, and
+# the ratios of the highest rate to the first, and of the first to the last.
+_ONE_CYCLE_RISE = 0.3
+_ONE_CYCLE_FIRST = 25.0
+_ONE_CYCLE_LAST = 1e4
+_EXPONENTIAL_FACTOR, _STEP_FACTOR = 0.95, 0.1
+
+
+def is_keras_schedule(schedule: ScheduleConfig) -> bool:
+    """Return whether the schedule is a class of `keras.optimizers.schedules`, evaluated by Keras."""
+    return schedule.name not in SCHEDULE_OPTIONS
+
+
+def warmup_steps(schedule: ScheduleConfig, *, steps_per_epoch: int, epochs: int) -> int:
+    """Return the number of batches over which the learning rate rises."""
+    if schedule.warmup_steps is not None:
+        return schedule.warmup_steps
+    if schedule.warmup_epochs is not None:
+        return round(schedule.warmup_epochs * steps_per_epoch)
+    if schedule.name == "one_cycle":
+        return round(_ONE_CYCLE_RISE * steps_per_epoch * epochs)
+    # One epoch, but never most of a short run.
+    return min(steps_per_epoch, steps_per_epoch * epochs // 4)
+
+
+def learning_rates(
+    schedule: ScheduleConfig, *, highest: float, steps_per_epoch: int, epochs: int
+) -> NDArray[np.float64]:
+    """Return the learning rate of every batch, shape (epochs × steps_per_epoch,).
+
+    Args:
+        schedule: One of imgtrain's own (`is_keras_schedule` is False).
+        highest: The optimizer's learning rate, which the warm-up leads to.
+        steps_per_epoch: Batches in an epoch.
+        epochs: Epochs that the schedule is planned for.
+    """
+    steps = steps_per_epoch * epochs
+    rise = min(warmup_steps(schedule, steps_per_epoch=steps_per_epoch, epochs=epochs), steps)
+    step = np.arange(steps)
+    after = step - rise
+    # From 0 right after the warm-up to just below 1 at the last batch.
+    done = np.clip(after / max(steps - rise, 1), 0, 1)
+    match schedule.name:
+        case "cosine":
+            share = schedule.final + (1 - schedule.final) * _cosine(done)
+        case "linear":
+            share = schedule.final + (1 - schedule.final) * (1 - done)
+        case "exponential":
+            share = (schedule.factor or _EXPONENTIAL_FACTOR) ** (np.maximum(after, 0) / steps_per_epoch)
+        case "step":
+            drops = np.searchsorted(_drop_epochs(schedule, epochs), step // steps_per_epoch, side="right")
+            share = (schedule.factor or _STEP_FACTOR) ** drops.astype(np.float64)
+        case "one_cycle":
+            last = 1 / (_ONE_CYCLE_FIRST * _ONE_CYCLE_LAST)
+            share = last + (1 - last) * _cosine(after / max(steps - rise - 1, 1))
+            first = 1 / _ONE_CYCLE_FIRST
+            rising = first + (1 - first) * (1 - _cosine(step / max(rise - 1, 1)))
+            return highest * np.where(step < rise, rising, share)
+        case name:
+            raise ValueError(f"{name} is a schedule of Keras's own")
+    # The first batch already moves: (1, 2, … rise) / rise.
+    return highest * np.where(step < rise, (step + 1) / max(rise, 1), share)
+
+
+def describe_schedule(
+    schedule: ScheduleConfig, rates: NDArray[np.float64], *, steps_per_epoch: int, epochs: int
+) -> str:
+    """Return one sentence about a schedule: where the learning rate starts, peaks and ends."""
+    peak = int(rates.argmax())
+    name = schedule.name.replace("_", " ")
+    return (
+        f"learning rate: {name} over {epochs} epochs × {steps_per_epoch} batches, from {rates[0]:.3g}, "
+        f"highest {rates[peak]:.3g} at batch {peak + 1}, last {rates[-1]:.3g}"
+    )
+
+
+def _cosine(done: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return half a cosine, from 1 at 0 to 0 at 1."""
+    falling: NDArray[np.float64] = (1 + np.cos(math.pi * done)) / 2
+    return falling
+
+
+def _drop_epochs(schedule: ScheduleConfig, epochs: int) -> list[int]:
+    """Return the epochs after which a `step` schedule drops, in ascending order."""
+    if schedule.at_epochs is not None:
+        return sorted(schedule.at_epochs)
+    every = schedule.every_epochs or max(1, math.ceil(epochs / 3))
+    return list(range(every, epochs, every))
