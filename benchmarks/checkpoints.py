@@ -56,9 +56,9 @@ class RandomPixels:
     def __init__(self) -> None:
         self._pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, *self.shape), dtype=np.uint8)
 
-    def read(self, rows: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """Return the pixels of some rows."""
-        return self._pixels.take(rows, axis=0, out=out)
+    def read(self, indices: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Return the pixels of some images."""
+        return self._pixels.take(indices, axis=0, out=out)
 
 
 class MeasuredFolder(CheckpointStore):
@@ -86,7 +86,7 @@ def train_once(folder: MeasuredFolder | None) -> Sequence[tuple[float, float]]:
     numbers = np.arange(IMAGES)
     batches = Batches(
         pixels=RandomPixels(),
-        rows=numbers,
+        indices=numbers,
         labels=(numbers % CLASSES).astype(np.int32),
         class_count=CLASSES,
         class_mode="categorical",

@@ -19,7 +19,7 @@ from time import perf_counter
 import numpy as np
 from photos import NETWORKS, SIDE, configuration, lay_out
 
-from imgtrain.augment.sample import sample_rows
+from imgtrain.augment.sample import sample_params
 from imgtrain.augment.warp import warp_batch
 from imgtrain.config import parse_config
 from imgtrain.dataset.index import index_folder
@@ -80,14 +80,18 @@ if __name__ == "__main__":
         config = parse_config(configuration(place, options.network))
         batches = open_batches(make_plan(config)).train.batches
         rng = np.random.default_rng(0)
-        rows = rng.permutation(count)[:BATCH]
+        indices = rng.permutation(count)[:BATCH]
         pixels, out = np.empty((2, BATCH, SIDE, SIDE, 3), np.uint8)
-        drawn = sample_rows(config.augmentation, seed=0, epoch=0, slots=rows, height=SIDE, width=SIDE)
+        drawn = sample_params(
+            config.augmentation, seed=0, epoch=0, stream_indices=indices, height=SIDE, width=SIDE
+        )
 
         def draw() -> object:
-            return sample_rows(config.augmentation, seed=0, epoch=0, slots=rows, height=SIDE, width=SIDE)
+            return sample_params(
+                config.augmentation, seed=0, epoch=0, stream_indices=indices, height=SIDE, width=SIDE
+            )
 
-        tell("read", seconds(lambda: batches.pixels.read(rows, pixels), options.rounds), BATCH)
+        tell("read", seconds(lambda: batches.pixels.read(indices, pixels), options.rounds), BATCH)
         tell("sample the augmentation", seconds(draw, options.rounds), BATCH)
         tell(
             "warp",

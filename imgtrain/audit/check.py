@@ -238,5 +238,5 @@ def _report(
     source = Path(os.path.abspath(source))  # noqa: PTH100 (resolve() would replace links)
     if inventory is None:
         return AuditReport(source, None, {}, (), ordered)
-    images = {name: len(inventory.rows_of(name)) for name in inventory.split_names}
+    images = {name: len(inventory.indices_of(name)) for name in inventory.split_names}
     return AuditReport(source, inventory.root, images, inventory.class_names, ordered, cost)

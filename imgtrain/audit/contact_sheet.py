@@ -54,8 +54,8 @@ def draw_contact_sheet(findings: Sequence[Finding], root: Path) -> Image.Image |
     step_x, step_y = _CELL + _GAP, 2 * _LINE + _CELL + 2 * _GAP
     sheet = Image.new("RGB", (_GAP + _COLUMNS * step_x, _GAP + len(lines) * step_y), _PAPER)
     pen = ImageDraw.Draw(sheet)
-    for number, (title, cells) in enumerate(lines):
-        top = _GAP + number * step_y
+    for line, (title, cells) in enumerate(lines):
+        top = _GAP + line * step_y
         pen.text((_GAP, top), fit_text(title, sheet.width - 2 * _GAP, font), _INK, font)
         for column, path in enumerate(cells):
             left = _GAP + column * step_x

@@ -12,7 +12,7 @@ import numpy as np
 from imgtrain.audit.findings import Finding
 from imgtrain.audit.inventory import Inventory
 from imgtrain.audit.network_size import NetworkSize, estimate_network
-from imgtrain.augment.sample import sample_rows
+from imgtrain.augment.sample import sample_params
 from imgtrain.augment.warp import warp_batch
 from imgtrain.config.schema import Config
 from imgtrain.pixels.decode import DecodedImage, DecodeSettings
@@ -70,10 +70,10 @@ def estimate_cost(config: Config, inventory: Inventory) -> Cost | None:
         return None
     settings = DecodeSettings.of(config.data)
     chosen = inventory.decoded[:: max(1, len(inventory.decoded) // _SAMPLE)][:_SAMPLE]
-    images, decode_rate = _measure_decoding([inventory.file(row) for row in chosen], settings)
+    images, decode_rate = _measure_decoding([inventory.file(index) for index in chosen], settings)
     network = estimate_network(config, classes=len(inventory.class_names))
     batch = min(config.data.batch_size, max(1, len(inventory)))
-    count = len(inventory.rows_of("train"))
+    count = len(inventory.indices_of("train"))
     cores = available_cores()
     augment_rate = _measure_augmentation(config, images) * cores if len(images) else 0.0
     train_rate = (
@@ -85,7 +85,7 @@ def estimate_cost(config: Config, inventory: Inventory) -> Cost | None:
     return Cost(
         images=count,
         cache_bytes=sum(
-            space_needed(len(inventory.rows_of(name)), settings) for name in inventory.split_names
+            space_needed(len(inventory.indices_of(name)), settings) for name in inventory.split_names
         ),
         memory_bytes=_PROGRAM_BYTES + 4 * _VALUES_PER_WEIGHT * network.parameters + activations + 8 * pixels,
         available_bytes=memory_bytes(),
@@ -135,13 +135,18 @@ def _measure_augmentation(config: Config, images: Sequence[np.ndarray]) -> float
     """Return how many images a second one core augments."""
     pixels = np.stack(images)
     height, width, _ = pixels[0].shape
-    rows = sample_rows(
-        config.augmentation, seed=0, epoch=0, slots=np.arange(len(pixels)), height=height, width=width
+    params = sample_params(
+        config.augmentation,
+        seed=0,
+        epoch=0,
+        stream_indices=np.arange(len(pixels)),
+        height=height,
+        width=width,
     )
     out = np.empty_like(pixels)
-    warp_batch(pixels, rows, config.augmentation, out=out)  # the first call loads the library
+    warp_batch(pixels, params, config.augmentation, out=out)  # the first call loads the library
     started = time.perf_counter()
-    warp_batch(pixels, rows, config.augmentation, out=out)
+    warp_batch(pixels, params, config.augmentation, out=out)
     return len(pixels) / max(time.perf_counter() - started, 1e-9)
 
 

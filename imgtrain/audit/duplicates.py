@@ -21,11 +21,11 @@ SAME = 0.9975
 """Correlation of two thumbnails from which they are of one picture. Over all pairs of two photo sets of 2,527
 and 2,062 images, different photos reach 0.9967; of 1,800 altered copies the least similar has 0.9977."""
 
-# Before overexposed places are left out, a brightened copy may correlate a little less.
+# Before overexposed pixels are left out, a brightened copy may correlate a little less.
 _CANDIDATE = 0.985
 _OVEREXPOSED = 245
-# Of 256 places, so many must be comparable.
-_FEWEST_PLACES = 64
+# Of 256 pixels, so many must be comparable.
+_FEWEST_PIXELS = 64
 # A picture flatter than this (standard deviation, of 0-255) has nothing to compare: all empty walls are alike.
 _FLAT = 3.0
 # Neighbours are searched in the leading principal components, where nothing is farther apart than in all.
@@ -35,12 +35,12 @@ _MOST_NEIGHBOURS = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Duplicates:
-    """Which rows show the same picture.
+    """Which images show the same picture.
 
     Attributes:
-        exact: (n,) the first row with the same pixels; its own number for a row without a copy before it.
-        groups: (n,) the first row of the same picture, near copies included.
-        near: (k, 2) rows of pairs that are alike but not equal, the first of either's equals.
+        exact: (n,) index of the first image with the same pixels: its own, if it has no copy before it.
+        groups: (n,) index of the first image of the same picture, near copies included.
+        near: (k, 2) pairs of images that are alike but not equal, each by the first of its equals.
     """
 
     exact: NDArray[np.intp]
@@ -70,18 +70,18 @@ def near_duplicate_pairs(thumbnails: NDArray[np.uint8]) -> NDArray[np.intp]:
         thumbnails: (n, side, side), grey.
 
     Returns:
-        (k, 2) positions, the smaller first, sorted. Of more than 16 copies, each is paired with the nearest.
+        (k, 2) indices, the smaller first, sorted. Of more than 16 copies, each is paired with the nearest.
     """
     values = thumbnails.reshape(len(thumbnails), np.prod(thumbnails.shape[1:])).astype(np.float32)
     spread = values.std(1)
-    rows = np.flatnonzero(spread >= _FLAT)
-    if len(rows) < 2:
+    indices = np.flatnonzero(spread >= _FLAT)
+    if len(indices) < 2:
         return np.empty((0, 2), np.intp)
-    centred = values[rows] - values[rows].mean(1, keepdims=True)
+    centred = values[indices] - values[indices].mean(1, keepdims=True)
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     pairs = _close_pairs(unit)
-    left, right = values[rows[pairs[:, 0]]], values[rows[pairs[:, 1]]]
-    return rows[pairs[_correlation(left, right) >= SAME]]
+    left, right = values[indices[pairs[:, 0]]], values[indices[pairs[:, 1]]]
+    return indices[pairs[_correlation(left, right) >= SAME]]
 
 
 def _close_pairs(unit: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -102,25 +102,25 @@ def _close_pairs(unit: NDArray[np.float32]) -> NDArray[np.intp]:
 
 
 def _correlation(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the correlation of each pair of rows over the places where neither is overexposed."""
+    """Return the correlation of each pair of thumbnails over the pixels where neither is overexposed."""
     used = (left < _OVEREXPOSED) & (right < _OVEREXPOSED)
-    places = used.sum(1, keepdims=True)
-    weights = used / np.maximum(places, 1)
+    counted = used.sum(1, keepdims=True)
+    weights = used / np.maximum(counted, 1)
     left = np.where(used, left - (left * weights).sum(1, keepdims=True), 0)
     right = np.where(used, right - (right * weights).sum(1, keepdims=True), 0)
     norm = np.sqrt((left**2).sum(1) * (right**2).sum(1))
-    # What is left may be flat, and flat places are alike in everything.
-    structured = (places[:, 0] >= _FEWEST_PLACES) & (norm >= places[:, 0] * _FLAT**2)
+    # What is left may be flat, and flat pictures are alike in everything.
+    structured = (counted[:, 0] >= _FEWEST_PIXELS) & (norm >= counted[:, 0] * _FLAT**2)
     return np.where(structured, (left * right).sum(1) / np.maximum(norm, 1e-6), 0)
 
 
 def _connect(exact: NDArray[np.intp], near: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return (n,) the smallest row that each row is connected with."""
+    """Return (n,) the smallest index that each image is connected with."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    rows = np.arange(len(exact))
-    left, right = np.concatenate([rows, near[:, 0]]), np.concatenate([exact, near[:, 1]])
+    indices = np.arange(len(exact))
+    left, right = np.concatenate([indices, near[:, 0]]), np.concatenate([exact, near[:, 1]])
     links = coo_array((np.ones(len(left), bool), (left, right)), shape=(len(exact), len(exact)))
     _, components = connected_components(links, directed=False)
     _, first = np.unique(components, return_index=True)
@@ -137,7 +137,7 @@ def check_duplicates(inventory: Inventory, copies: Duplicates, *, on_leak: str) 
         on_leak: As `data.on_leak`: how severe the same pixels in training and test are.
     """
     exact = _groups(copies.exact)
-    near = [rows for rows in _groups(copies.groups) if len(np.unique(copies.exact[rows])) > 1]
+    near = [indices for indices in _groups(copies.groups) if len(np.unique(copies.exact[indices])) > 1]
     return [
         *_conflicts(inventory, exact, near),
         *_leaks(inventory, exact, near, on_leak),
@@ -146,10 +146,10 @@ def check_duplicates(inventory: Inventory, copies: Duplicates, *, on_leak: str) 
 
 
 def _groups(first: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    """Return the rows of each group of at least two, in the order of their first row."""
+    """Return the indices of each group of at least two images, in the order of their first."""
     order = np.argsort(first, kind="stable")
     _, starts = np.unique(first[order], return_index=True)
-    return [rows for rows in np.split(order, starts[1:]) if len(rows) > 1]
+    return [indices for indices in np.split(order, starts[1:]) if len(indices) > 1]
 
 
 def _conflicts(
@@ -161,7 +161,7 @@ def _conflicts(
         ("near-label-conflict", "warning", "nearly the same pixels", near),
     ]
     for code, severity, what, groups in kinds:
-        found = [rows for rows in groups if len(np.unique(inventory.labels[rows])) > 1]
+        found = [indices for indices in groups if len(np.unique(inventory.labels[indices])) > 1]
         if found:
             findings.append(
                 Finding(
@@ -170,7 +170,7 @@ def _conflicts(
                     f"{count(len(found), 'picture')} under two or more labels with {what}",
                     "at least one label is wrong: the network is taught a contradiction, and scored by it",
                     "look at each, keep it under the right class and remove the others",
-                    tuple(_item(inventory, rows) for rows in found),
+                    tuple(_item(inventory, indices) for indices in found),
                 )
             )
     return findings
@@ -187,11 +187,11 @@ def _leaks(
         both = {names.index(left), names.index(right)}
         pair = "train" in (left, right)
         for kind, groups in (("the same pixels", exact), ("nearly the same pixels", near)):
-            found = [rows for rows in groups if both <= set(inventory.splits[rows].tolist())]
+            found = [indices for indices in groups if both <= set(inventory.splits[indices].tolist())]
             if not found:
                 continue
-            leaked = sum(int((inventory.splits[rows] == names.index(right)).sum()) for rows in found)
-            total = len(inventory.rows_of(right))
+            leaked = sum(int((inventory.splits[indices] == names.index(right)).sum()) for indices in found)
+            total = len(inventory.indices_of(right))
             hard = kind == "the same pixels" and (left, right) == ("train", "test") and on_leak == "error"
             findings.append(
                 Finding(
@@ -204,7 +204,7 @@ def _leaks(
                     ),
                     "use `imgtrain check --fix-split splits.csv` and `data.split_file: splits.csv`, or remove "
                     "the copies from one side",
-                    tuple(_item(inventory, rows) for rows in found),
+                    tuple(_item(inventory, indices) for indices in found),
                 )
             )
     return findings
@@ -219,14 +219,15 @@ def _repeats(
         ("near-duplicate", "nearly the same pixels as another", near),
     ):
         found = [
-            rows[inventory.splits[rows] == split]
-            for rows in groups
+            indices[inventory.splits[indices] == split]
+            for indices in groups
             for split in range(len(inventory.split_names))
             # Under several labels it is a conflict, and said as one.
-            if (inventory.splits[rows] == split).sum() > 1 and len(np.unique(inventory.labels[rows])) == 1
+            if (inventory.splits[indices] == split).sum() > 1
+            and len(np.unique(inventory.labels[indices])) == 1
         ]
         if found:
-            images = sum(len(rows) - 1 for rows in found)
+            images = sum(len(indices) - 1 for indices in found)
             findings.append(
                 Finding(
                     code,
@@ -234,12 +235,12 @@ def _repeats(
                     f"{count(images, 'image')} with {kind} of the same split",
                     "such pictures count several times, and a split drawn at random divides them",
                     "remove the copies, or let `imgtrain check --fix-split` propose a list without them",
-                    tuple(_item(inventory, rows) for rows in found),
+                    tuple(_item(inventory, indices) for indices in found),
                 )
             )
     return findings
 
 
-def _item(inventory: Inventory, rows: NDArray[np.intp]) -> Item:
-    classes = " / ".join(dict.fromkeys(inventory.class_names[label] for label in inventory.labels[rows]))
-    return Item(tuple(inventory.paths[row] for row in rows), classes)
+def _item(inventory: Inventory, indices: NDArray[np.intp]) -> Item:
+    classes = " / ".join(dict.fromkeys(inventory.class_names[label] for label in inventory.labels[indices]))
+    return Item(tuple(inventory.paths[index] for index in indices), classes)

@@ -61,21 +61,21 @@ def check_files(
     return findings
 
 
-def _items(inventory: Inventory, rows: Iterable[int], details: Sequence[str] = ()) -> tuple[Item, ...]:
-    rows = list(rows)
+def _items(inventory: Inventory, indices: Iterable[int], details: Sequence[str] = ()) -> tuple[Item, ...]:
+    indices = list(indices)
     return tuple(
-        Item((inventory.paths[row],), detail)
-        for row, detail in zip(rows, details or [""] * len(rows), strict=True)
+        Item((inventory.paths[index],), detail)
+        for index, detail in zip(indices, details or [""] * len(indices), strict=True)
     )
 
 
 def _undecodable(inventory: Inventory, severity: Severity) -> list[Finding]:
-    too_large = [row for row, reason in inventory.reasons.items() if reason.startswith("too large")]
-    damaged = [row for row in inventory.reasons if row not in set(too_large)]
+    too_large = [index for index, reason in inventory.reasons.items() if reason.startswith("too large")]
+    damaged = [index for index in inventory.reasons if index not in set(too_large)]
     remedy = "mend or remove them, or set `data.on_bad_image: skip` to leave them out"
     findings = []
     if damaged:
-        kinds = Counter(inventory.reasons[row].split(":")[0] for row in damaged)
+        kinds = Counter(inventory.reasons[index].split(":")[0] for index in damaged)
         listed = ", ".join(f"{number:,} {kind}" for kind, number in kinds.most_common(4))
         findings.append(
             Finding(
@@ -84,7 +84,7 @@ def _undecodable(inventory: Inventory, severity: Severity) -> list[Finding]:
                 f"{count(len(damaged), 'file')} that cannot be decoded: {listed}",
                 "`train` stops at them" if severity == "error" else "`train` leaves them out",
                 remedy,
-                _items(inventory, damaged, [inventory.reasons[row] for row in damaged]),
+                _items(inventory, damaged, [inventory.reasons[index] for index in damaged]),
             )
         )
     if too_large:
@@ -95,63 +95,63 @@ def _undecodable(inventory: Inventory, severity: Severity) -> list[Finding]:
                 f"{count(len(too_large), 'file')} of more than {MOST_PIXELS:,} pixels when decoded",
                 "they are refused before they take the memory",
                 remedy,
-                _items(inventory, too_large, [inventory.reasons[row] for row in too_large]),
+                _items(inventory, too_large, [inventory.reasons[index] for index in too_large]),
             )
         )
     return findings
 
 
 def _wrong_suffix(inventory: Inventory) -> list[Finding]:
-    rows, details = [], []
-    for row in inventory.decoded.tolist():
-        name = inventory.traits["format"][row].decode()
-        suffix = PurePosixPath(inventory.paths[row]).suffix.lower()
+    indices, details = [], []
+    for index in inventory.decoded.tolist():
+        name = inventory.traits["format"][index].decode()
+        suffix = PurePosixPath(inventory.paths[index]).suffix.lower()
         if name in _SUFFIXES and suffix not in _SUFFIXES[name]:
-            rows.append(row)
+            indices.append(index)
             details.append(f"holds {name}")
-    if not rows:
+    if not indices:
         return []
     return [
         Finding(
             "wrong-suffix",
             "warning",
-            f"{count(len(rows), 'file')} in another format than the suffix says",
+            f"{count(len(indices), 'file')} in another format than the suffix says",
             "imgtrain reads what is in the file; other programs go by the name and fail or skip it",
             "rename them",
-            _items(inventory, rows, details),
+            _items(inventory, indices, details),
         )
     ]
 
 
 def _animated(inventory: Inventory) -> list[Finding]:
-    rows = np.flatnonzero(inventory.traits["animated"])
-    if not len(rows):
+    indices = np.flatnonzero(inventory.traits["animated"])
+    if not len(indices):
         return []
     return [
         Finding(
             "animated",
             "warning",
-            f"{count(len(rows), 'file')} of several pictures (an animation, or pages)",
+            f"{count(len(indices), 'file')} of several pictures (an animation, or pages)",
             "only the first is used, which is often empty or a title",
             "save the picture that is meant as a file of its own",
-            _items(inventory, rows.tolist()),
+            _items(inventory, indices.tolist()),
         )
     ]
 
 
 def _turned(inventory: Inventory) -> list[Finding]:
-    rows = np.flatnonzero(inventory.traits["orientation"] > 1)
-    if not len(rows):
+    indices = np.flatnonzero(inventory.traits["orientation"] > 1)
+    if not len(indices):
         return []
-    details = [f"EXIF orientation {inventory.traits['orientation'][row]}" for row in rows]
+    details = [f"EXIF orientation {inventory.traits['orientation'][index]}" for index in indices]
     return [
         Finding(
             "exif-orientation",
             "note",
-            f"{count(len(rows), 'image')} stored turned or mirrored, with a note that says so",
+            f"{count(len(indices), 'image')} stored turned or mirrored, with a note that says so",
             "imgtrain turns them upright; tools that ignore the note train on pictures that lie on their side",
             "nothing to do here; for other tools, save them upright",
-            _items(inventory, rows.tolist(), details),
+            _items(inventory, indices.tolist(), details),
         )
     ]
 
@@ -177,7 +177,7 @@ def _kinds(inventory: Inventory) -> list[Finding]:
             if np.isnan(shares).all() or np.nanmax(shares) - np.nanmin(shares) <= _SHARE:
                 continue
             most, least = int(np.nanargmax(shares)), int(np.nanargmin(shares))
-            rows = decoded[(kinds == kind) & (members == most)]
+            indices = decoded[(kinds == kind) & (members == most)]
             findings.append(
                 Finding(
                     "mixed-colour-modes",
@@ -186,7 +186,7 @@ def _kinds(inventory: Inventory) -> list[Finding]:
                     f"of {names[least]}: colour modes differ between {noun}",
                     "the network can tell them by that instead of by what they show",
                     "bring all images to one mode, for example by `data.color_mode: grayscale`",
-                    _items(inventory, rows.tolist()),
+                    _items(inventory, indices.tolist()),
                 )
             )
             break  # where grey is common in one, colour is rare there: one is enough

@@ -21,15 +21,17 @@ __all__ = ["Inventory", "take_inventory"]
 class Inventory:
     """The images of all splits, in the order train, validation, test; all arrays have shape (n,) or (n, …).
 
+    An image index counts through all splits here.
+
     Attributes:
         root: The folder that the paths are relative to: the nearest above all splits.
         paths: Relative to `root`, with POSIX separators.
         group_paths: Where `data.group_by` is searched: relative to the folder of the configuration they lie in.
         split_names: The splits that there are.
         class_names: In label order.
-        splits: Position in `split_names`.
-        labels: Position in `class_names`.
-        reasons: Why a row cannot be decoded.
+        splits: Index in `split_names`.
+        labels: Index in `class_names`.
+        reasons: Why an image cannot be decoded, by its index.
         digests: (n, 16) digest of the full-size picture; 0 where it cannot be decoded.
         sizes: (n, 2) height and width of the upright full-size picture; 0 where it cannot be decoded.
         traits: Of dtype `IMAGE_STATS`; all zero where it cannot be decoded.
@@ -52,22 +54,24 @@ class Inventory:
 
     @cached_property
     def decoded(self) -> NDArray[np.intp]:
-        """The rows that could be decoded, sorted."""
+        """Indices of the images that could be decoded, sorted."""
         return np.setdiff1d(np.arange(len(self)), np.fromiter(self.reasons, np.intp, len(self.reasons)))
 
-    def file(self, row: int) -> Path:
+    def file(self, index: int) -> Path:
         """Return the absolute path of an image."""
-        return self.root / self.paths[row]
+        return self.root / self.paths[index]
 
-    def rows_of(self, split: str) -> NDArray[np.intp]:
-        """Return the rows of a split; none if there is no such split."""
+    def indices_of(self, split: str) -> NDArray[np.intp]:
+        """Return the image indices of a split; none if there is no such split."""
         if split not in self.split_names:
             return np.array([], np.intp)
         return np.flatnonzero(self.splits == self.split_names.index(split))
 
     def counts(self, split: str) -> NDArray[np.int64]:
         """Return the number of images of each class in a split, shape (classes,)."""
-        return np.bincount(self.labels[self.rows_of(split)], minlength=len(self.class_names)).astype(np.int64)
+        return np.bincount(self.labels[self.indices_of(split)], minlength=len(self.class_names)).astype(
+            np.int64
+        )
 
 
 def take_inventory(splits: Splits, pixels: Mapping[int, ImageStore]) -> Inventory:
@@ -84,9 +88,9 @@ def take_inventory(splits: Splits, pixels: Mapping[int, ImageStore]) -> Inventor
     first = 0
     for part, decoded in zip(parts, opened, strict=True):
         reasons |= {
-            first + place: decoded.bad[row]
-            for place, row in enumerate(part.rows.tolist())
-            if row in decoded.bad
+            first + position: decoded.bad[index]
+            for position, index in enumerate(part.indices.tolist())
+            if index in decoded.bad
         }
         first += len(part)
     return Inventory(
@@ -105,7 +109,7 @@ def take_inventory(splits: Splits, pixels: Mapping[int, ImageStore]) -> Inventor
 
 
 def _joined(parts: Sequence[Split], columns: Sequence[NDArray]) -> NDArray:  # type: ignore[type-arg]
-    return np.concatenate([column[part.rows] for part, column in zip(parts, columns, strict=True)])
+    return np.concatenate([column[part.indices] for part, column in zip(parts, columns, strict=True)])
 
 
 def _paths(part: Split, root: Path) -> list[str]:

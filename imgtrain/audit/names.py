@@ -83,8 +83,8 @@ def _unused(inventory: Inventory, splits: Splits) -> list[Finding]:
 def _hidden(inventory: Inventory, splits: Splits) -> list[Finding]:
     found: list[str] = []
     for root in _folders(splits):
-        for number, (folder, folders, files) in enumerate(os.walk(root)):
-            if number > _MOST_FOLDERS:
+        for visited, (folder, folders, files) in enumerate(os.walk(root)):
+            if visited > _MOST_FOLDERS:
                 break
             hidden = [name for name in (*folders, *files) if is_hidden(name)]
             found += [_below_root(inventory, os.path.join(folder, name)) for name in sorted(hidden)]  # noqa: PTH118
@@ -158,11 +158,15 @@ def _why_unportable(path: str) -> str:
 
 def _shared_groups(inventory: Inventory, expression: str) -> list[Finding]:
     pattern = re.compile(expression)
-    rows_of: dict[str, list[int]] = defaultdict(list)
-    for row, path in enumerate(inventory.group_paths):
+    by_group: dict[str, list[int]] = defaultdict(list)
+    for index, path in enumerate(inventory.group_paths):
         if match := pattern.search(path):
-            rows_of[match[1]].append(row)
-    divided = {name: rows for name, rows in rows_of.items() if len(set(inventory.splits[rows].tolist())) > 1}
+            by_group[match[1]].append(index)
+    divided = {
+        name: indices
+        for name, indices in by_group.items()
+        if len(set(inventory.splits[indices].tolist())) > 1
+    }
     if not divided:
         return []
     return [
@@ -183,13 +187,15 @@ def _hint_at_groups(inventory: Inventory) -> list[Finding]:
     if groups is None:
         return []
     expression, names = groups
-    rows_of: dict[str, list[int]] = defaultdict(list)
-    for row, name in enumerate(names):
+    by_group: dict[str, list[int]] = defaultdict(list)
+    for index, name in enumerate(names):
         if name is not None:
-            rows_of[name].append(row)
-    grouped = {name: rows for name, rows in rows_of.items() if len(rows) > 1}
+            by_group[name].append(index)
+    grouped = {name: indices for name, indices in by_group.items() if len(indices) > 1}
     images = sum(map(len, grouped.values()))
-    divided = {name: rows for name, rows in grouped.items() if len(set(inventory.splits[rows].tolist())) > 1}
+    divided = {
+        name: indices for name, indices in grouped.items() if len(set(inventory.splits[indices].tolist())) > 1
+    }
     shown = f"names look like {count(len(grouped), 'group')} of pictures ({name_some(grouped, 3)})"
     split = f", {len(divided):,} of them in more than one split" if divided else ""
     return [
@@ -205,7 +211,9 @@ def _hint_at_groups(inventory: Inventory) -> list[Finding]:
 
 
 def _group_items(inventory: Inventory, groups: Mapping[str, Sequence[int]]) -> tuple[Item, ...]:
-    return tuple(Item(tuple(inventory.paths[row] for row in rows), name) for name, rows in groups.items())
+    return tuple(
+        Item(tuple(inventory.paths[index] for index in indices), name) for name, indices in groups.items()
+    )
 
 
 def _group_names(paths: Sequence[str]) -> tuple[str, list[str | None]] | None:

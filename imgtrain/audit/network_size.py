@@ -46,12 +46,12 @@ def estimate_network(config: Config, *, classes: int) -> NetworkSize:
     shape: _Shape = config.data.image_shape
     parameters = activations = multiplications = 0
     layers = list(config.model.layers)
-    for place, layer in enumerate(layers):
+    for index, layer in enumerate(layers):
         try:
             shape, weights, work = _layer(layer, shape)
         except (KeyError, TypeError, ValueError):
             return NetworkSize(
-                parameters, activations, multiplications, tuple(layer.name for layer in layers[place:])
+                parameters, activations, multiplications, tuple(layer.name for layer in layers[index:])
             )
         parameters, multiplications = parameters + weights, multiplications + work
         activations += math.prod(shape)
@@ -91,8 +91,8 @@ def _windowed(layer: LayerSpec, sides: tuple[int, int], channels: int) -> tuple[
     pools = layer.name in _POOLING
     window = _pair(given.get("pool_size", 2) if pools else given["kernel_size"])
     strides = _pair(given.get("strides") or (window if pools else 1))
-    places = _places(sides, window, strides, given)
-    count, area = math.prod(places), math.prod(window)
+    sides = _output_sides(sides, window, strides, given)
+    count, area = math.prod(sides), math.prod(window)
     inner = channels * int(given.get("depth_multiplier", 1))
     if pools:
         size = channels, 0, 0
@@ -106,7 +106,7 @@ def _windowed(layer: LayerSpec, sides: tuple[int, int], channels: int) -> tuple[
         size = filters, area * inner + (inner + _bias(layer)) * filters, count * inner * (area + filters)
     else:
         raise KeyError(layer.name)
-    return (*places, size[0]), size[1], size[2]
+    return (*sides, size[0]), size[1], size[2]
 
 
 def _bias(layer: LayerSpec) -> int:
@@ -118,19 +118,19 @@ def _pair(given: Any) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def _places(
+def _output_sides(
     sides: tuple[int, int], window: tuple[int, int], strides: tuple[int, int], given: Mapping[str, Any]
 ) -> tuple[int, int]:
     if given.get("padding", "valid") == "same":
-        places = tuple(math.ceil(side / step) for side, step in zip(sides, strides, strict=True))
+        output = tuple(math.ceil(side / step) for side, step in zip(sides, strides, strict=True))
     else:
         dilated = [
             (size - 1) * rate + 1
             for size, rate in zip(window, _pair(given.get("dilation_rate", 1)), strict=True)
         ]
-        places = tuple(
+        output = tuple(
             (side - size) // step + 1 for side, size, step in zip(sides, dilated, strides, strict=True)
         )
-    if min(places) < 1:
+    if min(output) < 1:
         raise ValueError("the window is larger than its input")
-    return places[0], places[1]
+    return output[0], output[1]

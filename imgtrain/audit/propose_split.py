@@ -28,8 +28,8 @@ class Proposal:
     """Which image should belong to which split.
 
     Attributes:
-        splits: Name of the split by row; rows that are left out are missing.
-        left_out: Rows that cannot be decoded, are copies, or stand under several labels.
+        splits: Name of the split, by image index; images that are left out are missing.
+        left_out: Indices of images that cannot be decoded, are copies, or stand under several labels.
         drawn: Whether the splits are new, because there was only one.
     """
 
@@ -65,7 +65,7 @@ def propose_split(inventory: Inventory, copies: Duplicates, *, group_by: str | N
 
 
 def render_split_file(inventory: Inventory, proposal: Proposal, train: Path) -> tuple[str, int]:
-    """Return the CSV text, and how many rows a CSV file cannot name.
+    """Return the CSV text, and how many images a CSV file cannot name.
 
     Args:
         inventory: The images.
@@ -73,9 +73,9 @@ def render_split_file(inventory: Inventory, proposal: Proposal, train: Path) -> 
         train: The folder `data.train`, which relative paths are looked up in first.
     """
     rows, unnameable = [], 0
-    for row, split in sorted(proposal.splits.items()):
-        path = os.path.relpath(inventory.file(row), train).replace(os.sep, "/")
-        class_name = inventory.class_names[inventory.labels[row]]
+    for index, split in sorted(proposal.splits.items()):
+        path = os.path.relpath(inventory.file(index), train).replace(os.sep, "/")
+        class_name = inventory.class_names[inventory.labels[index]]
         if _survives_csv(path) and _survives_csv(class_name):
             rows.append((path, split, class_name))
         else:
@@ -93,7 +93,7 @@ def _survives_csv(text: str) -> bool:
 
 
 def _with_groups(inventory: Inventory, groups: NDArray[np.intp], group_by: str | None) -> NDArray[np.intp]:
-    """Return (n,) a number that rows share which are copies or have the same text in `group_by`."""
+    """Return (n,) the group of each image: the same for copies, and for the same text in `group_by`."""
     if group_by is None:
         return groups
     from scipy.sparse import coo_array
@@ -101,31 +101,33 @@ def _with_groups(inventory: Inventory, groups: NDArray[np.intp], group_by: str |
 
     pattern = re.compile(group_by)
     texts = [
-        match[1] if (match := pattern.search(path)) else f"\0{row}"
-        for row, path in enumerate(inventory.group_paths)
+        match[1] if (match := pattern.search(path)) else f"\0{index}"
+        for index, path in enumerate(inventory.group_paths)
     ]
-    _, places = np.unique(np.array(texts, object), return_inverse=True)
-    rows, count = np.arange(len(groups)), len(groups)
-    left, right = np.concatenate([rows, rows]), np.concatenate([groups, count + places])
+    _, named = np.unique(np.array(texts, object), return_inverse=True)
+    indices, count = np.arange(len(groups)), len(groups)
+    left, right = np.concatenate([indices, indices]), np.concatenate([groups, count + named])
     links = coo_array((np.ones(len(left), bool), (left, right)), shape=(2 * count, 2 * count))
     _, components = connected_components(links, directed=False)
     return np.asarray(components[:count], np.intp)
 
 
-def _without_conflicts(inventory: Inventory, copies: Duplicates, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    _, places = np.unique(copies.groups[rows], return_inverse=True)
-    labels = inventory.labels[rows]
-    lowest = np.full(len(rows), np.iinfo(labels.dtype).max)
-    highest = np.full(len(rows), -1)
-    np.minimum.at(lowest, places, labels)
-    np.maximum.at(highest, places, labels)
-    of_one_label: NDArray[np.bool_] = lowest[places] == highest[places]
-    return rows[of_one_label]
+def _without_conflicts(
+    inventory: Inventory, copies: Duplicates, indices: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    _, groups = np.unique(copies.groups[indices], return_inverse=True)
+    labels = inventory.labels[indices]
+    lowest = np.full(len(indices), np.iinfo(labels.dtype).max)
+    highest = np.full(len(indices), -1)
+    np.minimum.at(lowest, groups, labels)
+    np.maximum.at(highest, groups, labels)
+    of_one_label: NDArray[np.bool_] = lowest[groups] == highest[groups]
+    return indices[of_one_label]
 
 
-def _first_of_equals(rows: NDArray[np.intp], copies: Duplicates) -> NDArray[np.intp]:
-    _, first = np.unique(copies.exact[rows], return_index=True)
-    return rows[np.sort(first)]
+def _first_of_equals(indices: NDArray[np.intp], copies: Duplicates) -> NDArray[np.intp]:
+    _, first = np.unique(copies.exact[indices], return_index=True)
+    return indices[np.sort(first)]
 
 
 def _draw(labels: NDArray[np.int32], groups: NDArray[np.intp], seed: int) -> NDArray[np.str_]:
@@ -138,19 +140,19 @@ def _draw(labels: NDArray[np.int32], groups: NDArray[np.intp], seed: int) -> NDA
 
 
 def _keep_where_scored(
-    inventory: Inventory, copies: Duplicates, rows: NDArray[np.intp], groups: NDArray[np.intp]
+    inventory: Inventory, copies: Duplicates, indices: NDArray[np.intp], groups: NDArray[np.intp]
 ) -> dict[int, str]:
     chosen: dict[int, str] = {}
-    for members in _members(rows, groups):
+    for members in _members(indices, groups):
         names = [inventory.split_names[split] for split in inventory.splits[members]]
         split = next(name for name in _KEPT_FIRST if name in names)
-        here = np.array([row for row, name in zip(members.tolist(), names, strict=True) if name == split])
+        here = np.array([index for index, name in zip(members.tolist(), names, strict=True) if name == split])
         chosen |= dict.fromkeys(_first_of_equals(here, copies).tolist(), split)
     return chosen
 
 
-def _members(rows: NDArray[np.intp], groups: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    order = rows[np.argsort(groups[rows], kind="stable")]
+def _members(indices: NDArray[np.intp], groups: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    order = indices[np.argsort(groups[indices], kind="stable")]
     _, starts = np.unique(groups[order], return_index=True)
     if len(order):
         yield from np.split(order, starts[1:])

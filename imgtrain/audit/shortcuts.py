@@ -95,22 +95,22 @@ def find_shortcuts(inventory: Inventory, groups: NDArray[np.intp]) -> list[Short
 
     Args:
         inventory: The images; all splits are taken together.
-        groups: (n,) of each row, the same for copies of one picture.
+        groups: (n,) of each image, the same for copies of one picture.
     """
-    rows = _rows(inventory)
-    if len(np.unique(groups[rows])) < _FOLDS:
+    indices = _choose_images(inventory)
+    if len(np.unique(groups[indices])) < _FOLDS:
         return []  # too few different pictures to learn from some and ask about others
-    labels = inventory.labels[rows]
-    folds = _fold_numbers(labels, groups[rows])
+    labels = inventory.labels[indices]
+    folds = _fold_numbers(labels, groups[indices])
     tried: list[_Tried] = []
-    for kind, (measured, names) in _features(inventory, rows).items():
+    for kind, (measured, names) in _features(inventory, indices).items():
         varied = np.ptp(measured, axis=0) > 0
         if not varied.any():
             continue
         features, columns = measured[:, varied], list(compress(names, varied))
         scores = _cross_validate(features, labels, folds)
-        for place, label in enumerate(np.unique(labels)):
-            area, p_value = _area(scores[:, place], labels == label)
+        for column, label in enumerate(np.unique(labels)):
+            area, p_value = _area(scores[:, column], labels == label)
             tried.append(_Tried(kind, label, area, p_value, features, columns))
     return [
         Shortcut(
@@ -125,23 +125,23 @@ def find_shortcuts(inventory: Inventory, groups: NDArray[np.intp]) -> list[Short
     ]
 
 
-def _rows(inventory: Inventory) -> NDArray[np.intp]:
-    """Return decodable rows of the classes that are large enough; a part of them, spread evenly, if many."""
+def _choose_images(inventory: Inventory) -> NDArray[np.intp]:
+    """Return indices of decodable images of the classes that are large enough; of many, some, spread evenly."""
     decoded = inventory.decoded
     counts = np.bincount(inventory.labels[decoded], minlength=len(inventory.class_names))
-    rows = decoded[counts[inventory.labels[decoded]] >= _FEWEST_OF_A_CLASS]
-    if len(np.unique(inventory.labels[rows])) < 2:
-        return rows[:0]
-    rows = rows[np.argsort(inventory.labels[rows], kind="stable")]
-    step = max(1.0, len(rows) / _MOST_IMAGES)
-    return np.sort(rows[np.arange(0, len(rows), step).astype(np.intp)])
+    indices = decoded[counts[inventory.labels[decoded]] >= _FEWEST_OF_A_CLASS]
+    if len(np.unique(inventory.labels[indices])) < 2:
+        return indices[:0]
+    indices = indices[np.argsort(inventory.labels[indices], kind="stable")]
+    step = max(1.0, len(indices) / _MOST_IMAGES)
+    return np.sort(indices[np.arange(0, len(indices), step).astype(np.intp)])
 
 
 def _features(
-    inventory: Inventory, rows: NDArray[np.intp]
+    inventory: Inventory, indices: NDArray[np.intp]
 ) -> dict[str, tuple[NDArray[np.float64], list[str]]]:
-    traits = inventory.traits[rows]
-    height, width = inventory.sizes[rows].astype(np.float64).T
+    traits = inventory.traits[indices]
+    height, width = inventory.sizes[indices].astype(np.float64).T
     kinds = np.char.add(np.char.add(traits["format"], b" "), traits["mode"])
     names = np.unique(kinds)
     return {
@@ -162,7 +162,7 @@ def _features(
 
 
 def _fold_numbers(labels: NDArray[np.int32], groups: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return (n,) the fold of each row: the groups of a class are dealt out in turn, the largest first."""
+    """Return (n,) the fold of each image: the groups of a class are dealt out in turn, the largest first."""
     _, first, members, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     by_chance = np.random.default_rng(0).random(len(first))
     folds = np.empty(len(first), np.intp)
@@ -173,17 +173,17 @@ def _fold_numbers(labels: NDArray[np.int32], groups: NDArray[np.intp]) -> NDArra
 def _cross_validate(
     features: NDArray[np.float64], labels: NDArray[np.int32], folds: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """Return (n, classes) probability of each class, in label order, from a tree that has not seen the row."""
+    """Return (n, classes) probability of each class, in label order, from a tree that has not seen the image."""
     from sklearn.tree import DecisionTreeClassifier
 
-    known, places = np.unique(labels, return_inverse=True)
+    known, targets = np.unique(labels, return_inverse=True)
     scores = np.zeros((len(labels), len(known)))
     for fold in range(_FOLDS):
         train, test = folds != fold, folds == fold
         tree = DecisionTreeClassifier(
             max_depth=_DEEPEST, min_samples_leaf=5, class_weight="balanced", random_state=0
         )
-        tree.fit(features[train], places[train])
+        tree.fit(features[train], targets[train])
         scores[np.ix_(test, tree.classes_)] = tree.predict_proba(features[test])
     return scores
 
@@ -201,8 +201,8 @@ def _corrected(tried: list[_Tried]) -> list[tuple[_Tried, float]]:
     """Return each with Holm's p-value, the largest area first."""
     by_p = sorted(tried, key=lambda one: one.p_value)
     corrected, largest = [], 0.0
-    for place, one in enumerate(by_p):
-        largest = max(largest, min(1.0, one.p_value * (len(by_p) - place)))
+    for rank, one in enumerate(by_p):
+        largest = max(largest, min(1.0, one.p_value * (len(by_p) - rank)))
         corrected.append((one, largest))
     return sorted(corrected, key=lambda pair: -pair[0].area)
 

@@ -1,6 +1,6 @@
 """What the augmentation does, for people to look at: originals beside what training makes of them.
 
-The rows and the warp are those of training: version j of an image is what epoch j trains on. Only the images
+The parameters and the warp are those of training: version j of an image is what epoch j trains on. Only the images
 that are shown are decoded.
 """
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from imgtrain.augment.random_streams import Stream, make_generator
-from imgtrain.augment.sample import sample_rows
+from imgtrain.augment.sample import sample_params
 from imgtrain.augment.warp import warp_batch
 from imgtrain.errors import ConfigError, DataError, Problem, RunFileError
 from imgtrain.events import Emit, Message, ignore
@@ -131,31 +131,31 @@ def make_versions(
     """
     originals: dict[int, NDArray[np.uint8]] = {}
     unreadable = []
-    for place in _spread_over_classes(split.labels, seed=seed):
+    for position in _spread_over_classes(split.labels, seed=seed):
         if len(originals) == images:
             break
-        row = int(split.rows[place])
-        file = split.folder.file(row)
+        index = int(split.indices[position])
+        file = split.folder.file(index)
         try:
-            originals[row] = decode_in_worker(file, settings).pixels
+            originals[index] = decode_in_worker(file, settings).pixels
         except UndecodableImage as error:
             unreadable.append(Problem(str(file), error.reason))
             emit(Message(str(unreadable[-1]), "warning"))
     if not originals:
         raise DataError(unreadable)
-    for row, original in sorted(originals.items()):
+    for index, original in sorted(originals.items()):
         versions = np.repeat(original[None], 1 + epochs, axis=0)
         for epoch in range(epochs):
-            numbers = sample_rows(
+            params = sample_params(
                 augmentation,
                 seed=seed,
                 epoch=epoch,
-                slots=np.array([row]),  # as in Batches: the slot of an image is its row in the folder
+                stream_indices=np.array([index]),  # as in Batches
                 height=settings.height,
                 width=settings.width,
             )
-            warp_batch(original[None], numbers, augmentation, out=versions[1 + epoch : 2 + epoch])
-        yield Versions(split.class_names[split.folder.labels[row]], split.folder.paths[row], versions)
+            warp_batch(original[None], params, augmentation, out=versions[1 + epoch : 2 + epoch])
+        yield Versions(split.class_names[split.folder.labels[index]], split.folder.paths[index], versions)
 
 
 def preview_images(versions: Iterable[Versions]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
@@ -209,7 +209,7 @@ def preview_sheet(versions: Iterable[Versions]) -> Image.Image:
 
 
 def _spread_over_classes(labels: NDArray[np.int32], *, seed: int) -> Iterator[int]:
-    """Yield the places of all images in random order, such that the classes take turns."""
+    """Yield the positions of all images in random order, such that the classes take turns."""
     generator = make_generator(Stream.PREVIEW, seed=seed, epoch=0)
     shuffled = generator.permutation(len(labels))
     ranks = generator.permutation(int(labels.max()) + 1)[labels[shuffled]]

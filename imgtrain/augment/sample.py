@@ -1,4 +1,4 @@
-"""All random numbers of the augmentation, before any pixel is touched: one row of parameters per image drawn.
+"""All random numbers of the augmentation, before any pixel is touched: one set of parameters per image drawn.
 
 The ranges and their meanings are those of Keras's `ImageDataGenerator.get_random_transform`, with two
 differences: width is horizontal and height vertical (Keras exchanges them), and whether a shift is a fraction
@@ -19,9 +19,9 @@ from imgtrain.augment.random_streams import PHILOX_BLOCK, Stream, make_generator
 if TYPE_CHECKING:
     from imgtrain.config.schema import AugmentationConfig
 
-__all__ = ["ROW", "epoch_order", "make_identity_rows", "sample_rows"]
+__all__ = ["PARAMS_DTYPE", "epoch_order", "make_identity_params", "sample_params"]
 
-ROW = np.dtype(
+PARAMS_DTYPE = np.dtype(
     [
         ("theta_degrees", np.float64),  # positive turns the picture counter-clockwise
         ("shift_x_pixels", np.float64),  # where a pixel is fetched: positive moves the picture to the left
@@ -35,11 +35,11 @@ ROW = np.dtype(
         ("brightness", np.float64),  # factor on pixel values
     ]
 )
-"""What happens to one image."""
+"""The augmentation parameters of one image."""
 
 
 class _Column(IntEnum):
-    """Which uniform number of a slot belongs to which option, so that no option changes another's numbers."""
+    """Which uniform number of a stream index belongs to which option, so that no option changes another's numbers."""
 
     THETA = 0
     SHIFT_X = 1
@@ -55,9 +55,9 @@ class _Column(IntEnum):
     BRIGHTNESS = 11
 
 
-# Four columns are free for options to come: another count would change the numbers of every slot but one.
-_UNIFORMS_PER_SLOT = 16
-_BLOCKS_PER_SLOT = _UNIFORMS_PER_SLOT // PHILOX_BLOCK
+# Four columns are free for options to come: another count would change the numbers of every stream index but one.
+_UNIFORMS_PER_INDEX = 16
+_BLOCKS_PER_INDEX = _UNIFORMS_PER_INDEX // PHILOX_BLOCK
 
 
 def epoch_order(*, seed: int, epoch: int, count: int) -> NDArray[np.intp]:
@@ -65,78 +65,79 @@ def epoch_order(*, seed: int, epoch: int, count: int) -> NDArray[np.intp]:
     return make_generator(Stream.ORDER, seed=seed, epoch=epoch).permutation(count)
 
 
-def make_identity_rows(count: int) -> NDArray[Any]:
-    """Return `count` rows of type `ROW` that change nothing."""
-    rows = np.zeros(count, ROW)
+def make_identity_params(count: int) -> NDArray[Any]:
+    """Return the parameters of `count` images that stay as they are: dtype `PARAMS_DTYPE`, shape (count,)."""
+    params = np.zeros(count, PARAMS_DTYPE)
     for factor in ("zoom_x", "zoom_y", "brightness"):
-        rows[factor] = 1.0
-    return rows
+        params[factor] = 1.0
+    return params
 
 
-def sample_rows(
+def sample_params(
     augmentation: AugmentationConfig,
     *,
     seed: int,
     epoch: int,
-    slots: NDArray[np.intp],
+    stream_indices: NDArray[np.intp],
     height: int,
     width: int,
 ) -> NDArray[Any]:
-    """Draw what happens to the images of some slots in one epoch.
+    """Draw what happens to some images in one epoch.
 
-    The row of a slot depends on its number and the other arguments, not on which other slots are asked for.
+    The parameters of an image depend on its stream index and the other arguments, not on which other images are
+    asked for.
 
     Args:
         augmentation: The ranges.
         seed: From 0 to 2**64 - 1.
         epoch: From 0.
-        slots: Numbers of the images drawn in this epoch, from 0, in any order, shape (k,).
+        stream_indices: Which part of the epoch's random stream each image takes, from 0, in any order, shape (k,).
         height: Of the images, in pixels; shifts may be fractions of it.
         width: Of the images, in pixels.
 
     Returns:
-        Rows of type `ROW`, shape (k,).
+        Array of dtype `PARAMS_DTYPE`, shape (k,).
     """
-    rows = make_identity_rows(len(slots))
+    params = make_identity_params(len(stream_indices))
     if augmentation.changes_nothing:
-        return rows
-    uniforms = _draw_uniforms(slots, seed=seed, epoch=epoch).T
+        return params
+    uniforms = _draw_uniforms(stream_indices, seed=seed, epoch=epoch).T
     if augmentation.rotation_range:
-        rows["theta_degrees"] = _spread(uniforms[_Column.THETA], augmentation.rotation_range)
-    rows["shift_x_pixels"] = _shifts_pixels(
+        params["theta_degrees"] = _spread(uniforms[_Column.THETA], augmentation.rotation_range)
+    params["shift_x_pixels"] = _shifts_pixels(
         augmentation.width_shift_range, width, uniforms[_Column.SHIFT_X], uniforms[_Column.SHIFT_X_SIGN]
     )
-    rows["shift_y_pixels"] = _shifts_pixels(
+    params["shift_y_pixels"] = _shifts_pixels(
         augmentation.height_shift_range, height, uniforms[_Column.SHIFT_Y], uniforms[_Column.SHIFT_Y_SIGN]
     )
     if augmentation.shear_range:
-        rows["shear_degrees"] = _spread(uniforms[_Column.SHEAR], augmentation.shear_range)
+        params["shear_degrees"] = _spread(uniforms[_Column.SHEAR], augmentation.shear_range)
     zoom = augmentation.zoom_range
     low, high = zoom if isinstance(zoom, tuple) else (1 - zoom, 1 + zoom)
-    rows["zoom_x"] = _between(uniforms[_Column.ZOOM_X], low, high)
-    rows["zoom_y"] = _between(uniforms[_Column.ZOOM_Y], low, high)
+    params["zoom_x"] = _between(uniforms[_Column.ZOOM_X], low, high)
+    params["zoom_y"] = _between(uniforms[_Column.ZOOM_Y], low, high)
     if augmentation.horizontal_flip:
-        rows["flip_horizontal"] = uniforms[_Column.FLIP_HORIZONTAL] < 0.5
+        params["flip_horizontal"] = uniforms[_Column.FLIP_HORIZONTAL] < 0.5
     if augmentation.vertical_flip:
-        rows["flip_vertical"] = uniforms[_Column.FLIP_VERTICAL] < 0.5
+        params["flip_vertical"] = uniforms[_Column.FLIP_VERTICAL] < 0.5
     if augmentation.channel_shift_range:
-        rows["channel_shift"] = _spread(uniforms[_Column.CHANNEL_SHIFT], augmentation.channel_shift_range)
+        params["channel_shift"] = _spread(uniforms[_Column.CHANNEL_SHIFT], augmentation.channel_shift_range)
     if augmentation.brightness_range is not None:
-        rows["brightness"] = _between(uniforms[_Column.BRIGHTNESS], *augmentation.brightness_range)
-    return rows
+        params["brightness"] = _between(uniforms[_Column.BRIGHTNESS], *augmentation.brightness_range)
+    return params
 
 
-def _draw_uniforms(slots: NDArray[np.intp], *, seed: int, epoch: int) -> NDArray[np.float64]:
-    """Return the uniform numbers in [0, 1) that belong to each slot, shape (k, _UNIFORMS_PER_SLOT)."""
+def _draw_uniforms(stream_indices: NDArray[np.intp], *, seed: int, epoch: int) -> NDArray[np.float64]:
+    """Return the uniform numbers in [0, 1) that belong to each stream index, shape (k, _UNIFORMS_PER_INDEX)."""
     generator = make_generator(Stream.AUGMENTATION, seed=seed, epoch=epoch)
     philox: Any = generator.bit_generator
-    uniforms = np.empty((len(slots), _UNIFORMS_PER_SLOT))
-    position = 0
-    for row, slot in zip(uniforms, slots.tolist(), strict=True):
+    uniforms = np.empty((len(stream_indices), _UNIFORMS_PER_INDEX))
+    next_index = 0
+    for numbers, stream_index in zip(uniforms, stream_indices.tolist(), strict=True):
         # Jumping is cheap, forwards and (modulo the counter's period) backwards.
-        philox.advance((slot - position) * _BLOCKS_PER_SLOT)
-        generator.random(out=row)
-        position = slot + 1
+        philox.advance((stream_index - next_index) * _BLOCKS_PER_INDEX)
+        generator.random(out=numbers)
+        next_index = stream_index + 1
     return uniforms
 
 

@@ -1,4 +1,4 @@
-"""What the rows of `imgtrain.augment.sample` do to pixels: one affine warp and one table per image.
+"""What the parameters of `imgtrain.augment.sample` do to pixels: one affine warp and one table per image.
 
 The order of operations is that of Keras's `ImageDataGenerator.apply_transform`: affine, channel shift, flips,
 brightness. The flips stand inside the warp's matrix, because the channel shift treats all places alike.
@@ -45,17 +45,17 @@ _buffers = Buffers()
 
 def warp_batch(
     pixels: NDArray[np.uint8],
-    rows: NDArray[Any],
+    params: NDArray[Any],
     augmentation: AugmentationConfig,
     out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """Change each image as its row says.
+    """Change each image as its parameters say.
 
     An alpha channel is moved and channel-shifted like the others, and keeps its brightness, as in Keras.
 
     Args:
         pixels: Shape (k, height, width, channels) with 1, 3 or 4 channels; is not changed.
-        rows: Of type `ROW`, shape (k,).
+        params: Array of dtype `PARAMS_DTYPE`, shape (k,).
         augmentation: How pixels are interpolated and the outside is filled; its ranges are not looked at.
         out: C-contiguous, of the same shape, and apart from `pixels` in memory; made if not given.
 
@@ -64,7 +64,7 @@ def warp_batch(
     """
     if out is None:
         out = np.empty(pixels.shape, np.uint8)
-    matrices = warp_matrices(rows, *pixels.shape[1:3])
+    matrices = warp_matrices(params, *pixels.shape[1:3])
     stays = (matrices == _IDENTITY).all(axis=(1, 2))
     if stays.all():
         out[...] = pixels
@@ -76,7 +76,7 @@ def warp_batch(
         cv2.cvtColor(_as_one_picture(moved), cv2.COLOR_RGBA2RGB, dst=_as_one_picture(out))
     else:
         _move(pixels, matrices, stays, augmentation, out)
-    _recolour(out, rows)
+    _recolour(out, params)
     return out
 
 
@@ -146,11 +146,11 @@ def _margins(matrices: NDArray[np.float64], height: int, width: int) -> NDArray[
     return whole
 
 
-def _recolour(images: NDArray[np.uint8], rows: NDArray[Any]) -> None:
+def _recolour(images: NDArray[np.uint8], params: NDArray[Any]) -> None:
     """Shift and brighten each image in place."""
     alpha = images.shape[3] == _RGBA
-    shifts, factors = rows["channel_shift"].tolist(), rows["brightness"].tolist()
-    offsets = _offsets_that_floor(rows["brightness"]).tolist()
+    shifts, factors = params["channel_shift"].tolist(), params["brightness"].tolist()
+    offsets = _offsets_that_floor(params["brightness"]).tolist()
     for image, shift, factor, offset in zip(images, shifts, factors, offsets, strict=True):
         if shift or (factor != 1 and (alpha or not offset)):
             low, high = 0.0, 255.0
@@ -178,24 +178,24 @@ def _offsets_that_floor(factors: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(room > 2 * _ROUNDING, room / 2 - 0.5, 0.0)
 
 
-def warp_matrices(rows: NDArray[Any], height: int, width: int) -> NDArray[np.float64]:
+def warp_matrices(params: NDArray[Any], height: int, width: int) -> NDArray[np.float64]:
     """Return the affine maps from a place (column, row) in the result to its place in the original.
 
     With the centre ((width - 1) / 2, (height - 1) / 2) as the origin, a place is first mirrored, then zoomed,
     sheared, shifted and turned; this is Keras's `C · R(θ) · T · S · Z · C⁻¹` followed by the flips.
 
     Args:
-        rows: Of type `ROW`, shape (k,).
+        params: Array of dtype `PARAMS_DTYPE`, shape (k,).
         height: Of the images, in pixels.
         width: Of the images, in pixels.
 
     Returns:
         Shape (k, 2, 3).
     """
-    theta, shear = np.deg2rad(rows["theta_degrees"]), np.deg2rad(rows["shear_degrees"])
-    scale_x = np.where(rows["flip_horizontal"], -rows["zoom_x"], rows["zoom_x"])
-    scale_y = np.where(rows["flip_vertical"], -rows["zoom_y"], rows["zoom_y"])
-    shift = np.stack([rows["shift_x_pixels"], rows["shift_y_pixels"]], axis=-1)
+    theta, shear = np.deg2rad(params["theta_degrees"]), np.deg2rad(params["shear_degrees"])
+    scale_x = np.where(params["flip_horizontal"], -params["zoom_x"], params["zoom_x"])
+    scale_y = np.where(params["flip_vertical"], -params["zoom_y"], params["zoom_y"])
+    shift = np.stack([params["shift_x_pixels"], params["shift_y_pixels"]], axis=-1)
     rotation = _matrix2(np.cos(theta), -np.sin(theta), np.sin(theta), np.cos(theta))
     shear_and_scale = _matrix2(scale_x, -np.sin(shear) * scale_y, 0, np.cos(shear) * scale_y)
     linear = rotation @ shear_and_scale

@@ -1,1 +1,1 @@
-"""Batches by number, and the featurewise statistics of the training images."""
+"""Batches by epoch and step, and the featurewise statistics of the training images."""

@@ -1,4 +1,4 @@
-"""Batches by number: batch `step` of epoch `epoch` is always the same, whoever asks for it and when.
+"""Batches by epoch and step: batch `step` of epoch `epoch` is always the same, whoever asks for it and when.
 
 A pass goes once over all images, in its own order and with its own augmentation. Normally an epoch is a pass.
 With a given number of steps, the passes follow each other without end and epochs are cut from them: with half
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from imgtrain.augment.buffers import Buffers
 from imgtrain.augment.random_streams import Stream, make_generator
-from imgtrain.augment.sample import epoch_order, sample_rows
+from imgtrain.augment.sample import epoch_order, sample_params
 from imgtrain.augment.warp import opencv_on_one_thread, warp_batch
 from imgtrain.events import Emit, Progress, ignore
 
@@ -45,10 +45,10 @@ class Batches:
 
     Attributes:
         pixels: Where the images come from.
-        rows: Row in `pixels` of each image of the split, shape (n,).
+        indices: Index in `pixels` of each image of the split, shape (n,).
         labels: Label of each image of the split, int32, shape (n,).
         paths: Relative path of each image of the split; empty if not given. Without shuffling and copies, the
-            images of the batches come in this order; else `image_numbers` says which they are.
+            images of the batches come in this order; else `samples` says which they are.
         steps: Batches in an epoch.
     """
 
@@ -56,7 +56,7 @@ class Batches:
         self,
         *,
         pixels: ImageStore,
-        rows: NDArray[np.intp],
+        indices: NDArray[np.intp],
         labels: NDArray[np.int32],
         class_count: int,
         class_mode: ClassMode,
@@ -72,14 +72,14 @@ class Batches:
         """Take the images of a split.
 
         Args:
-            pixels: Gives the decoded images by row.
-            rows: Row in `pixels` of each image, shape (n,), n > 0.
+            pixels: Gives the decoded images by index.
+            indices: Index in `pixels` of each image, shape (n,), n > 0.
             labels: From 0 to `class_count` - 1, shape (n,).
             class_count: Number of classes, those without an image included.
             class_mode: Form of the labels.
             batch_size: Images in a batch; the last one of a pass may be smaller.
             paths: Relative path of each image, if anyone will ask for it.
-            shuffle: A new order in every pass; else the order of `rows`, copies last.
+            shuffle: A new order in every pass; else the order of `indices`, copies last.
             seed: Of the order, the copies and the augmentation.
             augmentation: What happens to the images; None for those that are not trained on.
             balance: With `oversample` every class is drawn as often as the largest: each of its images
@@ -90,18 +90,18 @@ class Batches:
         Raises:
             ValueError: There is no image, or the arguments contradict each other.
         """
-        if len(rows) == 0:
+        if len(indices) == 0:
             raise ValueError("there is no image to make batches of")
-        if len(labels) != len(rows) or len(paths) not in (0, len(rows)):
+        if len(labels) != len(indices) or len(paths) not in (0, len(indices)):
             raise ValueError(
-                f"rows, labels and paths differ in length: {len(rows)}, {len(labels)}, {len(paths)}"
+                f"indices, labels and paths differ in length: {len(indices)}, {len(labels)}, {len(paths)}"
             )
         if class_mode == "binary" and class_count != 2:
             raise ValueError(f"class mode binary needs exactly two classes, got {class_count}")
         if class_weights is not None and len(class_weights) != class_count:
             raise ValueError(f"class_weights needs {class_count} values, got {len(class_weights)}")
         self.pixels = pixels
-        self.rows = rows
+        self.indices = indices
         self.labels = labels
         self.paths = tuple(paths)
         self._class_count = class_count
@@ -113,11 +113,11 @@ class Batches:
         self._buffers = Buffers()
         # Two passes: batches that are read ahead may already belong to the next one.
         self._pass = lru_cache(maxsize=2)(
-            partial(_lay_out_pass, rows, labels, shuffle=shuffle, balance=balance, seed=seed)
+            partial(_lay_out_pass, indices, labels, shuffle=shuffle, balance=balance, seed=seed)
         )
         counts = np.bincount(labels)
         self._images_per_pass = (
-            int(counts.max() * np.count_nonzero(counts)) if balance == "oversample" else len(rows)
+            int(counts.max() * np.count_nonzero(counts)) if balance == "oversample" else len(indices)
         )
         self._steps_per_pass = -(-self._images_per_pass // batch_size)
         self.steps: int = self._steps_per_pass if steps is None else steps
@@ -135,17 +135,17 @@ class Batches:
         passes, steps_left = divmod(self.steps, self._steps_per_pass)
         return passes * self._images_per_pass + min(steps_left * self._batch_size, self._images_per_pass)
 
-    def image_numbers(self, epoch: int) -> NDArray[np.intp]:
-        """Return the place in `rows`, `labels` and `paths` of each image of an epoch, in its order."""
-        return np.concatenate([self._members(epoch, step).numbers for step in range(self.steps)])
+    def samples(self, epoch: int) -> NDArray[np.intp]:
+        """Return the sample index of each image of an epoch, in its order: for `indices`, `labels` and `paths`."""
+        return np.concatenate([self._members(epoch, step).samples for step in range(self.steps)])
 
-    def slots(self, epoch: int) -> NDArray[np.intp]:
-        """Return the augmentation slot of each image of an epoch, in the order of its batches.
+    def stream_indices(self, epoch: int) -> NDArray[np.intp]:
+        """Return the stream index of each image of an epoch, in the order of its batches.
 
-        The slot of an image is its row in `pixels`, so that its augmentation does not depend on which other
-        images are in the split; copies have the slots behind the last row.
+        It is the image's index in `pixels`, so that its augmentation does not depend on which other images are
+        in the split; copies have the stream indices behind the last of these.
         """
-        return np.concatenate([self._members(epoch, step).slots for step in range(self.steps)])
+        return np.concatenate([self._members(epoch, step).stream_indices for step in range(self.steps)])
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Return one batch; the same arguments give the same batch, from any thread.
@@ -158,20 +158,20 @@ class Batches:
             IndexError: There is no such step.
         """
         members = self._members(epoch, step)
-        shape = (len(members.numbers), *self.pixels.shape)
-        images = self.pixels.read(self.rows[members.numbers], self._buffers.take(shape))
+        shape = (len(members.samples), *self.pixels.shape)
+        images = self.pixels.read(self.indices[members.samples], self._buffers.take(shape))
         if self._augmentation is not None:
             height, width = images.shape[1:3]
-            rows = sample_rows(
+            params = sample_params(
                 self._augmentation,
                 seed=self._seed,
-                epoch=members.pass_number,
-                slots=members.slots,
+                epoch=members.pass_index,
+                stream_indices=members.stream_indices,
                 height=height,
                 width=width,
             )
-            images = warp_batch(images, rows, self._augmentation, self._buffers.take(shape))
-        return (images, *self._targets(members.numbers))
+            images = warp_batch(images, params, self._augmentation, self._buffers.take(shape))
+        return (images, *self._targets(members.samples))
 
     def read_ahead(
         self, epoch: int, start: int = 0, *, workers: int | None = None, depth: int | None = None
@@ -208,38 +208,38 @@ class Batches:
             emit: Takes `Progress` events.
             epoch: From 0.
         """
-        numbers = self.image_numbers(epoch)
-        images = np.empty((len(numbers), *self.pixels.shape), np.uint8)
+        samples = self.samples(epoch)
+        images = np.empty((len(samples), *self.pixels.shape), np.uint8)
         done = 0
-        emit(Progress("gathering images", done, len(numbers)))
+        emit(Progress("gathering images", done, len(samples)))
         for batch, *_ in self.read_ahead(epoch):
             images[done : done + len(batch)] = batch
             done += len(batch)
-            emit(Progress("gathering images", done, len(numbers)))
-        return (images, *self._targets(numbers))
+            emit(Progress("gathering images", done, len(samples)))
+        return (images, *self._targets(samples))
 
     def unchanged_images(self) -> Iterator[NDArray[np.uint8]]:
         """Yield every image of the split once, not augmented, in batches (b, height, width, channels)."""
-        for start in range(0, len(self.rows), self._batch_size):
-            yield self.pixels.read(self.rows[start : start + self._batch_size])
+        for start in range(0, len(self.indices), self._batch_size):
+            yield self.pixels.read(self.indices[start : start + self._batch_size])
 
     def targets(self) -> NDArray[Any]:
-        """Return the label of every image of the split in the class mode's form, in the order of `rows`."""
-        return self._targets(np.arange(len(self.rows)))[0]
+        """Return the label of every image of the split in the class mode's form, in the order of `indices`."""
+        return self._targets(np.arange(len(self.indices)))[0]
 
     def _members(self, epoch: int, step: int) -> _Pass:
         """Return the part of a pass that a batch is made of."""
         if not 0 <= step < self.steps:
             raise IndexError(f"there are {self.steps} batches in an epoch, got step {step}")
-        pass_number, place = divmod(epoch * self.steps + step, self._steps_per_pass)
-        whole = self._pass(pass_number)
-        part = slice(place * self._batch_size, (place + 1) * self._batch_size)
-        return _Pass(pass_number, whole.numbers[part], whole.slots[part])
+        pass_index, step = divmod(epoch * self.steps + step, self._steps_per_pass)
+        whole = self._pass(pass_index)
+        part = slice(step * self._batch_size, (step + 1) * self._batch_size)
+        return _Pass(pass_index, whole.samples[part], whole.stream_indices[part])
 
     def _targets(
-        self, numbers: NDArray[np.intp]
+        self, samples: NDArray[np.intp]
     ) -> tuple[NDArray[Any]] | tuple[NDArray[Any], NDArray[np.float32]]:
-        labels = self.labels[numbers]
+        labels = self.labels[samples]
         encoded: NDArray[Any]
         match self._class_mode:
             case "categorical":
@@ -256,40 +256,41 @@ class _Pass:
     """A pass over all images, or a part of it.
 
     Attributes:
-        pass_number: From 0.
-        numbers: Which images of the split are drawn, in order, shape (k,).
-        slots: Their augmentation slots, shape (k,).
+        pass_index: From 0.
+        samples: Which images of the split are drawn, in order, shape (k,).
+        stream_indices: Which part of the random stream each takes, shape (k,).
     """
 
-    pass_number: int
-    numbers: NDArray[np.intp]
-    slots: NDArray[np.intp]
+    pass_index: int
+    samples: NDArray[np.intp]
+    stream_indices: NDArray[np.intp]
 
 
 def _lay_out_pass(
-    rows: NDArray[np.intp],
+    indices: NDArray[np.intp],
     labels: NDArray[np.int32],
-    pass_number: int,
+    pass_index: int,
     *,
     shuffle: bool,
     balance: Literal["oversample"] | None,
     seed: int,
 ) -> _Pass:
     """Say which images a pass draws, in which order."""
-    numbers, slots = np.arange(len(rows)), np.asarray(rows, np.intp)
+    samples, stream_indices = np.arange(len(indices)), np.asarray(indices, np.intp)
     if balance == "oversample":
-        copies = _choose_copies(labels, seed=seed, pass_number=pass_number)
-        numbers = np.concatenate([numbers, copies])
-        slots = np.concatenate([slots, slots.max() + 1 + np.arange(len(copies))])
+        copies = _choose_copies(labels, seed=seed, pass_index=pass_index)
+        samples = np.concatenate([samples, copies])
+        behind = stream_indices.max() + 1
+        stream_indices = np.concatenate([stream_indices, behind + np.arange(len(copies))])
     if shuffle:
-        order = epoch_order(seed=seed, epoch=pass_number, count=len(numbers))
-        numbers, slots = numbers[order], slots[order]
-    return _Pass(pass_number, numbers, slots)
+        order = epoch_order(seed=seed, epoch=pass_index, count=len(samples))
+        samples, stream_indices = samples[order], stream_indices[order]
+    return _Pass(pass_index, samples, stream_indices)
 
 
-def _choose_copies(labels: NDArray[np.int32], *, seed: int, pass_number: int) -> NDArray[np.intp]:
-    """Return the places in `labels` to draw once more, so that every class comes as often as the largest."""
-    generator = make_generator(Stream.COPIES, seed=seed, epoch=pass_number)
+def _choose_copies(labels: NDArray[np.int32], *, seed: int, pass_index: int) -> NDArray[np.intp]:
+    """Return the samples to draw once more, so that every class comes as often as the largest."""
+    generator = make_generator(Stream.COPIES, seed=seed, epoch=pass_index)
     counts = np.bincount(labels)
     classes = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
     copies = []

@@ -118,10 +118,10 @@ class _PixelProducts:
         self._sum = np.zeros(size)
         self._products = np.zeros((size, size))
 
-    def add(self, rows: NDArray[np.float64]) -> None:
-        self._count += len(rows)
-        self._sum += rows.sum(axis=0)
-        self._products += rows.T @ rows
+    def add(self, images: NDArray[np.float64]) -> None:
+        self._count += len(images)
+        self._sum += images.sum(axis=0)
+        self._products += images.T @ images
 
     def whitening(self, mean: NDArray[np.float64], *, epsilon: float) -> NDArray[np.float64]:
         """Return U · diag(√n / (s + epsilon)) · Uᵀ for the thin SVD U·s·Vᵀ of the (size, n) centred images.

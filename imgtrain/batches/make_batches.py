@@ -33,7 +33,7 @@ def make_batches(plan: Plan, images: Images, *, inference_batch_size: int) -> di
     split = images.train.split
     batches["train"] = Batches(
         pixels=images.train.pixels,
-        rows=split.rows,
+        indices=split.indices,
         labels=split.labels,
         paths=split.paths,
         class_count=len(split.class_names),
@@ -54,9 +54,9 @@ def _validation_subset(part: SplitImages, plan: Plan) -> SplitImages:
     split, steps = part.split, plan.config.training.validation_steps
     if steps is None or steps * plan.config.data.batch_size >= len(split):
         return part
-    # The rows are sorted by class, so that even distances keep the classes' shares.
-    places = np.linspace(0, len(split) - 1, steps * plan.config.data.batch_size).round().astype(np.intp)
-    return replace(part, split=replace(split, rows=split.rows[places]))
+    # The images are sorted by class, so that even distances keep the classes' shares.
+    samples = np.linspace(0, len(split) - 1, steps * plan.config.data.batch_size).round().astype(np.intp)
+    return replace(part, split=replace(split, indices=split.indices[samples]))
 
 
 def inference_batch_size(plan: Plan) -> int:
@@ -69,7 +69,7 @@ def file_order_batches(part: SplitImages, class_mode: ClassMode, batch_size: int
     split = part.split
     return Batches(
         pixels=part.pixels,
-        rows=split.rows,
+        indices=split.indices,
         labels=split.labels,
         paths=split.paths,
         class_count=len(split.class_names),

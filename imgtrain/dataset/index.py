@@ -45,7 +45,7 @@ class ImageFolder:
         paths: Relative to `root`, with POSIX separators.
         group_paths: Where `data.group_by` is searched: as `paths`, but relative to the folder of the
             configuration that the image lies in, if a split file has brought several together.
-        labels: int32, position in `class_names`.
+        labels: int32, index in `class_names`.
         sizes: int64, bytes.
         mtimes_ns: int64, nanoseconds since 1970.
         ignored: Relative path of everything that was found but is not used, with the reason; hidden files and
@@ -64,9 +64,9 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def file(self, row: int) -> Path:
+    def file(self, index: int) -> Path:
         """Return the absolute path of an image."""
-        return self.root / self.paths[row]
+        return self.root / self.paths[index]
 
     def counts(self) -> NDArray[np.int64]:
         """Return the number of images of each class, in label order, shape (classes,)."""

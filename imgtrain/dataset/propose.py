@@ -139,14 +139,14 @@ def _several(folder: Path, roots: Sequence[ClassRoot]) -> str:
 def _read_sizes(folder: ImageFolder) -> _Sizes:
     """Read the headers of some images, spread over the whole folder."""
     step = max(1, len(folder) // _SAMPLED_IMAGES)
-    rows = range(0, len(folder), step)
+    indices = range(0, len(folder), step)
     sizes, grey = [], True
-    for row in rows:
+    for index in indices:
         # Whatever Pillow raises or warns of a damaged header; decoding will name the file.
         with (
             suppress(Exception),
             warnings.catch_warnings(action="ignore"),
-            Image.open(folder.file(row)) as image,
+            Image.open(folder.file(index)) as image,
         ):
             width, height = image.size
             if image.getexif().get(_EXIF_ORIENTATION, 1) >= _FIRST_SIDEWAYS:
@@ -154,9 +154,9 @@ def _read_sizes(folder: ImageFolder) -> _Sizes:
             sizes.append((height, width))
             grey = grey and image.mode in ("1", "L", "I;16", "I", "F")
     if not sizes:
-        what = f"none of {count(len(rows), 'file')} from {folder.root} opens as an image"
+        what = f"none of {count(len(indices), 'file')} from {folder.root} opens as an image"
         raise DataError(Problem("", what, f"one of them: {folder.paths[0]}"))
-    return _Sizes(sizes, grey, len(rows) - len(sizes))
+    return _Sizes(sizes, grey, len(indices) - len(sizes))
 
 
 def _target_size(sizes: _Sizes) -> tuple[int, int]:

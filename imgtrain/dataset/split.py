@@ -32,30 +32,30 @@ class Split:
     Attributes:
         name: `train`, `validation` or `test`.
         folder: Where the images are; two splits may share it.
-        rows: (n,) positions of the images in `folder`, sorted, read-only.
+        indices: (n,) the images' indices in `folder`, sorted, read-only.
     """
 
     name: str
     folder: ImageFolder
-    rows: NDArray[np.intp]
+    indices: NDArray[np.intp]
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.indices)
 
     @property
     def labels(self) -> NDArray[np.int32]:
-        """(n,) position in `class_names`."""
-        return self.folder.labels[self.rows]
+        """(n,) index in `class_names`."""
+        return self.folder.labels[self.indices]
 
     @property
     def paths(self) -> tuple[str, ...]:
         """Relative to the folder's root, with POSIX separators."""
-        return tuple(self.folder.paths[row] for row in self.rows)
+        return tuple(self.folder.paths[index] for index in self.indices)
 
     @property
     def group_paths(self) -> tuple[str, ...]:
         """Where `data.group_by` is searched: relative to the folder of the configuration they lie in."""
-        return tuple(self.folder.group_paths[row] for row in self.rows)
+        return tuple(self.folder.group_paths[index] for index in self.indices)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -66,10 +66,10 @@ class Split:
         """Return the number of images of each class, in label order, shape (classes,)."""
         return np.bincount(self.labels, minlength=len(self.class_names)).astype(np.int64)
 
-    def without(self, rows: Iterable[int] | NDArray[np.integer]) -> Split:
-        """Return the split without these positions in `folder`; those not in the split are passed over."""
-        gone = np.fromiter((int(row) for row in rows), np.intp)
-        return Split(self.name, self.folder, read_only(np.setdiff1d(self.rows, gone)))
+    def without(self, indices: Iterable[int] | NDArray[np.integer]) -> Split:
+        """Return the split without these images, given by their indices in `folder`; others are passed over."""
+        gone = np.fromiter((int(index) for index in indices), np.intp)
+        return Split(self.name, self.folder, read_only(np.setdiff1d(self.indices, gone)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,15 +166,15 @@ def _from_split_file(config: Config) -> dict[str, Split]:
     assert data.split_file is not None
     folders = [_absolute(path) for path in (data.train, data.validation, data.test) if path]
     where = config.where("data", "split_file")
-    folder, rows = read_split_file(
+    folder, by_split = read_split_file(
         _absolute(data.split_file),
         folders=folders,
         class_names=data.classes,
         where=where,
     )
-    if "train" not in rows:
+    if "train" not in by_split:
         raise DataError(Problem(where, f"{data.split_file} names no training image"))
-    return {name: Split(name, folder, read_only(numbers)) for name, numbers in rows.items()}
+    return {name: Split(name, folder, read_only(indices)) for name, indices in by_split.items()}
 
 
 def _check_classes(config: Config, splits: dict[str, Split], warnings: list[str]) -> list[Problem]:
@@ -232,8 +232,8 @@ def _hold_out_validation(
         groups = np.unique(np.array(texts, object), return_inverse=True)[1]
         unit = "group"
     held = stratified_group_split(train.labels, groups, share, config.training.seed)
-    validation = Split("validation", train.folder, read_only(train.rows[held]))
-    rest = Split("train", train.folder, read_only(train.rows[~held]))
+    validation = Split("validation", train.folder, read_only(train.indices[held]))
+    rest = Split("train", train.folder, read_only(train.indices[~held]))
     if not len(validation):
         what = f"no image can be held out: every class has only one {unit}"
         problems.append(Problem(config.where("data", "validation_split"), what))
@@ -248,14 +248,14 @@ def _hold_out_validation(
 
 
 def assign_groups(paths: Sequence[str], expression: str | None) -> NDArray[np.intp] | None:
-    """Return the number of each image's group, from 0, (n,); None without an expression.
+    """Return (n,) the group of each image, as integers from 0; None without an expression.
 
     An image that the expression does not match is a group of its own.
     """
     if expression is None:
         return None
     groups = enumerate(_groups(paths, expression))
-    keys = [f"image {place}" if text is None else f"group {text}" for place, text in groups]
+    keys = [f"image {index}" if text is None else f"group {text}" for index, text in groups]
     return np.unique(np.array(keys, object), return_inverse=True)[1].astype(np.intp)
 
 

@@ -53,7 +53,7 @@ def read_split_file(
         where: The place in the configuration to name in errors.
 
     Returns:
-        All images as one folder, and the rows of each split (sorted) in it; a split without images is left
+        All images as one folder, and the indices in it of each split's images, sorted; a split without images is left
         out.
 
     Raises:
@@ -87,11 +87,13 @@ def read_split_file(
         for row in rows
     )
     folder = make_image_folder(root, class_names, [(label, file) for label, file, _ in found], {})
-    group_paths = tuple(next(_below(str(folder.file(row)), [*folders, root])) for row in range(len(folder)))
+    group_paths = tuple(
+        next(_below(str(folder.file(index)), [*folders, root])) for index in range(len(folder))
+    )
     folder = replace(folder, group_paths=group_paths)
     splits = np.array([split for _, _, split in found])
     by_split = {name: np.flatnonzero(splits == name) for name in ("train", "validation", "test")}
-    return folder, {name: numbers for name, numbers in by_split.items() if len(numbers)}
+    return folder, {name: indices for name, indices in by_split.items() if len(indices)}
 
 
 def _problem(path: Path, line: int, what: str, hint: str = "") -> Problem:

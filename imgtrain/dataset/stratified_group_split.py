@@ -44,10 +44,10 @@ def _hold_out_images(
 ) -> NDArray[np.bool_]:
     held = np.zeros(len(labels), bool)
     for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        wanted = min(max(int(share * len(rows) + 0.5), 1), len(rows) - 1)
+        indices = np.flatnonzero(labels == label)
+        wanted = min(max(int(share * len(indices) + 0.5), 1), len(indices) - 1)
         # Ordering uniform numbers, instead of `permutation`, whose stream NumPy may change between versions.
-        held[rows[np.argsort(rng.random(len(rows)), kind="stable")[:wanted]]] = True
+        held[indices[np.argsort(rng.random(len(indices)), kind="stable")[:wanted]]] = True
     return held
 
 

@@ -42,7 +42,7 @@ class Baselines:
         """Return what each baseline predicts for a split's images, (n,) each, by name."""
         predicted = {MAJORITY: np.full(len(part.split), self._majority_label, np.int32)}
         if self._regression is not None:
-            predicted[THUMBNAILS] = self._regression.predict(_thumbnails(part, part.split.rows)).astype(
+            predicted[THUMBNAILS] = self._regression.predict(_thumbnails(part, part.split.indices)).astype(
                 np.int32
             )
         return predicted
@@ -65,7 +65,7 @@ def fit_baselines(train: SplitImages, *, seed: int) -> Baselines:
         with warnings.catch_warnings():
             # A baseline need not be the optimum to be a baseline.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            regression.fit(_thumbnails(train, split.rows[chosen]), split.labels[chosen])
+            regression.fit(_thumbnails(train, split.indices[chosen]), split.labels[chosen])
     return Baselines(majority(split.labels), regression)
 
 
@@ -74,9 +74,9 @@ def majority(labels: NDArray[np.int32]) -> int:
     return int(np.bincount(labels).argmax())
 
 
-def _thumbnails(part: SplitImages, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+def _thumbnails(part: SplitImages, indices: NDArray[np.intp]) -> NDArray[np.float32]:
     """Return (k, 8·8·channels) mean colours of the fields of an 8×8 grid, 0 to 1."""
-    return np.stack([_thumbnail(image) for image in _read(part, rows)])
+    return np.stack([_thumbnail(image) for image in _read(part, indices)])
 
 
 def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -84,9 +84,9 @@ def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.divide(small.ravel(), 255, dtype=np.float32)
 
 
-def _read(part: SplitImages, rows: NDArray[np.intp]) -> Iterator[NDArray[np.uint8]]:
-    for start in range(0, len(rows), _READ_AT_ONCE):
-        yield from part.pixels.read(rows[start : start + _READ_AT_ONCE])
+def _read(part: SplitImages, indices: NDArray[np.intp]) -> Iterator[NDArray[np.uint8]]:
+    for start in range(0, len(indices), _READ_AT_ONCE):
+        yield from part.pixels.read(indices[start : start + _READ_AT_ONCE])
 
 
 def warn_if_not_above_baselines(split: str, scores: Mapping[str, Any]) -> list[str]:

@@ -22,9 +22,9 @@ from imgtrain.pixels.decode import DecodedImage, DecodeSettings, UndecodableImag
 from imgtrain.pixels.decode_workers import decode_each_in_worker
 from imgtrain.pixels.image_stats import IMAGE_STATS
 
-__all__ = ["ROW", "available_cores", "decode_folder", "decode_unchanged"]
+__all__ = ["DECODE_RESULT", "available_cores", "decode_folder", "decode_unchanged"]
 
-ROW = np.dtype(
+DECODE_RESULT = np.dtype(
     [
         ("digest", "u1", 16),
         ("checksum", "<u8"),
@@ -62,25 +62,26 @@ def decode_folder(
     Args:
         folder: The files.
         settings: What each picture is brought to.
-        keep: Called with each row and its pixels (height, width, channels), from several threads at once; not
+        keep: Called with each image's index and its pixels (height, width, channels), from several threads at once; not
             called for files that cannot be decoded.
         task: Name of the progress events, about ten a second, which come from the calling thread.
         emit: Listener.
 
     Returns:
-        The table (n,) of dtype `ROW`, and the reason for each row that could not be decoded.
+        The table (n,) of dtype `DECODE_RESULT`, and the reason for each image that could not be decoded, by
+        its index.
     """
     total, taken, done = len(folder), 0, 0
-    table = np.zeros(total, ROW)
+    table = np.zeros(total, DECODE_RESULT)
     reasons: dict[int, str] = {}
     workers = min(available_cores(), max(1, total))
     lock, stop = threading.Lock(), threading.Event()
 
     def work() -> None:
-        while rows := take():
-            with closing(decode_unchanged(folder, rows, settings)) as outcomes:
-                for row, outcome in zip(rows, outcomes, strict=True):
-                    note(row, outcome)
+        while indices := take():
+            with closing(decode_unchanged(folder, indices, settings)) as outcomes:
+                for index, outcome in zip(indices, outcomes, strict=True):
+                    note(index, outcome)
                     if stop.is_set():
                         return
 
@@ -88,19 +89,19 @@ def decode_folder(
         nonlocal taken
         with lock:
             share = (total - taken) / workers * _SHARE_AT_ONCE
-            rows = list(range(taken, min(total, taken + max(1, min(_MOST_AT_ONCE, int(share))))))
-            taken += len(rows)
-            return rows
+            indices = list(range(taken, min(total, taken + max(1, min(_MOST_AT_ONCE, int(share))))))
+            taken += len(indices)
+            return indices
 
-    def note(row: int, outcome: DecodedImage | UndecodableImage) -> None:
+    def note(index: int, outcome: DecodedImage | UndecodableImage) -> None:
         nonlocal done
         if isinstance(outcome, UndecodableImage):
-            reasons[row] = outcome.reason
+            reasons[index] = outcome.reason
         else:
-            keep(row, outcome.pixels)
+            keep(index, outcome.pixels)
             checksum = xxhash.xxh3_64_intdigest(outcome.pixels.data)
             digest = np.frombuffer(outcome.digest, np.uint8)
-            table[row] = (digest, checksum, outcome.height, outcome.width, 1, outcome.traits)
+            table[index] = (digest, checksum, outcome.height, outcome.width, 1, outcome.traits)
         with lock:
             done += 1
 
@@ -122,29 +123,29 @@ def decode_folder(
 
 
 def decode_unchanged(
-    folder: ImageFolder, rows: Sequence[int], settings: DecodeSettings
+    folder: ImageFolder, indices: Sequence[int], settings: DecodeSettings
 ) -> Generator[DecodedImage | UndecodableImage]:
     """Decode some files, which must still be what they were when the folder was listed.
 
     Yields:
-        For each row, in order, the picture, or why there is none: it cannot be decoded, or has changed.
+        For each of them, in order, the picture, or why there is none: it cannot be decoded, or has changed.
     """
-    files = [folder.file(row) for row in rows]
+    files = [folder.file(index) for index in indices]
     with closing(decode_each_in_worker(files, settings)) as outcomes:
-        for row, file, outcome in zip(rows, files, outcomes, strict=True):
+        for index, file, outcome in zip(indices, files, outcomes, strict=True):
             yield (
                 outcome
                 if isinstance(outcome, UndecodableImage)
-                else _if_unchanged(folder, row, file, outcome)
+                else _if_unchanged(folder, index, file, outcome)
             )
 
 
 def _if_unchanged(
-    folder: ImageFolder, row: int, file: Path, image: DecodedImage
+    folder: ImageFolder, index: int, file: Path, image: DecodedImage
 ) -> DecodedImage | UndecodableImage:
     try:
         status = file.stat()
     except OSError as error:
         return UndecodableImage(f"unreadable: {error.strerror}")
-    same = (status.st_size, status.st_mtime_ns) == (folder.sizes[row], folder.mtimes_ns[row])
+    same = (status.st_size, status.st_mtime_ns) == (folder.sizes[index], folder.mtimes_ns[index])
     return image if same else UndecodableImage("changed since the folder was listed")

@@ -38,7 +38,7 @@ Cache = Literal["auto", "memory", "disk", "none"]
 
 
 class ImageStore(Protocol):
-    """The decoded pixels of a folder's images, by row; safe to read from many threads."""
+    """The decoded pixels of a folder's images, by image index; safe to read from many threads."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -46,27 +46,27 @@ class ImageStore(Protocol):
 
     @property
     def bad(self) -> Mapping[int, str]:
-        """The rows that cannot be decoded, with the reason; their pixels are 0."""
+        """Why an image cannot be decoded, by its index; its pixels are 0."""
 
     @property
     def digests(self) -> NDArray[np.uint8]:
-        """(n, 16) digest of each full-size picture, read-only; 0 for bad rows."""
+        """(n, 16) digest of each full-size picture, read-only; 0 for bad images."""
 
     @property
     def original_sizes(self) -> NDArray[np.int64]:
-        """(n, 2) height and width of each upright full-size picture, read-only; 0 for bad rows."""
+        """(n, 2) height and width of each upright full-size picture, read-only; 0 for bad images."""
 
     @property
     def traits(self) -> NDArray[np.void]:
-        """(n,) of dtype `IMAGE_STATS`, read-only; all zero for bad rows."""
+        """(n,) of dtype `IMAGE_STATS`, read-only; all zero for bad images."""
 
     def __len__(self) -> int: ...
 
-    def read(self, rows: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """Return the pixels (k, height, width, channels) of k rows, in their order.
+    def read(self, indices: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Return the pixels (k, height, width, channels) of some images, in the given order.
 
         Args:
-            rows: (k,), each 0 or more.
+            indices: (k,) image indices.
             out: C-contiguous array of that shape to fill and return; None makes one.
 
         Raises:
@@ -118,14 +118,14 @@ def open_image_store(
 
 
 def bad_image_problems(
-    folder: ImageFolder, pixels: ImageStore, rows: Iterable[int] | None = None
+    folder: ImageFolder, pixels: ImageStore, indices: Iterable[int] | None = None
 ) -> list[Problem]:
-    """Return a problem for each file that cannot be decoded, among `rows` if given."""
-    wanted = pixels.bad if rows is None else rows
+    """Return a problem for each file that cannot be decoded, among `indices` if given."""
+    wanted = pixels.bad if indices is None else indices
     return [
-        Problem(str(folder.file(row)), f"cannot be decoded: {pixels.bad[row]}")
-        for row in wanted
-        if row in pixels.bad
+        Problem(str(folder.file(index)), f"cannot be decoded: {pixels.bad[index]}")
+        for index in wanted
+        if index in pixels.bad
     ]
 
 
@@ -156,8 +156,8 @@ class _Decoded:
     def __len__(self) -> int:
         return len(self.digests)
 
-    def _room(self, rows: NDArray[np.integer], out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        shape = (len(rows), *self.shape)
+    def _output(self, indices: NDArray[np.integer], out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        shape = (len(indices), *self.shape)
         if out is None:
             return np.empty(shape, np.uint8)
         if out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
@@ -176,10 +176,10 @@ class _InMemory(_Decoded):
         super().__init__(settings, table, reasons)
         self._pixels = pixels
 
-    def read(self, rows: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        out = self._room(rows, out)
-        for place, row in enumerate(rows):
-            out[place] = self._pixels[_checked(row, len(self))]
+    def read(self, indices: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        out = self._output(indices, out)
+        for position, index in enumerate(indices):
+            out[position] = self._pixels[_checked(index, len(self))]
         return out
 
 
@@ -188,10 +188,10 @@ class _OnDisk(_Decoded):
         super().__init__(settings, file.table, file.reasons)
         self._file = file
 
-    def read(self, rows: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        out = self._room(rows, out)
-        for place, row in enumerate(rows):
-            self._file.read_into(_checked(row, len(self)), out[place])
+    def read(self, indices: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        out = self._output(indices, out)
+        for position, index in enumerate(indices):
+            self._file.read_into(_checked(index, len(self)), out[position])
         return out
 
 
@@ -199,28 +199,32 @@ class _DecodedOnReading(_Decoded):
     def __init__(self, folder: ImageFolder, settings: DecodeSettings, task: str, emit: Emit) -> None:
         # The pass finds the bad files before training and not in the middle of it.
         super().__init__(
-            settings, *decode_folder(folder, settings, keep=lambda row, pixels: None, task=task, emit=emit)
+            settings, *decode_folder(folder, settings, keep=lambda index, pixels: None, task=task, emit=emit)
         )
         self._folder = folder
         self._settings = settings
 
-    def read(self, rows: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        out = self._room(rows, out)
-        good = {place: int(row) for place, row in enumerate(rows) if _checked(row, len(self)) not in self.bad}
-        out[[place for place in range(len(out)) if place not in good]] = 0
+    def read(self, indices: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        out = self._output(indices, out)
+        good = {
+            position: int(index)
+            for position, index in enumerate(indices)
+            if _checked(index, len(self)) not in self.bad
+        }
+        out[[position for position in range(len(out)) if position not in good]] = 0
         with closing(decode_unchanged(self._folder, list(good.values()), self._settings)) as outcomes:
-            for (place, row), outcome in zip(good.items(), outcomes, strict=True):
+            for (position, index), outcome in zip(good.items(), outcomes, strict=True):
                 if isinstance(outcome, UndecodableImage):
                     what = f"could be decoded when the run began, and now cannot: {outcome.reason}"
-                    raise DataError(Problem(str(self._folder.file(row)), what)) from outcome
-                out[place] = outcome.pixels
+                    raise DataError(Problem(str(self._folder.file(index)), what)) from outcome
+                out[position] = outcome.pixels
         return out
 
 
-def _checked(row: int, count: int) -> int:
-    if not 0 <= row < count:
-        raise IndexError(f"row {row} of {count}")
-    return row
+def _checked(index: int, count: int) -> int:
+    if not 0 <= index < count:
+        raise IndexError(f"there are {count} images, got index {index}")
+    return index
 
 
 def _open_in_memory(folder: ImageFolder, settings: DecodeSettings, task: str, emit: Emit) -> ImageStore:
@@ -232,8 +236,8 @@ def _open_in_memory(folder: ImageFolder, settings: DecodeSettings, task: str, em
             f"{int(np.prod(shape)) / 2**30:,.1f} GiB of pixels do not fit into memory; set `data.cache: disk`"
         ) from error
 
-    def keep(row: int, image: NDArray[np.uint8]) -> None:
-        pixels[row] = image
+    def keep(index: int, image: NDArray[np.uint8]) -> None:
+        pixels[index] = image
 
     table, reasons = decode_folder(folder, settings, keep=keep, task=task, emit=emit)
     return _InMemory(settings, table, reasons, pixels)
@@ -295,7 +299,7 @@ def _find(
         return None
     # Permissions, memory or a file system that was away: the key does not see such causes go. But a file that was
     # stopped would make every run wait as long again.
-    failed = [folder.file(row) for row, reason in file.reasons.items() if not reason.startswith(STOPPED)]
+    failed = [folder.file(index) for index, reason in file.reasons.items() if not reason.startswith(STOPPED)]
     with closing(decode_each_in_worker(failed, settings)) as outcomes:
         if any(isinstance(outcome, DecodedImage) for outcome in outcomes):
             file.close()

@@ -19,23 +19,23 @@ def find_leaks(
     An image of `other` is named once, with the first of its copies in `train`; in the order of `other`. Files
     that could not be decoded equal nothing.
     """
-    train_rows, train_digests = _digests(train, train_pixels)
-    other_rows, other_digests = _digests(other, other_pixels)
+    train_indices, train_digests = _digests(train, train_pixels)
+    other_indices, other_digests = _digests(other, other_pixels)
     known, first = np.unique(train_digests, return_index=True)
     if not len(known):
         return []
-    places = np.minimum(np.searchsorted(known, other_digests), len(known) - 1)
+    found = np.minimum(np.searchsorted(known, other_digests), len(known) - 1)
     return [
-        (train.folder.paths[train_rows[first[place]]], other.folder.paths[row])
-        for row, place, equal in zip(other_rows, places, known[places] == other_digests, strict=True)
+        (train.folder.paths[train_indices[first[position]]], other.folder.paths[index])
+        for index, position, equal in zip(other_indices, found, known[found] == other_digests, strict=True)
         if equal
     ]
 
 
 def _digests(split: Split, pixels: ImageStore) -> tuple[NDArray[np.intp], NDArray[np.bytes_]]:
-    """Return the rows that could be decoded, and the digest of each as one comparable value."""
+    """Return the indices of the images that could be decoded, and the digest of each as one comparable value."""
     bad = np.fromiter(pixels.bad, np.intp, len(pixels.bad))
-    rows = np.setdiff1d(split.rows, bad)
-    digests = np.ascontiguousarray(pixels.digests[rows])
+    indices = np.setdiff1d(split.indices, bad)
+    digests = np.ascontiguousarray(pixels.digests[indices])
     # Byte strings compare without their final zeros, which is no loss where all have the same length.
-    return rows, digests.view(f"S{digests.shape[1]}").ravel()
+    return indices, digests.view(f"S{digests.shape[1]}").ravel()

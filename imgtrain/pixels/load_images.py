@@ -26,7 +26,7 @@ class SplitImages:
 
     Attributes:
         split: The images, without those that were skipped.
-        pixels: The pixels of the split's whole folder; `split.rows` are its rows in them.
+        pixels: The pixels of the split's whole folder; `split.indices` says which are the split's.
         skipped: (relative path, reason) of each file that could not be decoded.
     """
 
@@ -60,7 +60,7 @@ class Images:
         for part in self:
             hasher.update(f"{part.split.name} {len(part.split)} ".encode())
             hasher.update(part.split.labels.astype("<i4").tobytes())
-            hasher.update(part.pixels.digests[part.split.rows].tobytes())
+            hasher.update(part.pixels.digests[part.split.indices].tobytes())
         return f"sha256:{hasher.hexdigest()}"
 
     def describe(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Images:
                     for path, label, digest in zip(
                         part.split.paths,
                         part.split.labels,
-                        part.pixels.digests[part.split.rows],
+                        part.pixels.digests[part.split.indices],
                         strict=True,
                     )
                 ],
@@ -151,12 +151,12 @@ def load_splits(
                 emit=emit,
             )
         pixels = opened[id(folder)]
-        bad = [int(row) for row in split.rows if int(row) in pixels.bad]
+        bad = [int(index) for index in split.indices if int(index) in pixels.bad]
         if on_bad_image == "error":
             problems += [
-                Problem(str(folder.file(row)), f"cannot be decoded: {pixels.bad[row]}") for row in bad
+                Problem(str(folder.file(index)), f"cannot be decoded: {pixels.bad[index]}") for index in bad
             ]
-        skipped = tuple((folder.paths[row], pixels.bad[row]) for row in bad)
+        skipped = tuple((folder.paths[index], pixels.bad[index]) for index in bad)
         gathered[split.name] = SplitImages(split.without(bad), pixels, skipped)
     stop_idle_workers()  # what comes next wants the memory
     if problems:

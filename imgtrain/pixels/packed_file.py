@@ -1,8 +1,8 @@
 """The packed pixel file: all pixels of a folder, with checksums; written whole or not at all.
 
 Layout, little-endian: one page with the magic line, format version, length and checksum of a JSON header, and
-the header; then the pixels (n, height, width, channels) uint8; then the tail: the table of `ROW`s and a JSON
-object with the reason of each row that could not be decoded. The header is written last and holds the tail's
+the header; then the pixels (n, height, width, channels) uint8; then the tail: the table of `DECODE_RESULT`s and a JSON
+object with the reason of each image that could not be decoded. The header is written last and holds the tail's
 checksum, so that a file is either whole or not recognised.
 
 Pixels are read with `preadv`, not through a memory map: a file that is cut short under a map kills the
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from imgtrain.errors import RunFileError
 from imgtrain.pixels.decode import DecodeSettings
-from imgtrain.pixels.decode_folder import ROW, available_cores
+from imgtrain.pixels.decode_folder import DECODE_RESULT, available_cores
 
 __all__ = ["PackedFile", "PackedFileWriter", "UnusablePackedFile", "open_packed_file", "space_needed"]
 
@@ -50,8 +50,8 @@ class PackedFile:
     """An open packed file; safe to read from many threads.
 
     Attributes:
-        table: (n,) of dtype `ROW`.
-        reasons: Why a row could not be decoded; its pixels are 0.
+        table: (n,) of dtype `DECODE_RESULT`.
+        reasons: Why an image could not be decoded, by its index; its pixels are 0.
     """
 
     def __init__(
@@ -67,17 +67,17 @@ class PackedFile:
         self._settings = settings
         self.table = table
         self.reasons = reasons
-        self._row_bytes = int(np.prod(settings.shape))
+        self._image_bytes = int(np.prod(settings.shape))
         self._close = weakref.finalize(self, os.close, descriptor)
 
-    def read_into(self, row: int, pixels: NDArray[np.uint8]) -> None:
-        """Fill `pixels` (…, height, width, channels), C-contiguous, with the rows from `row` on.
+    def read_into(self, index: int, pixels: NDArray[np.uint8]) -> None:
+        """Fill `pixels` (…, height, width, channels), C-contiguous, with the images from `index` on.
 
         Raises:
             RunFileError: If the file was cut short or its disk fails since it was opened.
         """
         view = pixels.reshape(-1).data
-        offset = _PAGE + row * self._row_bytes
+        offset = _PAGE + index * self._image_bytes
         reason: str | None = "it was cut short while it was in use"
         try:
             while view.nbytes and (count := os.preadv(self._descriptor, [view], offset)):
@@ -87,18 +87,18 @@ class PackedFile:
         if view.nbytes:
             raise RunFileError(f"{self._path} cannot be read: {reason}; run again to make it again")
 
-    def check_rows(self) -> None:
+    def verify(self) -> None:
         """Read everything and hold it against the checksums, on all cores.
 
         Raises:
-            UnusablePixelFile: If a row differs.
+            UnusablePackedFile: If an image differs.
         """
-        rows_at_once = max(1, (4 << 20) // self._row_bytes)
-        blocks = iter(range(0, len(self.table), rows_at_once))
+        images_at_once = max(1, (4 << 20) // self._image_bytes)
+        blocks = iter(range(0, len(self.table), images_at_once))
         lock = threading.Lock()
 
         def work() -> None:
-            buffer = np.empty((rows_at_once, self._row_bytes), np.uint8)
+            buffer = np.empty((images_at_once, self._image_bytes), np.uint8)
             while True:
                 with lock:
                     start = next(blocks, None)
@@ -106,9 +106,9 @@ class PackedFile:
                     return
                 pixels = buffer[: len(self.table) - start]
                 self.read_into(start, pixels)
-                for row, row_pixels in enumerate(pixels, start):
-                    if xxhash.xxh3_64_intdigest(row_pixels) != self.table["checksum"][row]:
-                        raise UnusablePackedFile(f"the pixels of row {row} are damaged")
+                for index, image in enumerate(pixels, start):
+                    if xxhash.xxh3_64_intdigest(image) != self.table["checksum"][index]:
+                        raise UnusablePackedFile(f"the pixels of image {index} are damaged")
 
         with ThreadPoolExecutor(available_cores()) as pool:
             for future in [pool.submit(work) for _ in range(available_cores())]:
@@ -120,8 +120,8 @@ class PackedFile:
 
 
 def space_needed(count: int, settings: DecodeSettings) -> int:
-    """Return the bytes of a file with this many rows, without reasons."""
-    return _PAGE + count * (int(np.prod(settings.shape)) + ROW.itemsize)
+    """Return the bytes of a file with this many images, without reasons."""
+    return _PAGE + count * (int(np.prod(settings.shape)) + DECODE_RESULT.itemsize)
 
 
 def open_packed_file(path: Path, key: str, settings: DecodeSettings, count: int) -> PackedFile:
@@ -129,15 +129,15 @@ def open_packed_file(path: Path, key: str, settings: DecodeSettings, count: int)
 
     Raises:
         FileNotFoundError: If there is none.
-        UnusablePixelFile: If it is not the file of this key, whole and undamaged.
+        UnusablePackedFile: If it is not the file of this key, whole and undamaged.
         OSError: If it cannot be opened.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         header, tail = _read_frame(descriptor)
         _expect(header, key, settings, count)
-        table = np.frombuffer(tail, ROW, count)
-        reasons = {int(row): reason for row, reason in json.loads(tail[table.nbytes :]).items()}
+        table = np.frombuffer(tail, DECODE_RESULT, count)
+        reasons = {int(index): reason for index, reason in json.loads(tail[table.nbytes :]).items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         os.close(descriptor)
         raise UnusablePackedFile(f"its header cannot be read: {error}") from error
@@ -146,7 +146,7 @@ def open_packed_file(path: Path, key: str, settings: DecodeSettings, count: int)
         raise
     file = PackedFile(descriptor, path, settings, table, reasons)
     try:
-        file.check_rows()
+        file.verify()
     except BaseException:
         file.close()
         raise
@@ -205,7 +205,7 @@ class PackedFileWriter:
         self._key = key
         self._settings = settings
         self._count = count
-        self._row_bytes = int(np.prod(settings.shape))
+        self._image_bytes = int(np.prod(settings.shape))
         self._descriptor = -1
 
     def __enter__(self) -> PackedFileWriter:
@@ -227,17 +227,17 @@ class PackedFileWriter:
             self._descriptor = -1
             self._partial.unlink(missing_ok=True)
 
-    def write(self, row: int, pixels: NDArray[np.uint8]) -> None:
-        """Write one row; from any thread."""
+    def write(self, index: int, pixels: NDArray[np.uint8]) -> None:
+        """Write one image; from any thread."""
         with self._explained():
-            self._write_at(_PAGE + row * self._row_bytes, np.ascontiguousarray(pixels).data)
+            self._write_at(_PAGE + index * self._image_bytes, np.ascontiguousarray(pixels).data)
 
     def finish(self, table: NDArray[np.void], reasons: dict[int, str]) -> PackedFile:
         """Add the table, make everything durable, and put the file in its place."""
         table = table.copy()
-        table["checksum"][table["decoded"] == 0] = xxhash.xxh3_64_intdigest(bytes(self._row_bytes))
+        table["checksum"][table["decoded"] == 0] = xxhash.xxh3_64_intdigest(bytes(self._image_bytes))
         tail = table.tobytes() + json.dumps(reasons).encode()
-        tail_at = _PAGE + self._count * self._row_bytes
+        tail_at = _PAGE + self._count * self._image_bytes
         header = json.dumps(
             {
                 "key": self._key,

@@ -27,7 +27,7 @@ class DecodedBatch:
 
     Attributes:
         paths: All of them, b.
-        reasons: Why a file could not be decoded, by its place in `paths`.
+        reasons: Why a file could not be decoded, by its position in `paths`.
         pixels: uint8 (b − bad, height, width, channels) of the others, in order.
     """
 
@@ -72,7 +72,7 @@ def _decode(path: str, settings: DecodeSettings) -> NDArray[np.uint8] | str:
 def _gather(
     paths: tuple[str, ...], outcomes: list[NDArray[np.uint8] | str], settings: DecodeSettings
 ) -> DecodedBatch:
-    reasons = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, str)}
+    reasons = {position: outcome for position, outcome in enumerate(outcomes) if isinstance(outcome, str)}
     pixels = [outcome for outcome in outcomes if not isinstance(outcome, str)]
     return DecodedBatch(
         paths, reasons, np.stack(pixels) if pixels else np.empty((0, *settings.shape), np.uint8)

@@ -117,7 +117,7 @@ def pixels_of(part: SplitImages) -> ReadPixels:
     """Return the reader of a split whose pixels are open."""
 
     def read(rows: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
-        pixels = part.pixels.read(part.split.rows[np.asarray(rows, np.intp)])
+        pixels = part.pixels.read(part.split.indices[np.asarray(rows, np.intp)])
         return dict(zip(rows, pixels, strict=True))
 
     return read
@@ -136,8 +136,8 @@ def _pixels_of_files(
         with closing(prefetch(paths, settings, batch_size=_DECODED_AT_ONCE)) as batches:
             for batch in batches:
                 decoded = iter(batch.pixels)
-                for place, row in zip(range(len(batch.paths)), waiting, strict=False):
-                    if place not in batch.reasons:
+                for position, row in zip(range(len(batch.paths)), waiting, strict=False):
+                    if position not in batch.reasons:
                         found[row] = next(decoded)
         if missing := len(rows) - len(found):
             emit(Message(f"the report lacks {missing} images that are no longer in {root}", "warning"))

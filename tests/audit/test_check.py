@@ -365,7 +365,9 @@ class TestFixSplit:
         loaded = load_config(path, overrides)
         images = load_images(loaded, split_data(loaded))
         used = {
-            os.path.relpath(part.split.folder.file(row), folder) for part in images for row in part.split.rows
+            os.path.relpath(part.split.folder.file(index), folder)
+            for part in images
+            for index in part.split.indices
         }
         assert 'test/dog/quote"s, and\nlines.png' in used, "the scored split keeps its images"
         assert "train/dog/solitary.png" not in used

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from imgtrain.augment.sample import make_identity_rows, sample_rows
+from imgtrain.augment.sample import make_identity_params, sample_params
 from imgtrain.augment.warp import warp_batch
 from imgtrain.config.schema import AugmentationConfig
 
@@ -60,29 +60,29 @@ COLOURS = {
 }
 
 
-def make_row(numbers):
-    rows = make_identity_rows(1)
+def make_params(numbers):
+    params = make_identity_params(1)
     for name, value in numbers.items():
-        rows[name] = value
-    return rows
+        params[name] = value
+    return params
 
 
-def ours(picture, rows, **options):
-    return warp_batch(picture[None], rows, AugmentationConfig(**options))[0].astype(np.float64)
+def ours(picture, params, **options):
+    return warp_batch(picture[None], params, AugmentationConfig(**options))[0].astype(np.float64)
 
 
-def keras_parameters(row):
+def keras_parameters(params):
     return {
-        "theta": row["theta_degrees"],
-        "tx": row["shift_x_pixels"],
-        "ty": row["shift_y_pixels"],
-        "shear": row["shear_degrees"],
-        "zx": row["zoom_x"],
-        "zy": row["zoom_y"],
-        "flip_horizontal": bool(row["flip_horizontal"]),
-        "flip_vertical": bool(row["flip_vertical"]),
-        "channel_shift_intensity": float(row["channel_shift"]) or None,
-        "brightness": None if row["brightness"] == 1 else float(row["brightness"]),
+        "theta": params["theta_degrees"],
+        "tx": params["shift_x_pixels"],
+        "ty": params["shift_y_pixels"],
+        "shear": params["shear_degrees"],
+        "zx": params["zoom_x"],
+        "zy": params["zoom_y"],
+        "flip_horizontal": bool(params["flip_horizontal"]),
+        "flip_vertical": bool(params["flip_vertical"]),
+        "channel_shift_intensity": float(params["channel_shift"]) or None,
+        "brightness": None if params["brightness"] == 1 else float(params["brightness"]),
     }
 
 
@@ -97,39 +97,39 @@ def apply_keras(picture, parameters, **options):
         return np.asarray(generator.apply_transform(picture.astype(np.float32), parameters), np.float64)
 
 
-def keras(picture, rows, **options):
+def keras(picture, params, **options):
     assert picture.shape[0] == picture.shape[1], "Keras turns others about a wrong point"
-    return apply_keras(picture, keras_parameters(rows[0]), **options)
+    return apply_keras(picture, keras_parameters(params[0]), **options)
 
 
-def fetched_from(rows, height, width):
+def fetched_from(params, height, width):
     """Return (x, y), each (height, width): where Keras documents that the pixels come from.
 
     The centre is corrected. These are steps on points, which share no formula with the code under test.
     """
-    (row,) = rows
+    (one,) = params
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     x, y = x - centre_x, y - centre_y
-    x, y = -x if row["flip_horizontal"] else x, -y if row["flip_vertical"] else y
-    x, y = x * row["zoom_x"], y * row["zoom_y"]
-    shear = np.deg2rad(row["shear_degrees"])
+    x, y = -x if one["flip_horizontal"] else x, -y if one["flip_vertical"] else y
+    x, y = x * one["zoom_x"], y * one["zoom_y"]
+    shear = np.deg2rad(one["shear_degrees"])
     x, y = x - np.sin(shear) * y, np.cos(shear) * y
-    x, y = x + row["shift_x_pixels"], y + row["shift_y_pixels"]
-    theta = np.deg2rad(row["theta_degrees"])
+    x, y = x + one["shift_x_pixels"], y + one["shift_y_pixels"]
+    theta = np.deg2rad(one["theta_degrees"])
     x, y = np.cos(theta) * x - np.sin(theta) * y, np.sin(theta) * x + np.cos(theta) * y
     return x + centre_x, y + centre_y
 
 
-def outside_pixels(rows, height, width):
+def outside_pixels(params, height, width):
     """Return how far outside the middles of the outermost pixels each place is fetched; negative inside."""
-    x, y = fetched_from(rows, height, width)
+    x, y = fetched_from(params, height, width)
     return np.max([-x, x - (width - 1), -y, y - (height - 1)], axis=0)
 
 
-def reference(picture, rows, *, fill_mode="nearest", cval=0.0, interpolation_order=1):
+def reference(picture, params, *, fill_mode="nearest", cval=0.0, interpolation_order=1):
     """Move the picture as documented, by SciPy as in Keras; colours are left alone."""
-    x, y = fetched_from(rows, *picture.shape[:2])
+    x, y = fetched_from(params, *picture.shape[:2])
     return np.stack(
         [
             ndimage.map_coordinates(channel, [y, x], order=interpolation_order, mode=fill_mode, cval=cval)
@@ -146,20 +146,24 @@ class TestMoves:
 
     @pytest.mark.parametrize("channels", [1, 3])
     def test_square_as_keras(self, make_picture, numbers, fill_mode, channels):
-        picture, rows = make_picture(*SQUARE, channels), make_row(numbers)
-        expected = keras(picture, rows, fill_mode=fill_mode)
-        np.testing.assert_allclose(ours(picture, rows, fill_mode=fill_mode), expected, rtol=0, atol=ROUNDING)
+        picture, params = make_picture(*SQUARE, channels), make_params(numbers)
+        expected = keras(picture, params, fill_mode=fill_mode)
+        np.testing.assert_allclose(
+            ours(picture, params, fill_mode=fill_mode), expected, rtol=0, atol=ROUNDING
+        )
         # Keras computes in float32, the reference in float64.
         np.testing.assert_allclose(
-            reference(picture, rows, fill_mode=fill_mode), expected, rtol=0, atol=FLOAT32
+            reference(picture, params, fill_mode=fill_mode), expected, rtol=0, atol=FLOAT32
         )
 
     @pytest.mark.parametrize("shape", SHAPES)
     @pytest.mark.parametrize("channels", [1, 3])
     def test_any_shape_as_documented(self, make_picture, numbers, fill_mode, shape, channels):
-        picture, rows = make_picture(*shape, channels), make_row(numbers)
-        expected = reference(picture, rows, fill_mode=fill_mode)
-        np.testing.assert_allclose(ours(picture, rows, fill_mode=fill_mode), expected, rtol=0, atol=ROUNDING)
+        picture, params = make_picture(*shape, channels), make_params(numbers)
+        expected = reference(picture, params, fill_mode=fill_mode)
+        np.testing.assert_allclose(
+            ours(picture, params, fill_mode=fill_mode), expected, rtol=0, atol=ROUNDING
+        )
 
 
 @pytest.mark.parametrize("numbers", MOVES.values(), ids=MOVES)
@@ -176,16 +180,16 @@ class TestOutside:
 
     @pytest.mark.parametrize("shape", SHAPES)
     def test_any_shape_as_the_grid_modes_of_scipy(self, make_picture, numbers, options, shape):
-        picture, rows = make_picture(*shape), make_row(numbers)
+        picture, params = make_picture(*shape), make_params(numbers)
         in_scipy = options | {"fill_mode": f"grid-{options['fill_mode']}"}
         np.testing.assert_allclose(
-            ours(picture, rows, **options), reference(picture, rows, **in_scipy), rtol=0, atol=ROUNDING
+            ours(picture, params, **options), reference(picture, params, **in_scipy), rtol=0, atol=ROUNDING
         )
 
     def test_square_as_keras_but_for_the_rim_and_the_period(self, make_picture, numbers, options):
-        picture, rows = make_picture(*SQUARE), make_row(numbers)
-        changed, expected = ours(picture, rows, **options), keras(picture, rows, **options)
-        outside = outside_pixels(rows, *SQUARE)
+        picture, params = make_picture(*SQUARE), make_params(numbers)
+        changed, expected = ours(picture, params, **options), keras(picture, params, **options)
+        outside = outside_pixels(params, *SQUARE)
         inside = outside < -1e-6
         assert inside.mean() > 0.5
         assert np.abs(changed - expected)[inside].max() <= ROUNDING
@@ -198,14 +202,14 @@ class TestOutside:
 @pytest.mark.parametrize("numbers", MOVES.values(), ids=MOVES)
 def test_order_0_takes_the_same_pixels(make_picture, numbers, shape):
     """Only a place half-way between two pixels may be fetched from either."""
-    picture, rows = make_picture(*shape), make_row(numbers)
-    changed = ours(picture, rows, interpolation_order=0)
+    picture, params = make_picture(*shape), make_params(numbers)
+    changed = ours(picture, params, interpolation_order=0)
     expected = (
-        keras(picture, rows, interpolation_order=0)
+        keras(picture, params, interpolation_order=0)
         if shape == SQUARE
-        else reference(picture, rows, interpolation_order=0)
+        else reference(picture, params, interpolation_order=0)
     )
-    x, y = fetched_from(rows, *shape)
+    x, y = fetched_from(params, *shape)
     halfway = (np.abs(x % 1 - 0.5) < 1e-3) | (np.abs(y % 1 - 0.5) < 1e-3)
     assert halfway.mean() < 0.05
     assert (changed == expected)[~halfway].all()
@@ -219,12 +223,12 @@ def test_order_3_is_another_cubic(make_picture, numbers, shape):
     They overshoot differently beside an edge: by some hundredths of its height (40 levels here, so by up to 3,
     and the rounding). Elsewhere they differ by little more than the mean of the rounding, a quarter level.
     """
-    picture, rows = make_picture(*shape), make_row(numbers)
-    changed = ours(picture, rows, interpolation_order=3)
+    picture, params = make_picture(*shape), make_params(numbers)
+    changed = ours(picture, params, interpolation_order=3)
     expected = (
-        keras(picture, rows, interpolation_order=3)
+        keras(picture, params, interpolation_order=3)
         if shape == SQUARE
-        else reference(picture, rows, interpolation_order=3)
+        else reference(picture, params, interpolation_order=3)
     )
     difference = np.abs(changed - expected)
     assert difference.mean() < 0.5
@@ -236,9 +240,9 @@ def test_order_3_is_another_cubic(make_picture, numbers, shape):
 class TestColours:
     def test_alone_as_keras(self, make_picture, numbers, channels):
         """Whole levels in: equal, but for the rounding of a channel shift that no brightness truncates."""
-        picture, rows = make_picture(*SQUARE, channels), make_row(numbers)
+        picture, params = make_picture(*SQUARE, channels), make_params(numbers)
         tolerance = 0 if "brightness" in numbers else 0.5 + FLOAT32
-        np.testing.assert_allclose(ours(picture, rows), keras(picture, rows), rtol=0, atol=tolerance)
+        np.testing.assert_allclose(ours(picture, params), keras(picture, params), rtol=0, atol=tolerance)
 
     @pytest.mark.parametrize("fill_mode", ["nearest", "reflect"])
     def test_after_all_moves_as_keras(self, make_picture, numbers, channels, fill_mode):
@@ -247,17 +251,17 @@ class TestColours:
         Channel shift: half a level after the move and half a level after the shift. Brightness: Keras drops
         the fraction where we round it, one level, which the factor enlarges before it is rounded down.
         """
-        picture, rows = make_picture(*SQUARE, channels), make_row(MOVES["all moves"] | numbers)
+        picture, params = make_picture(*SQUARE, channels), make_params(MOVES["all moves"] | numbers)
         tolerance = np.ceil(numbers["brightness"]) if "brightness" in numbers else 1 + FLOAT32
         changed, expected = (
-            ours(picture, rows, fill_mode=fill_mode),
-            keras(picture, rows, fill_mode=fill_mode),
+            ours(picture, params, fill_mode=fill_mode),
+            keras(picture, params, fill_mode=fill_mode),
         )
         np.testing.assert_allclose(changed, expected, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("slot", range(12))
-def test_sampled_rows_with_every_option_as_keras(make_picture, slot):
+@pytest.mark.parametrize("stream_index", range(12))
+def test_sampled_params_with_every_option_as_keras(make_picture, stream_index):
     ranges = AugmentationConfig(
         rotation_range=40,
         width_shift_range=0.2,
@@ -270,10 +274,12 @@ def test_sampled_rows_with_every_option_as_keras(make_picture, slot):
         vertical_flip=True,
     )
     height, width = SQUARE
-    rows = sample_rows(ranges, seed=3, epoch=1, slots=np.array([slot]), height=height, width=width)
-    picture = make_picture(*SQUARE, seed=slot)
-    changed, expected = ours(picture, rows), keras(picture, rows)
-    np.testing.assert_allclose(changed, expected, rtol=0, atol=np.ceil(rows["brightness"][0]))
+    params = sample_params(
+        ranges, seed=3, epoch=1, stream_indices=np.array([stream_index]), height=height, width=width
+    )
+    picture = make_picture(*SQUARE, seed=stream_index)
+    changed, expected = ours(picture, params), keras(picture, params)
+    np.testing.assert_allclose(changed, expected, rtol=0, atol=np.ceil(params["brightness"][0]))
 
 
 @pytest.mark.parametrize(
@@ -281,7 +287,7 @@ def test_sampled_rows_with_every_option_as_keras(make_picture, slot):
 )
 def test_the_comparison_would_notice_the_two_bugs(make_picture, numbers):
     """Keras's own reading of a width shift, and of a centre, is far outside the tolerance."""
-    picture, rows = make_picture(48, 80), make_row(numbers)
-    parameters = keras_parameters(rows[0])
+    picture, params = make_picture(48, 80), make_params(numbers)
+    parameters = keras_parameters(params[0])
     parameters["tx"], parameters["ty"] = parameters["ty"], parameters["tx"]
-    assert np.abs(ours(picture, rows) - apply_keras(picture, parameters)).mean() > 5
+    assert np.abs(ours(picture, params) - apply_keras(picture, parameters)).mean() > 5

@@ -47,8 +47,8 @@ class DecodedFolder:
     def __len__(self):
         return len(self.folder)
 
-    def read(self, rows, out=None):
-        return np.stack([decode_image(self.folder.file(row), SETTINGS).pixels for row in rows])
+    def read(self, indices, out=None):
+        return np.stack([decode_image(self.folder.file(index), SETTINGS).pixels for index in indices])
 
 
 def test_the_versions_are_what_the_epochs_of_training_see(split):
@@ -56,7 +56,7 @@ def test_the_versions_are_what_the_epochs_of_training_see(split):
     split = split.without([0, 4, 11])
     batches = Batches(
         pixels=DecodedFolder(split.folder),
-        rows=split.rows,
+        indices=split.indices,
         labels=split.labels,
         paths=split.paths,
         class_count=3,
@@ -70,7 +70,7 @@ def test_the_versions_are_what_the_epochs_of_training_see(split):
     trained = [set() for _ in range(3)]
     for epoch, seen in enumerate(trained):
         images, _ = batches.to_arrays(epoch=epoch)
-        names = [batches.paths[number] for number in batches.image_numbers(epoch)]
+        names = [batches.paths[sample] for sample in batches.samples(epoch)]
         seen.update((name, image.tobytes()) for name, image in zip(names, images, strict=True))
     for image in versions_of(split):
         assert (image.pixels[0] == decode_image(split.folder.root / image.path, SETTINGS).pixels).all()

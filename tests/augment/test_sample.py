@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from imgtrain.augment.random_streams import Stream, make_generator
-from imgtrain.augment.sample import ROW, epoch_order, make_identity_rows, sample_rows
+from imgtrain.augment.sample import PARAMS_DTYPE, epoch_order, make_identity_params, sample_params
 from imgtrain.config.keras_differences import check_shift_ranges
 from imgtrain.config.schema import AugmentationConfig
 
@@ -38,14 +38,16 @@ COLUMNS = {
 COUNT = 4000
 
 
-def draw(slots=None, *, seed=7, epoch=3, height=100, width=200, **options):
-    slots = np.arange(COUNT) if slots is None else np.asarray(slots, np.intp)
+def draw(stream_indices=None, *, seed=7, epoch=3, height=100, width=200, **options):
+    stream_indices = np.arange(COUNT) if stream_indices is None else np.asarray(stream_indices, np.intp)
     augmentation = AugmentationConfig(**options)
-    return sample_rows(augmentation, seed=seed, epoch=epoch, slots=slots, height=height, width=width)
+    return sample_params(
+        augmentation, seed=seed, epoch=epoch, stream_indices=stream_indices, height=height, width=width
+    )
 
 
 # One draw for all tests of the distributions; the seed is fixed, so a test passes always or never.
-EVERY_ROW = draw(**EVERYTHING)
+ALL_PARAMS = draw(**EVERYTHING)
 
 
 def assert_uniform(values, low, high):
@@ -69,71 +71,71 @@ def assert_uniform(values, low, high):
     ],
 )
 def test_each_number_is_uniform_in_its_documented_range(column, low, high):
-    assert_uniform(EVERY_ROW[column], low, high)
+    assert_uniform(ALL_PARAMS[column], low, high)
 
 
 @pytest.mark.parametrize("column", ["flip_horizontal", "flip_vertical"])
 def test_half_of_the_draws_are_mirrored(column):
     # Four standard deviations of a fair coin.
-    assert abs(EVERY_ROW[column].mean() - 0.5) < 4 * 0.5 / np.sqrt(COUNT)
+    assert abs(ALL_PARAMS[column].mean() - 0.5) < 4 * 0.5 / np.sqrt(COUNT)
 
 
 def test_no_two_numbers_of_a_slot_depend_on_each_other():
-    numbers = np.stack([EVERY_ROW[name].astype(float) for name in ROW.names])
+    numbers = np.stack([ALL_PARAMS[name].astype(float) for name in PARAMS_DTYPE.names])
     correlations = np.corrcoef(numbers) - np.eye(len(numbers))
     assert np.abs(correlations).max() < 5 / np.sqrt(COUNT)
 
 
 def test_a_shift_below_one_is_a_fraction_of_its_own_side_and_from_one_on_it_is_pixels():
-    rows = draw(width_shift_range=0.5, height_shift_range=0.5)
-    assert_uniform(rows["shift_x_pixels"], -100, 100)
-    assert_uniform(rows["shift_y_pixels"], -50, 50)
+    params = draw(width_shift_range=0.5, height_shift_range=0.5)
+    assert_uniform(params["shift_x_pixels"], -100, 100)
+    assert_uniform(params["shift_y_pixels"], -50, 50)
     assert_uniform(draw(width_shift_range=1.0)["shift_x_pixels"], -1, 1)
     assert_uniform(draw(width_shift_range=3)["shift_x_pixels"], -3, 3)
 
 
 def test_a_list_of_shifts_gives_each_value_with_either_sign_equally_often():
-    rows = draw(width_shift_range=(2.0, 5.0, 0.1))
-    values, counts = np.unique(rows["shift_x_pixels"], return_counts=True)
+    params = draw(width_shift_range=(2.0, 5.0, 0.1))
+    values, counts = np.unique(params["shift_x_pixels"], return_counts=True)
     np.testing.assert_allclose(values, [-20, -5, -2, 2, 5, 20])
     assert stats.chisquare(counts).pvalue > 1e-3
 
 
 def test_zoom_may_be_given_as_low_and_high():
-    rows = draw(zoom_range=(0.5, 0.8))
-    assert_uniform(rows["zoom_x"], 0.5, 0.8)
-    assert_uniform(rows["zoom_y"], 0.5, 0.8)
+    params = draw(zoom_range=(0.5, 0.8))
+    assert_uniform(params["zoom_x"], 0.5, 0.8)
+    assert_uniform(params["zoom_y"], 0.5, 0.8)
 
 
 def test_nothing_asked_for_changes_nothing():
-    assert (draw() == make_identity_rows(COUNT)).all()
-    assert (draw(fill_mode="wrap", interpolation_order=3) == make_identity_rows(COUNT)).all()
+    assert (draw() == make_identity_params(COUNT)).all()
+    assert (draw(fill_mode="wrap", interpolation_order=3) == make_identity_params(COUNT)).all()
 
 
 @pytest.mark.parametrize("option", COLUMNS)
 def test_an_option_sets_its_own_numbers_and_leaves_all_others_as_they_were(option):
     alone = draw(**{option: EVERYTHING[option]})
     without = draw(**{name: value for name, value in EVERYTHING.items() if name != option})
-    neutral = make_identity_rows(COUNT)
-    for name in ROW.names:
+    neutral = make_identity_params(COUNT)
+    for name in PARAMS_DTYPE.names:
         own = name in COLUMNS[option]
-        assert (alone[name] == (EVERY_ROW if own else neutral)[name]).all(), name
-        assert (without[name] == (neutral if own else EVERY_ROW)[name]).all(), name
+        assert (alone[name] == (ALL_PARAMS if own else neutral)[name]).all(), name
+        assert (without[name] == (neutral if own else ALL_PARAMS)[name]).all(), name
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     epoch=st.integers(0, 10**6),
-    slots=st.lists(st.integers(0, 300) | st.integers(0, 10**9), max_size=20),
+    stream_indices=st.lists(st.integers(0, 300) | st.integers(0, 10**9), max_size=20),
 )
-def test_a_row_depends_on_its_own_slot_only(seed, epoch, slots):
-    together = draw(slots, seed=seed, epoch=epoch, **EVERYTHING)
-    for row, slot in zip(together, slots, strict=True):
-        assert (draw([slot], seed=seed, epoch=epoch, **EVERYTHING) == row).all()
+def test_params_depend_on_their_own_stream_index_only(seed, epoch, stream_indices):
+    together = draw(stream_indices, seed=seed, epoch=epoch, **EVERYTHING)
+    for params, stream_index in zip(together, stream_indices, strict=True):
+        assert (draw([stream_index], seed=seed, epoch=epoch, **EVERYTHING) == params).all()
 
 
-def test_slots_epochs_and_seeds_have_numbers_of_their_own():
+def test_stream_indices_epochs_and_seeds_have_numbers_of_their_own():
     thetas = np.concatenate(
         [
             draw(np.arange(500), seed=seed, epoch=epoch, rotation_range=90.0)["theta_degrees"]
@@ -145,9 +147,9 @@ def test_slots_epochs_and_seeds_have_numbers_of_their_own():
 
 
 def test_the_numbers_are_the_same_on_every_machine_and_in_every_release():
-    row = draw([5], seed=1, epoch=2, **EVERYTHING)[0]
-    assert row["theta_degrees"] == pytest.approx(0.8280911269993538, abs=1e-12)
-    assert row["brightness"] == pytest.approx(0.9623676322214065, abs=1e-12)
+    params = draw([5], seed=1, epoch=2, **EVERYTHING)[0]
+    assert params["theta_degrees"] == pytest.approx(0.8280911269993538, abs=1e-12)
+    assert params["brightness"] == pytest.approx(0.9623676322214065, abs=1e-12)
     assert epoch_order(seed=1, epoch=2, count=8).tolist() == [7, 0, 5, 4, 6, 2, 3, 1]
 
 

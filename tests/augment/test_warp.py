@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from imgtrain.augment.sample import make_identity_rows, sample_rows
+from imgtrain.augment.sample import make_identity_params, sample_params
 from imgtrain.augment.warp import warp_batch, warp_matrices
 from imgtrain.config.schema import AugmentationConfig
 
@@ -25,15 +25,15 @@ EVERYTHING = AugmentationConfig(
 )
 
 
-def make_row(**numbers):
-    rows = make_identity_rows(1)
+def make_params(**numbers):
+    params = make_identity_params(1)
     for name, value in numbers.items():
-        rows[name] = value
-    return rows
+        params[name] = value
+    return params
 
 
 def warp_one(picture, augmentation=LINEAR, **numbers):
-    return warp_batch(picture[None], make_row(**numbers), augmentation)[0]
+    return warp_batch(picture[None], make_params(**numbers), augmentation)[0]
 
 
 @pytest.mark.parametrize("order", [0, 1, 3])
@@ -108,8 +108,8 @@ def test_order_3_is_keys_cubic_with_a_of_minus_three_quarters():
 
 
 def test_the_centre_of_the_picture_stays_where_it_is_when_nothing_is_shifted():
-    rows = make_row(theta_degrees=33, shear_degrees=12, zoom_x=0.7, zoom_y=1.2, flip_horizontal=True)
-    (matrix,) = warp_matrices(rows, 40, 91)
+    params = make_params(theta_degrees=33, shear_degrees=12, zoom_x=0.7, zoom_y=1.2, flip_horizontal=True)
+    (matrix,) = warp_matrices(params, 40, 91)
     np.testing.assert_allclose(matrix @ [45, 19.5, 1], [45, 19.5])
 
 
@@ -153,11 +153,11 @@ def test_the_outside_is_filled_with_cval_in_every_channel(make_picture, channels
 
 def test_a_batch_is_its_images_one_by_one_whatever_the_threads(make_picture):
     pictures = np.stack([make_picture(40, 50, seed=seed) for seed in range(12)])
-    rows = sample_rows(EVERYTHING, seed=0, epoch=0, slots=np.arange(12), height=40, width=50)
-    together = warp_batch(pictures, rows, EVERYTHING)
+    params = sample_params(EVERYTHING, seed=0, epoch=0, stream_indices=np.arange(12), height=40, width=50)
+    together = warp_batch(pictures, params, EVERYTHING)
     with ThreadPoolExecutor(4) as pool:
         single = list(
-            pool.map(lambda i: warp_batch(pictures[i : i + 1], rows[i : i + 1], EVERYTHING)[0], range(12))
+            pool.map(lambda i: warp_batch(pictures[i : i + 1], params[i : i + 1], EVERYTHING)[0], range(12))
         )
     assert (together == np.stack(single)).all()
     assert len({image.tobytes() for image in together}) == 12
@@ -167,11 +167,11 @@ def test_the_given_array_is_filled_and_the_source_stays_as_it_was(make_picture):
     pictures = np.stack([make_picture(10, 11, seed=seed) for seed in range(3)])
     before = pictures.copy()
     pictures.flags.writeable = False  # as a memory map of the cache may be
-    rows = make_identity_rows(3)
-    rows["theta_degrees"][1] = 10
-    rows["brightness"][2] = 0.5
+    params = make_identity_params(3)
+    params["theta_degrees"][1] = 10
+    params["brightness"][2] = 0.5
     out = np.zeros_like(before)
-    assert warp_batch(pictures, rows, LINEAR, out=out) is out
+    assert warp_batch(pictures, params, LINEAR, out=out) is out
     assert (pictures == before).all()
     assert (out[0] == before[0]).all()
     assert (out[1] == warp_one(before[1], theta_degrees=10)).all()
@@ -188,10 +188,12 @@ def test_pictures_laid_out_with_their_surroundings_equal_a_warp_that_looks_at_bo
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (24, 31, 44, channels), dtype=np.uint8)
     augmentation = AugmentationConfig(fill_mode=fill_mode, cval=77)
-    rows = make_identity_rows(len(pixels))
-    rows["theta_degrees"] = rng.uniform(-180, 180, len(rows))
-    rows["zoom_x"], rows["zoom_y"] = rng.uniform(0.5, 1 + reach, (2, len(rows)))
-    rows["shift_x_pixels"], rows["shift_y_pixels"] = rng.uniform(-reach * 40, reach * 40, (2, len(rows)))
+    params = make_identity_params(len(pixels))
+    params["theta_degrees"] = rng.uniform(-180, 180, len(params))
+    params["zoom_x"], params["zoom_y"] = rng.uniform(0.5, 1 + reach, (2, len(params)))
+    params["shift_x_pixels"], params["shift_y_pixels"] = rng.uniform(
+        -reach * 40, reach * 40, (2, len(params))
+    )
     border = {"nearest": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT, "wrap": cv2.BORDER_WRAP}
     wanted = [
         cv2.warpAffine(
@@ -202,9 +204,9 @@ def test_pictures_laid_out_with_their_surroundings_equal_a_warp_that_looks_at_bo
             borderMode=border.get(fill_mode, cv2.BORDER_CONSTANT),
             borderValue=(77,) * 4,
         ).reshape(31, 44, channels)
-        for source, matrix in zip(pixels, warp_matrices(rows, 31, 44), strict=True)
+        for source, matrix in zip(pixels, warp_matrices(params, 31, 44), strict=True)
     ]
-    difference = np.abs(warp_batch(pixels, rows, augmentation).astype(int) - wanted)
+    difference = np.abs(warp_batch(pixels, params, augmentation).astype(int) - wanted)
     # Adding a whole number to a coordinate moves its last bits, and noise is as steep as a picture can be.
     assert difference.max() <= 1
     assert np.count_nonzero(difference) < 1e-3 * difference.size
@@ -213,9 +215,9 @@ def test_pictures_laid_out_with_their_surroundings_equal_a_warp_that_looks_at_bo
 def test_every_level_is_brightened_as_pillow_does():
     levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     factors = np.concatenate([np.linspace(0, 4, 2001), [0.5, 1.5, 255.0, 1000.0]])
-    rows = make_identity_rows(len(factors))
-    rows["brightness"] = factors
-    got = warp_batch(np.repeat(levels, len(factors), axis=0), rows, AugmentationConfig())
+    params = make_identity_params(len(factors))
+    params["brightness"] = factors
+    got = warp_batch(np.repeat(levels, len(factors), axis=0), params, AugmentationConfig())
     for image, factor in zip(got, factors.tolist(), strict=True):
         wanted = ImageEnhance.Brightness(Image.fromarray(levels[0, :, :, 0])).enhance(factor)
         np.testing.assert_array_equal(image[:, :, 0], np.asarray(wanted), err_msg=f"factor {factor}")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgtrain.augment.sample import sample_rows
+from imgtrain.augment.sample import sample_params
 from imgtrain.augment.warp import warp_batch
 from imgtrain.batches.batches import Batches
 from imgtrain.config.schema import AugmentationConfig
@@ -27,7 +27,7 @@ SHAPE = (6, 8, 3)
 
 
 class Noise:
-    """A pixel store in memory, every row another picture."""
+    """A pixel store in memory, every image another picture."""
 
     shape = SHAPE
 
@@ -37,19 +37,19 @@ class Noise:
     def __len__(self):
         return len(self.pixels)
 
-    def read(self, rows, out=None):
-        return np.take(self.pixels, rows, axis=0, out=out)
+    def read(self, indices, out=None):
+        return np.take(self.pixels, indices, axis=0, out=out)
 
 
-def make_batches(labels, *, pixels=None, rows=None, **options):
+def make_batches(labels, *, pixels=None, indices=None, **options):
     labels = np.asarray(labels, np.int32)
-    rows = np.arange(len(labels)) if rows is None else np.asarray(rows)
+    indices = np.arange(len(labels)) if indices is None else np.asarray(indices)
     options = {
         "class_count": int(labels.max(initial=0)) + 1,
         "class_mode": "sparse",
         "batch_size": 4,
     } | options
-    return Batches(pixels=pixels or Noise(int(rows.max()) + 1), rows=rows, labels=labels, **options)
+    return Batches(pixels=pixels or Noise(int(indices.max()) + 1), indices=indices, labels=labels, **options)
 
 
 def all_batches(batches, epoch):
@@ -86,7 +86,7 @@ class TestLabels:
 
 class TestOrder:
     def test_unshuffled_images_come_in_file_order_and_the_last_batch_is_short(self):
-        batches = make_batches([0, 0, 1, 1, 2, 2], rows=[1, 2, 4, 5, 7, 9])
+        batches = make_batches([0, 0, 1, 1, 2, 2], indices=[1, 2, 4, 5, 7, 9])
         assert len(batches) == 2
         images = [images for images, _ in all_batches(batches, 3)]
         assert [len(part) for part in images] == [4, 2]
@@ -94,27 +94,27 @@ class TestOrder:
 
     def test_every_image_comes_once_in_an_epoch_in_another_order_each_time(self):
         batches = make_batches(np.arange(30) % 3, shuffle=True)
-        orders = [tuple(batches.image_numbers(epoch)) for epoch in range(3)]
+        orders = [tuple(batches.samples(epoch)) for epoch in range(3)]
         assert all(sorted(order) == list(range(30)) for order in orders)
         assert len({*orders, tuple(range(30))}) == 4
 
-    def test_image_numbers_and_slots_belong_to_the_images_of_the_batches(self):
+    def test_samples_and_stream_indices_belong_to_the_images_of_the_batches(self):
         labels = np.arange(30) % 3
-        rows = np.sort(np.random.default_rng(1).permutation(50)[:30])
-        batches = make_batches(labels, rows=rows, shuffle=True, paths=[f"{row}.png" for row in rows])
+        indices = np.sort(np.random.default_rng(1).permutation(50)[:30])
+        batches = make_batches(
+            labels, indices=indices, shuffle=True, paths=[f"{index}.png" for index in indices]
+        )
         images, targets = map(np.concatenate, zip(*all_batches(batches, 2), strict=True))
-        numbers = batches.image_numbers(2)
-        assert (batches.slots(2) == rows[numbers]).all()
-        assert (targets == labels[numbers]).all()
-        for image, number in zip(images, numbers, strict=True):
-            row = int(batches.paths[number].removesuffix(".png"))
-            assert (image == batches.pixels.pixels[row]).all()
+        samples = batches.samples(2)
+        assert (batches.stream_indices(2) == indices[samples]).all()
+        assert (targets == labels[samples]).all()
+        for image, sample in zip(images, samples, strict=True):
+            index = int(batches.paths[sample].removesuffix(".png"))
+            assert (image == batches.pixels.pixels[index]).all()
 
     def test_the_seed_decides(self):
         labels = np.arange(30) % 3
-        orders = [
-            make_batches(labels, shuffle=True, seed=seed).image_numbers(0).tolist() for seed in (0, 0, 1)
-        ]
+        orders = [make_batches(labels, shuffle=True, seed=seed).samples(0).tolist() for seed in (0, 0, 1)]
         assert orders[0] == orders[1] != orders[2]
 
 
@@ -138,12 +138,12 @@ class TestSteps:
         epochs = [batch for epoch in range(4 * len(whole) // steps) for batch in all_batches(cut, epoch)]
         assert len(cut) == cut.steps == steps
         assert all(map(same, epochs, passes))
-        assert whole.images_per_epoch == len(whole.image_numbers(0))
-        assert cut.images_per_epoch == len(cut.image_numbers(0))
+        assert whole.images_per_epoch == len(whole.samples(0))
+        assert cut.images_per_epoch == len(cut.samples(0))
 
     def test_two_half_epochs_see_every_image_once(self):
         batches = make_batches(np.arange(32) % 2, steps=4, shuffle=True)
-        seen = np.concatenate([batches.image_numbers(0), batches.image_numbers(1)])
+        seen = np.concatenate([batches.samples(0), batches.samples(1)])
         assert sorted(seen) == list(range(32))
 
     def test_an_image_that_comes_twice_in_an_epoch_is_augmented_anew(self):
@@ -157,21 +157,25 @@ class TestSteps:
 
 
 class TestAugmentation:
-    def test_a_batch_is_the_warp_of_the_rows_of_its_slots(self):
-        rows = np.arange(3, 25, 2)
-        batches = make_batches(np.arange(11) % 2, rows=rows, shuffle=True, seed=5, augmentation=EVERYTHING)
+    def test_a_batch_is_the_warp_of_the_params_of_its_stream_indices(self):
+        indices = np.arange(3, 25, 2)
+        batches = make_batches(
+            np.arange(11) % 2, indices=indices, shuffle=True, seed=5, augmentation=EVERYTHING
+        )
         images, _ = batches.to_arrays(epoch=2)
-        slots = batches.slots(2)
-        numbers = sample_rows(EVERYTHING, seed=5, epoch=2, slots=slots, height=SHAPE[0], width=SHAPE[1])
-        assert (images == warp_batch(batches.pixels.read(slots), numbers, EVERYTHING)).all()
-        assert (images != batches.pixels.read(slots)).any(axis=(1, 2, 3)).all()
+        stream_indices = batches.stream_indices(2)
+        params = sample_params(
+            EVERYTHING, seed=5, epoch=2, stream_indices=stream_indices, height=SHAPE[0], width=SHAPE[1]
+        )
+        assert (images == warp_batch(batches.pixels.read(stream_indices), params, EVERYTHING)).all()
+        assert (images != batches.pixels.read(stream_indices)).any(axis=(1, 2, 3)).all()
 
     def test_it_does_not_depend_on_batch_size_or_on_the_other_images_of_the_split(self):
         pixels = Noise(20)
         options = {"pixels": pixels, "augmentation": EVERYTHING}
         everything, _ = make_batches(np.arange(20) % 2, batch_size=3, **options).to_arrays()
         part, _ = make_batches(
-            np.arange(10) % 2, rows=np.arange(1, 20, 2), batch_size=7, **options
+            np.arange(10) % 2, indices=np.arange(1, 20, 2), batch_size=7, **options
         ).to_arrays()
         assert (part == everything[1::2]).all()
 
@@ -194,7 +198,7 @@ class TestOversample:
     def test_every_class_comes_as_often_as_the_largest_and_evenly_over_its_images(self, shuffle):
         batches = self.draw(shuffle=shuffle)
         for epoch in range(3):
-            drawn = Counter(batches.image_numbers(epoch).tolist())
+            drawn = Counter(batches.samples(epoch).tolist())
             assert batches.images_per_epoch == drawn.total() == 30
             assert [drawn[image] for image in range(10)] == [1] * 10
             assert sorted(drawn[image] for image in range(10, 14)) == [2, 2, 3, 3]
@@ -204,7 +208,7 @@ class TestOversample:
         batches = self.draw()
         favoured = set()
         for epoch in range(20):
-            drawn = Counter(batches.image_numbers(epoch).tolist())
+            drawn = Counter(batches.samples(epoch).tolist())
             favoured.add(tuple(image for image in range(10, 14) if drawn[image] == 3))
         assert len(favoured) == 6  # every pair of four images
 
@@ -218,14 +222,14 @@ class TestOversample:
         assert (images[:15] == plain).all()
 
     def test_every_copy_has_a_slot_that_no_image_of_the_folder_has(self):
-        batches = self.draw(rows=np.arange(15) * 3)
-        slots = batches.slots(0)
-        assert len(set(slots)) == 30
-        assert slots[15:].min() > 14 * 3
+        batches = self.draw(indices=np.arange(15) * 3)
+        stream_indices = batches.stream_indices(0)
+        assert len(set(stream_indices)) == 30
+        assert stream_indices[15:].min() > 14 * 3
 
     def test_equal_classes_need_no_copies(self):
         batches = make_batches([0, 0, 1, 1], balance="oversample")
-        assert batches.image_numbers(0).tolist() == [0, 1, 2, 3]
+        assert batches.samples(0).tolist() == [0, 1, 2, 3]
 
 
 class TestReadAhead:
@@ -252,12 +256,12 @@ class TestReadAhead:
         second_read_began, shut_down = threading.Event(), threading.Event()
 
         class Slow(Noise):
-            def read(self, rows, out=None):
-                reads.append(rows)
+            def read(self, indices, out=None):
+                reads.append(indices)
                 if len(reads) == 2:
                     second_read_began.set()
                     assert shut_down.wait(60)
-                return super().read(rows, out)
+                return super().read(indices, out)
 
         class TellingPool(ThreadPoolExecutor):
             def shutdown(self, wait=True, *, cancel_futures=False):
@@ -278,9 +282,9 @@ class TestReadAhead:
         ready = threading.Semaphore(0)
 
         class Telling(Noise):
-            def read(self, rows, out=None):
+            def read(self, indices, out=None):
                 ready.release()
-                return super().read(rows, out)
+                return super().read(indices, out)
 
         batches = make_batches(np.arange(400) % 2, pixels=Telling(400))
         ahead = batches.read_ahead(0, workers=2, depth=5)
@@ -292,10 +296,10 @@ class TestReadAhead:
 
     def test_an_error_in_a_thread_reaches_the_reader_after_the_batches_before_it(self):
         class Broken(Noise):
-            def read(self, rows, out=None):
-                if 21 in rows:
+            def read(self, indices, out=None):
+                if 21 in indices:
                     raise OSError("the disk went away")
-                return super().read(rows, out)
+                return super().read(indices, out)
 
         before = threading.active_count()
         ahead = make_batches(np.arange(400) % 2, pixels=Broken(400)).read_ahead(0, workers=3)
@@ -327,7 +331,7 @@ class TestWholeSplit:
     @pytest.fixture
     def batches(self):
         return make_batches(
-            [0, 1, 1, 1, 1], rows=[0, 2, 3, 5, 7], class_mode="binary", batch_size=2,
+            [0, 1, 1, 1, 1], indices=[0, 2, 3, 5, 7], class_mode="binary", batch_size=2,
             shuffle=True, balance="oversample", augmentation=EVERYTHING, steps=1,
         )  # fmt: skip
 
@@ -343,7 +347,7 @@ class TestWholeSplit:
 class TestContradictions:
     def test_no_image(self):
         with pytest.raises(ValueError, match="no image"):
-            make_batches([], class_count=2, rows=[], pixels=Noise(1))
+            make_batches([], class_count=2, indices=[], pixels=Noise(1))
 
     def test_binary_with_three_classes(self):
         with pytest.raises(ValueError, match="exactly two classes, got 3"):

@@ -161,10 +161,10 @@ class TestValidationSplit:
         assert splits.validation is not None
         assert splits.validation.counts().tolist() == [2, 1, 0]
         assert splits.train.counts().tolist() == [8, 4, 1]
-        assert set(splits.train.rows) | set(splits.validation.rows) == set(range(16))
+        assert set(splits.train.indices) | set(splits.validation.indices) == set(range(16))
         assert splits.train.folder is splits.validation.folder
         assert "no validation image of class c" in splits.warnings[0]
-        assert np.array_equal(split(root, validation_split=0.2).validation.rows, splits.validation.rows)
+        assert np.array_equal(split(root, validation_split=0.2).validation.indices, splits.validation.indices)
 
     def test_nothing_to_hold_out_is_an_error(self, make_files: Callable[..., Path]) -> None:
         text = problems_of(make_files("train/a/1.jpg", "train/b/1.jpg"), validation_split=0.5)
@@ -326,4 +326,4 @@ def test_without_leaves_the_rest_sorted(make_files: Callable[..., Path]) -> None
     assert len(whole.without(np.array([], int))) == 3
     assert isinstance(whole.without([0, 1, 2]), Split)
     assert whole.without([0, 1, 2]).counts().tolist() == [0, 0]
-    assert not whole.rows.flags.writeable
+    assert not whole.indices.flags.writeable

@@ -19,8 +19,8 @@ class InMemory:
     def __init__(self, pixels):
         self.pixels = pixels
 
-    def read(self, rows, out=None):
-        return self.pixels[rows]
+    def read(self, indices, out=None):
+        return self.pixels[indices]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_as_keras_evaluate(mode, units, activation, loss):
     labels = rng.integers(0, 2 if units == 1 else 3, 50).astype(np.int32)
     batches = Batches(
         pixels=InMemory(pixels),
-        rows=np.arange(50),
+        indices=np.arange(50),
         labels=labels,
         class_count=2 if units == 1 else 3,
         class_mode=mode,

@@ -193,7 +193,7 @@ def test_a_folder_survives_them_all(
     monkeypatch.setattr(pixels_module, "decode_each_in_worker", watch)
     for _ in range(2):  # decoded, then found in the cache
         pixels = open_image_store(folder, SETTINGS, cache="disk", cache_directory=tmp_path / "store")
-        bad = {folder.paths[row] for row in pixels.bad}
+        bad = {folder.paths[index] for index in pixels.bad}
         assert bad == {f"b/{name}.png" for name in ("crash", "exit", "greedy", "hang")}
     # What may succeed now is tried again; what hung would make every run wait.
     assert tried_again == ["crash.png", "exit.png", "greedy.png"]

@@ -47,7 +47,7 @@ def store(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def watch_decoding(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
-    """Return a function that puts another function in the place of the decoder of some rows."""
+    """Return a function that puts another function in the place of the decoder of some images."""
 
     def put(decoder: Callable[..., Any]) -> None:
         monkeypatch.setattr(decoding_pass, "decode_unchanged", decoder)
@@ -61,9 +61,9 @@ def decoded(watch_decoding: Callable[..., None]) -> list[str]:
     """The names of all files that are decoded, in order."""
     names: list[str] = []
 
-    def watch(folder: ImageFolder, rows: Sequence[int], settings: DecodeSettings) -> Outcomes:
-        names.extend(folder.paths[row] for row in rows)
-        return decode_unchanged(folder, rows, settings)
+    def watch(folder: ImageFolder, indices: Sequence[int], settings: DecodeSettings) -> Outcomes:
+        names.extend(folder.paths[index] for index in indices)
+        return decode_unchanged(folder, indices, settings)
 
     watch_decoding(watch)
     return names
@@ -89,24 +89,24 @@ def test_disk_memory_and_none_are_the_same(folder: ImageFolder, store: Path, col
         open_image_store(folder, settings, cache=cache, cache_directory=store)
         for cache in ("disk", "disk", "memory", "none")
     ]
-    rows = np.array([3, 0, 3, 18, 9])
+    indices = np.array([3, 0, 3, 18, 9])
     expected = np.stack(
         [
             np.zeros(settings.shape, np.uint8)
-            if folder.paths[row] in ("a/empty.jpg", "b/html.png")
-            else decode_image(folder.file(row), settings).pixels
-            for row in rows
+            if folder.paths[index] in ("a/empty.jpg", "b/html.png")
+            else decode_image(folder.file(index), settings).pixels
+            for index in indices
         ]
     )
-    assert not expected[-1].any()  # one of them is a bad row
+    assert not expected[-1].any()  # one of them is a bad image
     for pixels in kinds:
         assert pixels.shape == settings.shape
         assert len(pixels) == len(folder) == 19
         assert dict(pixels.bad) == dict(kinds[0].bad)
         assert set(pixels.bad) == {folder.paths.index("a/empty.jpg"), folder.paths.index("b/html.png")}
-        np.testing.assert_array_equal(pixels.read(rows), expected)
+        np.testing.assert_array_equal(pixels.read(indices), expected)
         out = np.full((5, *settings.shape), 77, np.uint8)
-        assert pixels.read(rows, out) is out
+        assert pixels.read(indices, out) is out
         np.testing.assert_array_equal(out, expected)
         np.testing.assert_array_equal(pixels.digests, kinds[0].digests)
         np.testing.assert_array_equal(pixels.original_sizes, kinds[0].original_sizes)
@@ -116,11 +116,11 @@ def test_disk_memory_and_none_are_the_same(folder: ImageFolder, store: Path, col
 
 
 @pytest.mark.parametrize("cache", ["disk", "memory", "none"])
-def test_wrong_rows_and_wrong_room_are_refused(folder: ImageFolder, store: Path, cache: Any) -> None:
+def test_wrong_indices_and_a_wrong_out_are_refused(folder: ImageFolder, store: Path, cache: Any) -> None:
     pixels = open_image_store(folder, SETTINGS, cache=cache, cache_directory=store)
-    for row in (-1, len(folder)):
+    for index in (-1, len(folder)):
         with pytest.raises(IndexError):
-            pixels.read(np.array([row]))
+            pixels.read(np.array([index]))
     wide = np.empty((1, 6, 5, 6), np.uint8)
     for out in (np.empty((1, 6, 5, 3), float), np.empty((2, 6, 5, 3), np.uint8), wide[..., ::2]):
         with pytest.raises(ValueError, match="C-contiguous uint8"):
@@ -206,9 +206,9 @@ def test_a_file_that_changes_meanwhile_is_bad(folder: ImageFolder, store: Path) 
 def test_a_cause_that_is_gone_does_not_stay_in_the_cache(
     folder: ImageFolder, store: Path, watch_decoding: Callable[..., None]
 ) -> None:
-    def fail(folder: ImageFolder, rows: Sequence[int], settings: DecodeSettings) -> Outcomes:
-        for row, outcome in zip(rows, decode_unchanged(folder, rows, settings), strict=True):
-            yield decode.UndecodableImage("unreadable: Permission denied") if row == 3 else outcome
+    def fail(folder: ImageFolder, indices: Sequence[int], settings: DecodeSettings) -> Outcomes:
+        for index, outcome in zip(indices, decode_unchanged(folder, indices, settings), strict=True):
+            yield decode.UndecodableImage("unreadable: Permission denied") if index == 3 else outcome
 
     watch_decoding(fail)
     assert len(open_disk(folder, store).bad) == 3
@@ -291,18 +291,18 @@ class TestDamage:
         np.testing.assert_array_equal(everything(the_file_again), expected)
 
 
-def test_checks_all_rows_of_a_file_of_many_blocks(
+def test_verifies_all_images_of_a_file_of_many_blocks(
     image_folders: Callable[..., Path], store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = index_folder(image_folders({"a": 20, "b": 21}))
-    settings = DecodeSettings(700, 700)  # a block is two rows
+    settings = DecodeSettings(700, 700)  # a block is two images
     pixels = open_image_store(folder, settings, cache="disk", cache_directory=store)
     with the_file(store).open("r+b") as file:
         file.seek(4096 + 40 * 700 * 700 * 3 + 5)
         byte = file.read(1)
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte[0] ^ 1]))
-    with pytest.raises(pixel_file.UnusablePackedFile, match="row 40"):
+    with pytest.raises(pixel_file.UnusablePackedFile, match="image 40"):
         pixel_file.open_packed_file(the_file(store), cache_key(folder, settings), settings, len(pixels))
 
 
@@ -432,9 +432,9 @@ class TestInterruption:
         begun: list[int] = []
         events: list[Event] = []
 
-        def slow(folder: ImageFolder, rows: Sequence[int], settings: DecodeSettings) -> Outcomes:
-            for row, outcome in zip(rows, decode_unchanged(folder, rows, settings), strict=True):
-                begun.append(row)
+        def slow(folder: ImageFolder, indices: Sequence[int], settings: DecodeSettings) -> Outcomes:
+            for index, outcome in zip(indices, decode_unchanged(folder, indices, settings), strict=True):
+                begun.append(index)
                 may_go_on.wait(5)
                 yield outcome
 
@@ -477,8 +477,8 @@ from imgtrain.pixels.image_store import open_image_store
 from imgtrain.events import Message
 decode = decoding_pass.decode_unchanged
 log = os.open({str(log)!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-def watch(folder, rows, settings):
-    for outcome in decode(folder, rows, settings):
+def watch(folder, indices, settings):
+    for outcome in decode(folder, indices, settings):
         os.write(log, b"x")
         time.sleep(0.1)
         yield outcome
@@ -520,8 +520,8 @@ print(json.dumps([int(pixels.read(numpy.arange(len(pixels))).sum()), messages]))
         def work(seed: int) -> None:
             rng = np.random.default_rng(seed)
             for _ in range(50):
-                rows = rng.integers(0, len(pixels), 8)
-                if not np.array_equal(pixels.read(rows), expected[rows]):
+                indices = rng.integers(0, len(pixels), 8)
+                if not np.array_equal(pixels.read(indices), expected[indices]):
                     wrong.append(seed)
 
         threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
@@ -546,13 +546,13 @@ def test_at_most_one_picture_per_core_is_decoded_at_a_time(
 ) -> None:
     inside, most, lock = 0, 0, threading.Lock()
 
-    def watch(folder: ImageFolder, rows: Sequence[int], settings: DecodeSettings) -> Outcomes:
+    def watch(folder: ImageFolder, indices: Sequence[int], settings: DecodeSettings) -> Outcomes:
         nonlocal inside, most
         with lock:
             inside += 1
             most = max(most, inside)
         try:
-            yield from decode_unchanged(folder, rows, settings)
+            yield from decode_unchanged(folder, indices, settings)
         finally:
             with lock:
                 inside -= 1

@@ -38,7 +38,7 @@ def test_the_same_picture_in_another_format_and_class_is_found(image_folders: Ca
     ]
 
 
-def test_only_the_rows_of_the_splits_count(image_folders: Callable[..., Path]) -> None:
+def test_only_the_images_of_the_splits_count(image_folders: Callable[..., Path]) -> None:
     root = image_folders({"a": 3, "b": 3})
     Image.open(root / "a" / "00.png").save(root / "b" / "copy.png")
     folder = index_folder(root)

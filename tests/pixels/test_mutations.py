@@ -108,20 +108,20 @@ def test_every_mutated_image_is_decoded_as_pillow_does_or_named(
     largest_mib = float(done.stdout)
     pixels = open_image_store(folder, SETTINGS, cache="disk", cache_directory=tmp_path)
     counts: Counter[str] = Counter()
-    for row in range(len(folder)):
-        expected = by_pillow(folder.file(row))
-        if row in pixels.bad:
-            assert pixels.bad[row]
+    for index in range(len(folder)):
+        expected = by_pillow(folder.file(index))
+        if index in pixels.bad:
+            assert pixels.bad[index]
             counts["named"] += 1
             # Refused where Pillow reads it: only what Pillow itself only warns of.
             if expected is not None:
-                counts[f"refused, Pillow reads it: {pixels.bad[row].split(':')[0]}"] += 1
+                counts[f"refused, Pillow reads it: {pixels.bad[index].split(':')[0]}"] += 1
             continue
         counts["decoded"] += 1
         if expected is None:
             counts["decoded, Pillow refuses"] += 1
         # Damage may make an orientation or a 16-bit grey, which Pillow's plain way does not turn or scale.
-        elif not np.array_equal(pixels.read(np.array([row]))[0], expected):
+        elif not np.array_equal(pixels.read(np.array([index]))[0], expected):
             counts["other pixels"] += 1
     record_property("counts", dict(counts))
     print(dict(counts), f"{largest_mib:.0f} MiB at most in a decoding process")

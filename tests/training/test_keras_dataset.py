@@ -21,8 +21,8 @@ class Levels:
     def __len__(self):
         return len(self.pixels)
 
-    def read(self, rows, out=None):
-        return np.take(self.pixels, rows, axis=0, out=out)
+    def read(self, indices, out=None):
+        return np.take(self.pixels, indices, axis=0, out=out)
 
 
 class Recording(Batches):
@@ -39,7 +39,7 @@ def make_batches(**options):
     labels = np.arange(70, dtype=np.int32) % 2
     return Recording(
         pixels=Levels(labels),
-        rows=np.arange(70),
+        indices=np.arange(70),
         labels=labels,
         class_count=2,
         class_mode="binary",
