@@ -54,8 +54,54 @@ class Conv2D(keras.layers.Conv2D):
         return tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs
 
 
+class ReLU(keras.layers.ReLU):
+    """Leaves itself to the max pooling behind it."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs
+
+
+class Activation(keras.layers.Activation):
+    """A `relu` that leaves itself to the max pooling behind it."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs
+
+
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Normalizes in one kernel where Keras chains elementwise operations in float32.
+
+    The kernel takes inputs in the layer's dtype and computes moments in float32. The moving variance gets the
+    biased variance of the batch, as in Keras; the kernel returns the unbiased one.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if len(inputs.shape) != 4 or mask is not None:
+            return super().call(inputs, training=training, mask=mask)
+        learns = bool(training and self.trainable)
+        channels = [inputs.shape[-1]]
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=self.gamma.value if self.scale else tf.ones(channels),
+            offset=self.beta.value if self.center else tf.zeros(channels),
+            mean=tf.zeros([0]) if learns else self.moving_mean.value,
+            variance=tf.zeros([0]) if learns else self.moving_variance.value,
+            epsilon=self.epsilon,
+            is_training=learns,
+        )
+        if learns:
+            values = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
+            self._move(self.moving_mean, mean)
+            self._move(self.moving_variance, variance * ((values - 1) / values))
+        return outputs
+
+    def _move(self, average: Any, value: Any) -> None:
+        """Move a moving average towards a value of the batch."""
+        average.assign(average * self.momentum + value * (1.0 - self.momentum))
+
+
 class MaxPooling2D(keras.layers.MaxPooling2D):
-    """Takes the ReLU of the convolution before it, on a quarter of the values.
+    """Takes the ReLU of the layer before it, on a quarter of the values.
 
     The largest of max(x, 0) is max(the largest x, 0), and both orders pass the gradient on to the same place.
     """
@@ -79,11 +125,13 @@ def training_class(before: LayerSpec | None, spec: LayerSpec, behind: LayerSpec 
         behind: The layer behind it; None for the last.
     """
     if _leaves_relu(spec, behind):
-        return Conv2D
+        return _LEAVING_RELU[plain_class(spec)]
     if before is not None and _leaves_relu(before, spec):
         return MaxPooling2D
     if spec.name == "Dropout":
         return Dropout
+    if spec.name == "BatchNormalization" and _OTHER_NORMALIZATION.isdisjoint(spec.arguments):
+        return BatchNormalization
     return plain_class(spec)
 
 
@@ -99,10 +147,24 @@ def plain_configuration(value: Any) -> Any:
     return plain
 
 
+_LEAVING_RELU = {
+    keras.layers.Conv2D: Conv2D,
+    keras.layers.ReLU: ReLU,
+    keras.layers.Activation: Activation,
+}
+# Arguments with which Keras does something else, or over other axes, than the fused kernel.
+_OTHER_NORMALIZATION = {"axis", "renorm", "renorm_clipping", "renorm_momentum", "synchronized"}
+
+
 def _leaves_relu(spec: LayerSpec, behind: LayerSpec | None) -> bool:
+    """Return whether a layer ends with a plain ReLU whose output goes into max pooling alone."""
+    layer_class = plain_class(spec)
+    if layer_class is keras.layers.ReLU:
+        ends = not spec.arguments.keys() - {"name"}
+    else:
+        ends = layer_class in _LEAVING_RELU and spec.arguments.get("activation") == "relu"
     return (
-        plain_class(spec) is keras.layers.Conv2D
-        and spec.arguments.get("activation") == "relu"
+        ends
         and "activity_regularizer" not in spec.arguments
         and "data_format" not in spec.arguments
         and behind is not None

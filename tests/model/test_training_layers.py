@@ -11,7 +11,7 @@ from model.test_build import build, make_batch, make_config
 from imgtrain.model.build import float32_copy
 from imgtrain.model.compile import compile_network
 from imgtrain.model.runtime import keras, tf
-from imgtrain.model.training_layers import Dropout
+from imgtrain.model.training_layers import BatchNormalization, Dropout
 
 pytestmark = pytest.mark.tensorflow
 
@@ -26,6 +26,20 @@ def conv(**options: Any) -> dict[str, Any]:
         [conv(), {"MaxPooling2D": 2}, conv(padding="same"), {"MaxPooling2D": {"pool_size": 3, "strides": 2}}],
         [conv(use_bias=False), {"MaxPooling2D": {"pool_size": 2, "padding": "same"}}],
         [conv(), "BatchNormalization", {"MaxPooling2D": 2}],
+        [conv(activation=None), "BatchNormalization", "ReLU", {"MaxPooling2D": 2}],
+        [
+            conv(activation=None),
+            {"BatchNormalization": {"scale": False}},
+            {"Activation": "relu"},
+            {"MaxPooling2D": 2},
+        ],
+        [conv(activation=None), {"MaxPooling2D": 2}, {"BatchNormalization": {"center": False}}, "ReLU"],
+        [
+            conv(activation=None),
+            {"BatchNormalization": {"axis": 1}},
+            {"ReLU": {"max_value": 1.0}},
+            {"MaxPooling2D": 2},
+        ],
         [conv(activation="tanh"), {"MaxPooling2D": 2}],
         [conv(), {"AveragePooling2D": 2}],
     ],
@@ -42,7 +56,8 @@ def test_values_and_gradients_are_those_of_keras(layers: list[Any]) -> None:
             loss = tf.reduce_mean(keras.losses.categorical_crossentropy(labels, outputs))
         outcomes.append([outputs, *tape.gradient(loss, model.trainable_variables)])
     for one, two in zip(*outcomes, strict=True):
-        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+        # A bias before a normalization has no gradient but rounding.
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5)
 
 
 def test_ties_and_values_below_zero_pass_the_gradient_to_the_same_place() -> None:
@@ -126,3 +141,62 @@ def test_the_saved_network_has_layers_of_keras_alone(precision: str, tmp_path: A
     copy.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras", compile=False)
     np.testing.assert_allclose(again(images), model(images), atol=0.02 if precision == "bfloat16" else 1e-6)
+
+
+NORMALIZED = [
+    conv(activation=None, use_bias=False),
+    {"BatchNormalization": {"momentum": 0.9}},
+    "ReLU",
+    {"MaxPooling2D": 2},
+    conv(activation=None, use_bias=False),
+    {"MaxPooling2D": 2},
+    {"BatchNormalization": {"momentum": 0.8, "epsilon": 0.01}},
+    {"Activation": "relu"},
+    "GlobalAveragePooling2D",
+]
+
+
+def test_normalization_follows_the_trajectory_of_keras_over_200_steps() -> None:
+    """Weights and moving statistics: the fused kernel's variance is unbiased, Keras keeps the biased one."""
+    config = make_config(NORMALIZED, training={"optimizer": {"name": "sgd", "learning_rate": 0.002}})
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (200, 8, 16, 16, 3), dtype=np.uint8)
+    labels = np.eye(3)[rng.integers(0, 3, (200, 8))]
+    weights = [build(config).get_weights()]
+    for fast in (False, True):
+        model = build(config, for_training=fast)
+        compile_network(model, config, for_training=fast)
+        for batch, targets in zip(images, labels, strict=True):
+            model.train_on_batch(batch, targets)
+        weights.append(model.get_weights())
+        kinds = {type(layer).__module__ for layer in model.layers if "batch_norm" in layer.name}
+        assert kinds == (
+            {"imgtrain.model.training_layers"} if fast else {keras.layers.BatchNormalization.__module__}
+        )
+    for start, plain, fused in zip(*weights, strict=True):
+        moved = np.abs(plain - start).max()
+        assert np.abs(fused - plain).max() < 1e-3 * moved
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_moving_averages_of_few_values_are_those_of_keras(batch: int) -> None:
+    """With few values, the biased and the unbiased variance differ by much."""
+    inputs = tf.random.stateless_normal((batch, 1, 1, 3), seed=(1, 2))
+    plain, fused = keras.layers.BatchNormalization(), BatchNormalization()
+    for layer in (plain, fused):
+        layer(inputs, training=True)
+    np.testing.assert_allclose(fused.moving_mean, plain.moving_mean, rtol=1e-5)
+    np.testing.assert_allclose(fused.moving_variance, plain.moving_variance, rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_network_with_normalization_is_saved_as_keras_own_and_says_the_same(precision: str) -> None:
+    config = make_config(NORMALIZED)
+    model = build(config, for_training=True, precision=precision)
+    compile_network(model, config, precision=precision, for_training=True)
+    images, labels = make_batch()
+    for _ in range(20):
+        model.train_on_batch(images, labels)
+    copy = float32_copy(model, config)
+    assert {type(layer).__module__.partition(".")[0] for layer in copy.layers} == {"keras"}
+    np.testing.assert_allclose(copy(images), model(images), atol=0.03 if precision == "bfloat16" else 1e-6)
