@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -17,6 +19,12 @@ from PIL import Image
 def _caches_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep every test, and every command that it starts, away from the user's caches."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interrupts_arrive() -> None:
+    """A shell that starts the tests in the background has them, and what they start, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +53,37 @@ def make_folders() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def imgtrain() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs a command in this process and returns what it printed.
+
+    It calls the application with the words of a command line; only the start of Python and TensorFlow, several
+    seconds, is left out. `imgtrain_process` runs the real command.
+    """
+
+    def run(
+        *arguments: object,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        from typer.testing import CliRunner
+
+        from imgtrain.cli.main import app
+
+        words = [str(argument) for argument in arguments]
+        # A command handles SIGTERM until its process ends.
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            with contextlib.chdir(cwd or Path.cwd()):
+                done = CliRunner().invoke(app, words, input=stdin, env=env, catch_exceptions=False)
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def imgtrain_process() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs the real command and returns what it printed."""
 
     def run(

@@ -1,5 +1,6 @@
 """Files are whole or absent, and an earlier run is never lost by accident."""
 
+import contextlib
 import csv
 import errno
 import io
@@ -109,3 +110,34 @@ def test_an_output_that_is_a_file_is_an_error(tmp_path):
     (tmp_path / "run").write_text(json.dumps({}))
     with pytest.raises(RunFileError, match="cannot be written"):
         RunDirectory(tmp_path / "run").create(overwrite=True)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_that_is_read_only_is_an_error(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(RunFileError, match="cannot be written: Permission denied"):
+        RunDirectory(tmp_path / "run").create(overwrite=False)
+
+
+def test_a_directory_that_disappears_is_an_error(tmp_path):
+    with pytest.raises(RunFileError, match="No such file"):
+        write_text(tmp_path / "gone" / "history.csv", "x")
+
+
+def test_files_are_written_with_few_handles_left_or_say_so(tmp_path):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        with pytest.raises(RunFileError, match="Too many open files"):
+            write_text(tmp_path / "history.csv", "x")
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []

@@ -38,24 +38,24 @@ def weights(run):
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory, make_folders, imgtrain):
+def first(tmp_path_factory, make_folders, imgtrain_process):
     root = tmp_path_factory.mktemp("images")
     make_folders(root, {"train": {"a": 30, "b": 30, "c": 30}}, side=48)
     (root / "c.yaml").write_text(CONFIG)
-    done = imgtrain("train", root / "c.yaml", "--output", root / "first")
+    done = imgtrain_process("train", root / "c.yaml", "--output", root / "first")
     assert done.returncode == 0, done.stderr
     return root / "first"
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot bind a process to a core")
 @pytest.mark.parametrize("cores", ["all", "one"])
-def test_a_second_run_is_the_same_also_on_another_number_of_cores(first, imgtrain, cores):
+def test_a_second_run_is_the_same_also_on_another_number_of_cores(first, imgtrain_process, cores):
     allowed = os.sched_getaffinity(0)
     second = first.with_name(f"second-{cores}")
     try:
         if cores == "one":
             os.sched_setaffinity(0, {min(allowed)})
-        done = imgtrain("train", first.with_name("c.yaml"), "--output", second)
+        done = imgtrain_process("train", first.with_name("c.yaml"), "--output", second)
     finally:
         os.sched_setaffinity(0, allowed)
     assert done.returncode == 0, done.stderr
@@ -63,8 +63,8 @@ def test_a_second_run_is_the_same_also_on_another_number_of_cores(first, imgtrai
     assert weights(second) == weights(first)
 
 
-def test_another_seed_is_another_run(first, imgtrain):
+def test_another_seed_is_another_run(first, imgtrain_process):
     other = first.with_name("other")
-    done = imgtrain("train", first.with_name("c.yaml"), "--output", other, "--set", "training.seed=8")
+    done = imgtrain_process("train", first.with_name("c.yaml"), "--output", other, "--set", "training.seed=8")
     assert done.returncode == 0, done.stderr
     assert metrics(other) != metrics(first)

@@ -22,7 +22,7 @@ import keras
 from keras import layers
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-train, test, path = sys.argv[1:]
+train, test, *paths = sys.argv[1:]
 flow = dict(target_size=(20, 16), class_mode="binary", batch_size=8)
 generator = ImageDataGenerator(rescale=1.0 / 255)
 train_data = generator.flow_from_directory(train, **flow)
@@ -36,7 +36,8 @@ model = keras.Sequential([
 ])
 model.compile(loss="binary_crossentropy", optimizer="adam", metrics=["accuracy"])
 model.fit(train_data, epochs=1, verbose=0)
-model.save(path)
+for path in paths:
+    model.save(path)
 loss, accuracy = model.evaluate(test_data, verbose=0)
 print(loss, accuracy)
 """
@@ -104,17 +105,25 @@ def test_a_model_of_ours_needs_no_rescale(run, imgtrain):
     assert "preprocessing in itself" in done.stderr
 
 
-@pytest.fixture(scope="module", params=["skin.h5", "skin.keras"])
-def foreign(request, folders, tmp_path_factory):
-    path = tmp_path_factory.mktemp("script") / request.param
+@pytest.fixture(scope="module")
+def script(folders, tmp_path_factory):
+    """Return the folder of the models that the script saved, its loss and its accuracy."""
+    folder = tmp_path_factory.mktemp("script")
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, folders / "train", folders / "test", path],
+        [sys.executable, "-c", SCRIPT, folders / "train", folders / "test", "skin.h5", "skin.keras"],
         capture_output=True,
         text=True,
         check=True,
+        cwd=folder,
     )
     loss, accuracy = map(float, done.stdout.split()[-2:])
-    return path, loss, accuracy
+    return folder, loss, accuracy
+
+
+@pytest.fixture(params=["skin.h5", "skin.keras"])
+def foreign(request, script):
+    folder, loss, accuracy = script
+    return folder / request.param, loss, accuracy
 
 
 def test_a_model_of_the_pasted_script_scores_as_keras_says(foreign, folders, imgtrain):
