@@ -31,7 +31,7 @@ from imgtrain.dataset.split import Splits, split_data
 from imgtrain.errors import ConfigError, DataError, ImgtrainError, Problem
 from imgtrain.events import Emit, Message, ignore
 from imgtrain.pixels.decode import DecodeSettings
-from imgtrain.pixels.image_store import ImageStore, open_image_store
+from imgtrain.pixels.load_images import decode_splits
 from imgtrain.run.run_directory import atomic_write, write_text
 
 __all__ = ["check"]
@@ -158,17 +158,10 @@ def _as_findings(error: ImgtrainError) -> list[Finding]:
 def _decode(config: Config, splits: Splits, settings: DecodeSettings, emit: Emit) -> Inventory:
     if sum(map(len, splits)) >= _MANY:
         threading.Thread(target=_import_ahead, name="imgtrain-import", daemon=True).start()
-    pixels: dict[int, ImageStore] = {}
-    for split in splits:
-        if id(split.folder) not in pixels:
-            pixels[id(split.folder)] = open_image_store(
-                split.folder,
-                settings,
-                cache=config.data.cache,
-                cache_directory=config.data.cache_directory,
-                task=f"decoding {split.name}",
-                emit=emit,
-            )
+    data = config.data
+    pixels = decode_splits(
+        splits, settings, cache=data.cache, cache_directory=data.cache_directory, emit=emit
+    )
     return take_inventory(splits, pixels)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from imgtrain.dataset.index import ImageFolder
 from imgtrain.dataset.split import Split, Splits
 from imgtrain.pixels.image_store import ImageStore
 
@@ -74,15 +75,15 @@ class Inventory:
         )
 
 
-def take_inventory(splits: Splits, pixels: Mapping[int, ImageStore]) -> Inventory:
+def take_inventory(splits: Splits, pixels: Mapping[ImageFolder, ImageStore]) -> Inventory:
     """Put the splits together.
 
     Args:
         splits: The images.
-        pixels: Those of each folder, by `id` of the folder.
+        pixels: Those of each folder.
     """
     parts = list(splits)
-    opened = [pixels[id(part.folder)] for part in parts]
+    opened = [pixels[part.folder] for part in parts]
     root = Path(os.path.commonpath([part.folder.root for part in parts]))
     reasons: dict[int, str] = {}
     first = 0

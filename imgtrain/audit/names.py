@@ -49,7 +49,7 @@ def check_names(inventory: Inventory, splits: Splits, *, group_by: str | None) -
 
 
 def _folders(splits: Splits) -> list[Path]:
-    return list(dict.fromkeys(split.folder.root for split in splits))
+    return list(dict.fromkeys(folder.root for folder in splits.folders))
 
 
 def _below_root(inventory: Inventory, path: str) -> str:
@@ -58,7 +58,7 @@ def _below_root(inventory: Inventory, path: str) -> str:
 
 def _unused(inventory: Inventory, splits: Splits) -> list[Finding]:
     items = []
-    for folder in {id(split.folder): split.folder for split in splits}.values():
+    for folder in splits.folders:
         items += [
             Item((_below_root(inventory, os.path.join(folder.root, path)),), reason)  # noqa: PTH118
             for path, reason in folder.ignored.items()

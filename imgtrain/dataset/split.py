@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,6 +97,11 @@ class Splits:
         """Go through the splits that there are: train, validation, test."""
         return (split for split in (self.train, self.validation, self.test) if split is not None)
 
+    @property
+    def folders(self) -> tuple[ImageFolder, ...]:
+        """The folders that the images are in, each once: several splits may share one."""
+        return tuple(dict.fromkeys(split.folder for split in self))
+
 
 def split_data(config: Config) -> Splits:
     """Look at the folders and give every image its split. No image is opened.
@@ -116,9 +121,9 @@ def split_data(config: Config) -> Splits:
             splits = _hold_out_validation(config, splits, warnings, problems)
     if problems:
         raise DataError(problems)
-    warnings += name_ignored(splits.values())
     _warn_about_shared_groups(config, splits, warnings)
-    return Splits(splits["train"], splits.get("validation"), splits.get("test"), tuple(warnings))
+    result = Splits(splits["train"], splits.get("validation"), splits.get("test"))
+    return replace(result, warnings=(*warnings, *name_ignored(result.folders)))
 
 
 def _absolute(path: Path) -> Path:
@@ -283,10 +288,10 @@ def _warn_about_shared_groups(config: Config, splits: dict[str, Split], warnings
             )
 
 
-def name_ignored(splits: Iterable[Split]) -> list[str]:
-    """Return a sentence for each reason why files in the splits' folders are not used."""
+def name_ignored(folders: Iterable[ImageFolder]) -> list[str]:
+    """Return a sentence for each reason why files in the folders are not used."""
     warnings = []
-    for folder in {id(split.folder): split.folder for split in splits}.values():
+    for folder in folders:
         # Notes and tables beside the class folders are usual; among the images they may be images that are
         # missed.
         worth_saying = {

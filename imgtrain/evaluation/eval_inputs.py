@@ -133,7 +133,7 @@ def _by_record(
             )
     else:
         split = _whole(_folder_of_record(record, model, folder))
-        warnings = (*_missing_classes(split), *name_ignored([split]))
+        warnings = (*_missing_classes(split), *name_ignored([split.folder]))
     return EvalInputs(
         split=split,
         settings=DecodeSettings(*record.target_size, record.color_mode, record.interpolation, record.resize),
@@ -228,7 +228,7 @@ def _by_config(
             where=_DATA_OPTION,
         )
         split = _whole(index)
-        warnings = (*_missing_classes(split), *name_ignored([split]))
+        warnings = (*_missing_classes(split), *name_ignored([split.folder]))
     _refuse_other_count(split.class_names, units, model)
     threshold = config.evaluation.threshold
     return EvalInputs(
@@ -284,7 +284,7 @@ def _by_options(
         abstain_below=None,
         preprocessing=_preprocessing(rescale),
         loss=_LOSSES[class_mode],
-        warnings=(*_missing_classes(split), *name_ignored([split])),
+        warnings=(*_missing_classes(split), *name_ignored([split.folder])),
     )
 
 
@@ -306,7 +306,7 @@ def _test_split(config_path: Path) -> tuple[Split, tuple[str, ...]]:
             Problem(config.where("data"), "names no test images", "set data.test, or give --data FOLDER")
         )
     split = replace(test, name=_NAME)
-    return split, (*_missing_classes(split), *name_ignored([split]))
+    return split, (*_missing_classes(split), *name_ignored([split.folder]))
 
 
 def _whole(folder: ImageFolder) -> Split:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +32,7 @@ from imgtrain.pixels.packed_file import (
 )
 from imgtrain.run.machine import available_memory_bytes
 
-__all__ = ["Cache", "ImageStore", "bad_image_problems", "cache_key", "open_image_store"]
+__all__ = ["Cache", "ImageStore", "cache_key", "open_image_store"]
 
 Cache = Literal["auto", "memory", "disk", "none"]
 
@@ -115,18 +115,6 @@ def open_image_store(
         if fits:
             return _open_in_memory(folder, settings, task, emit)
         return _DecodedOnReading(folder, settings, task, emit)
-
-
-def bad_image_problems(
-    folder: ImageFolder, pixels: ImageStore, indices: Iterable[int] | None = None
-) -> list[Problem]:
-    """Return a problem for each file that cannot be decoded, among `indices` if given."""
-    wanted = pixels.bad if indices is None else indices
-    return [
-        Problem(str(folder.file(index)), f"cannot be decoded: {pixels.bad[index]}")
-        for index in wanted
-        if index in pixels.bad
-    ]
 
 
 def cache_key(folder: ImageFolder, settings: DecodeSettings) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imgtrain.config.schema import Config
+from imgtrain.dataset.index import ImageFolder
 from imgtrain.dataset.split import Split, Splits
 from imgtrain.errors import DataError, Problem
 from imgtrain.events import Emit, Message, ignore
@@ -17,7 +18,7 @@ from imgtrain.pixels.decode_workers import stop_idle_workers
 from imgtrain.pixels.image_store import Cache, ImageStore, open_image_store
 from imgtrain.pixels.leaks import find_leaks
 
-__all__ = ["Images", "SplitImages", "load_images", "load_splits"]
+__all__ = ["Images", "SplitImages", "decode_splits", "load_images", "load_splits"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +110,40 @@ def load_images(config: Config, splits: Splits, emit: Emit = ignore) -> Images:
     return images
 
 
+def decode_splits(
+    splits: Iterable[Split],
+    settings: DecodeSettings,
+    *,
+    cache: Cache,
+    cache_directory: Path | None,
+    emit: Emit = ignore,
+) -> Mapping[ImageFolder, ImageStore]:
+    """Decode every file of the splits' folders, or find the pixels in the cache; each folder once.
+
+    Args:
+        splits: Their names are shown with the progress.
+        settings: What every image is brought to.
+        cache: As `data.cache`.
+        cache_directory: As `data.cache_directory`.
+        emit: Takes progress and messages.
+
+    Raises:
+        RunFileError: The cache cannot be written.
+    """
+    stores: dict[ImageFolder, ImageStore] = {}
+    for split in splits:
+        if split.folder not in stores:
+            stores[split.folder] = open_image_store(
+                split.folder,
+                settings,
+                cache=cache,
+                cache_directory=cache_directory,
+                task=f"decoding {split.name}",
+                emit=emit,
+            )
+    return stores
+
+
 def load_splits(
     splits: Iterable[Split],
     settings: DecodeSettings,
@@ -118,7 +153,7 @@ def load_splits(
     on_bad_image: str,
     emit: Emit = ignore,
 ) -> dict[str, SplitImages]:
-    """Decode every file of some splits, or find the pixels in the cache; each folder once.
+    """Decode as `decode_splits`, and leave out or refuse files that cannot be decoded.
 
     Args:
         splits: With names of their own.
@@ -136,21 +171,13 @@ def load_splits(
             class of the training images, has no image left.
         RunFileError: The cache cannot be written.
     """
-    opened: dict[int, ImageStore] = {}
+    splits = list(splits)
+    stores = decode_splits(splits, settings, cache=cache, cache_directory=cache_directory, emit=emit)
+    stop_idle_workers()  # what comes next wants the memory
     problems: list[Problem] = []
     gathered: dict[str, SplitImages] = {}
     for split in splits:
-        folder = split.folder
-        if id(folder) not in opened:
-            opened[id(folder)] = open_image_store(
-                folder,
-                settings,
-                cache=cache,
-                cache_directory=cache_directory,
-                task=f"decoding {split.name}",
-                emit=emit,
-            )
-        pixels = opened[id(folder)]
+        folder, pixels = split.folder, stores[split.folder]
         bad = [int(index) for index in split.indices if int(index) in pixels.bad]
         if on_bad_image == "error":
             problems += [
@@ -158,7 +185,6 @@ def load_splits(
             ]
         skipped = tuple((folder.paths[index], pixels.bad[index]) for index in bad)
         gathered[split.name] = SplitImages(split.without(bad), pixels, skipped)
-    stop_idle_workers()  # what comes next wants the memory
     if problems:
         files = "1 file" if len(problems) == 1 else f"{len(problems):,} files"
         hint = "mend or remove them (`imgtrain check --sheet` shows them), or set `data.on_bad_image: skip`"

@@ -327,3 +327,9 @@ def test_without_leaves_the_rest_sorted(make_files: Callable[..., Path]) -> None
     assert isinstance(whole.without([0, 1, 2]), Split)
     assert whole.without([0, 1, 2]).counts().tolist() == [0, 0]
     assert not whole.indices.flags.writeable
+
+
+def test_a_folder_that_splits_share_is_named_once(make_files: Callable[..., Path]) -> None:
+    root = make_files("train/a/1.jpg", "train/a/2.jpg", "train/b/3.jpg", "train/b/4.jpg", "test/a/1.jpg")
+    splits = split(root, validation_split=0.5, test=root / "test")
+    assert [folder.root.name for folder in splits.folders] == ["train", "test"]

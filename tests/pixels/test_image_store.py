@@ -26,7 +26,7 @@ from imgtrain.pixels import image_store as pixels_module
 from imgtrain.pixels import packed_file as pixel_file
 from imgtrain.pixels.decode import DecodeSettings, decode_image
 from imgtrain.pixels.decode_folder import decode_unchanged
-from imgtrain.pixels.image_store import ImageStore, bad_image_problems, cache_key, open_image_store
+from imgtrain.pixels.image_store import ImageStore, cache_key, open_image_store
 
 SETTINGS = DecodeSettings(6, 5)
 Outcomes = Iterator[decode.DecodedImage | decode.UndecodableImage]
@@ -147,11 +147,10 @@ def test_progress_goes_from_nothing_to_all(folder: ImageFolder, store: Path) -> 
 
 def test_bad_images_are_named_with_the_reason(folder: ImageFolder) -> None:
     pixels = open_image_store(folder, SETTINGS, cache="memory")
-    first, second = bad_image_problems(folder, pixels)
-    assert first.where == str(folder.root / "a" / "empty.jpg")
-    assert first.what == "cannot be decoded: empty file"
-    assert "starts with b'<html>'" in second.what
-    assert bad_image_problems(folder, pixels, [0, folder.paths.index("b/html.png")]) == [second]
+    reasons = {folder.paths[index]: reason for index, reason in pixels.bad.items()}
+    assert reasons.keys() == {"a/empty.jpg", "b/html.png"}
+    assert reasons["a/empty.jpg"] == "empty file"
+    assert "starts with b'<html>'" in reasons["b/html.png"]
 
 
 class TestKey:
