@@ -49,6 +49,8 @@ class Batches:
         labels: Label of each image of the split, int32, shape (n,).
         paths: Relative path of each image of the split; empty if not given. Without shuffling and copies, the
             images of the batches come in this order; else `samples` says which they are.
+        class_count: Number of classes, those without an image included.
+        batch_size: Images in a batch; the last one of a pass may be smaller.
         steps: Batches in an epoch.
     """
 
@@ -104,10 +106,10 @@ class Batches:
         self.indices = indices
         self.labels = labels
         self.paths = tuple(paths)
-        self._class_count = class_count
+        self.class_count = class_count
         self._class_mode = class_mode
         self._class_weights = None if class_weights is None else np.asarray(class_weights, np.float32)
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._seed = seed
         self._augmentation = None if augmentation is None or augmentation.changes_nothing else augmentation
         self._buffers = Buffers()
@@ -133,7 +135,7 @@ class Batches:
         A later one can differ only if `steps` was given, by the short batch at the end of each pass.
         """
         passes, steps_left = divmod(self.steps, self._steps_per_pass)
-        return passes * self._images_per_pass + min(steps_left * self._batch_size, self._images_per_pass)
+        return passes * self._images_per_pass + min(steps_left * self.batch_size, self._images_per_pass)
 
     def samples(self, epoch: int) -> NDArray[np.intp]:
         """Return the sample index of each image of an epoch, in its order: for `indices`, `labels` and `paths`."""
@@ -220,8 +222,8 @@ class Batches:
 
     def unchanged_images(self) -> Iterator[NDArray[np.uint8]]:
         """Yield every image of the split once, not augmented, in batches (b, height, width, channels)."""
-        for start in range(0, len(self.indices), self._batch_size):
-            yield self.pixels.read(self.indices[start : start + self._batch_size])
+        for start in range(0, len(self.indices), self.batch_size):
+            yield self.pixels.read(self.indices[start : start + self.batch_size])
 
     def targets(self) -> NDArray[Any]:
         """Return the label of every image of the split in the class mode's form, in the order of `indices`."""
@@ -233,7 +235,7 @@ class Batches:
             raise IndexError(f"there are {self.steps} batches in an epoch, got step {step}")
         pass_index, step = divmod(epoch * self.steps + step, self._steps_per_pass)
         whole = self._pass(pass_index)
-        part = slice(step * self._batch_size, (step + 1) * self._batch_size)
+        part = slice(step * self.batch_size, (step + 1) * self.batch_size)
         return _Pass(pass_index, whole.samples[part], whole.stream_indices[part])
 
     def _targets(
@@ -243,7 +245,7 @@ class Batches:
         encoded: NDArray[Any]
         match self._class_mode:
             case "categorical":
-                encoded = (labels[:, None] == np.arange(self._class_count)).astype(np.float32)
+                encoded = (labels[:, None] == np.arange(self.class_count)).astype(np.float32)
             case "binary":
                 encoded = labels[:, None].astype(np.float32)
             case "sparse":

@@ -2,38 +2,65 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from imgtrain.batches.batches import Batch, Batches
 from imgtrain.model.runtime import keras
+from imgtrain.text import printable
 
 __all__ = ["BatchDataset"]
+
+_SHEET_IMAGES = 8
+_SHEET_SIDE_PIXELS = 96
 
 
 class BatchDataset(keras.utils.PyDataset):
     """A `keras.utils.PyDataset` over `Batches`: `model.fit(BatchDataset(batches), epochs=10)`.
 
     Each epoch has its own order and augmentation. For shorter or longer epochs give `steps` to the batches:
-    `steps_per_epoch` of `fit` would go on in the middle of an epoch with the numbers of the next one.
+    `steps_per_epoch` of `fit` would continue in the middle of an epoch with the numbers of the next one.
+
+    Attributes and methods of `ImageDataGenerator`'s iterators work as well: `class_indices`, `classes`,
+    `filenames`, `samples`, `batch_size`, `num_classes`, `image_shape`, `next()` and `reset()`. `next()` continues
+    with the next epoch after the last batch; a `for` loop ends after one epoch.
 
     Attributes:
-        batches: What is trained on.
+        batches: The batches by number.
+        class_names: Class names in label order; empty if not given.
         epoch: The epoch, from 0, whose batches the items are now; `on_epoch_end` moves on to the next.
     """
 
     def __init__(
-        self, batches: Batches, *, epoch: int = 0, workers: int = 1, max_queue_size: int = 10
+        self,
+        batches: Batches,
+        *,
+        class_names: Sequence[str] = (),
+        epoch: int = 0,
+        workers: int = 1,
+        max_queue_size: int = 10,
     ) -> None:
         """Take the batches.
 
         Args:
             batches: What to train on.
+            class_names: Class names in label order, for `class_indices`.
             epoch: The first epoch, from 0.
             workers: Threads that prepare batches; Keras starts none of its own for 1.
             max_queue_size: How many batches may wait, with more than one worker.
         """
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=max_queue_size)
         self.batches = batches
+        self.class_names = tuple(class_names)
         self.epoch = epoch
         self._within_epoch = False
+        self._next_step = 0
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -43,12 +70,99 @@ class BatchDataset(keras.utils.PyDataset):
         """Return a batch of the present epoch; any order and any thread will do."""
         return self.batches.batch(self.epoch, index)
 
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of the present epoch."""
+        return (self[step] for step in range(len(self)))
+
+    def __next__(self) -> Batch:
+        """Return the next batch, after the last one of an epoch the first one of the next epoch."""
+        if self._next_step == len(self):
+            self.epoch, self._next_step = self.epoch + 1, 0
+        self._next_step += 1
+        return self[self._next_step - 1]
+
+    def next(self) -> Batch:
+        """Return the next batch, as `next(dataset)` does."""
+        return next(self)
+
+    def reset(self) -> None:
+        """Make `next()` continue with the first batch of the present epoch."""
+        self._next_step = 0
+
+    @property
+    def class_indices(self) -> dict[str, int]:
+        """Label of each class, by its name."""
+        return {name: label for label, name in enumerate(self.class_names)}
+
+    @property
+    def classes(self) -> NDArray[np.int32]:
+        """Label of each image in file order, shape (samples,)."""
+        return self.batches.labels
+
+    @property
+    def filenames(self) -> list[str]:
+        """Relative path of each image in file order."""
+        return list(self.batches.paths)
+
+    @property
+    def samples(self) -> int:
+        """Number of images."""
+        return len(self.batches.labels)
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a batch; the last batch of an epoch may be smaller."""
+        return self.batches.batch_size
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self.batches.class_count
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of an image."""
+        height, width, channels = self.batches.pixels.shape
+        return height, width, channels
+
     def on_epoch_begin(self) -> None:
         """Note that this epoch is in use."""
         self._within_epoch = True
 
     def on_epoch_end(self) -> None:
-        """Go on to the next epoch's order and augmentation, if this one has begun."""
+        """Move on to the next epoch's order and augmentation, if this one has begun."""
         # Keras also calls this before the first epoch, after a look at the shapes of some batches.
         self.epoch += self._within_epoch
         self._within_epoch = False
+
+    def __repr__(self) -> str:
+        """Return counts and sizes, not contents."""
+        height, width, channels = self.image_shape
+        return (
+            f"<BatchDataset: {self.samples:,} images of {height}×{width}×{channels}, {self.num_classes} classes, "
+            f"{len(self):,} batches of up to {self.batch_size}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a contact sheet of the first images, for notebooks."""
+        images, labels, *_ = self[0]
+        pictures = "".join(
+            f'<figure style="display:inline-block;margin:4px;text-align:center">{_picture(image)}'
+            f"<figcaption>{html.escape(printable(self._name_of(label)))}</figcaption></figure>"
+            for image, label in zip(images[:_SHEET_IMAGES], labels[:_SHEET_IMAGES], strict=True)
+        )
+        return f"<div>{html.escape(repr(self))}<br>{pictures}</div>"
+
+    def _name_of(self, target: NDArray[np.generic]) -> str:
+        """Return the class of a label as the batches hold it: one-hot, a column of 0 and 1, or an integer."""
+        label = int(np.argmax(target)) if np.size(target) > 1 else round(float(np.squeeze(target)))
+        return self.class_names[label] if self.class_names else str(label)
+
+
+def _picture(image: NDArray[np.uint8]) -> str:
+    """Return an `<img>` with the picture inside."""
+    picture = Image.fromarray(image.squeeze(axis=-1) if image.shape[-1] == 1 else image)
+    picture.thumbnail((_SHEET_SIDE_PIXELS, _SHEET_SIDE_PIXELS))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode("ascii")}">'

@@ -17,7 +17,7 @@ __all__ = ["OpenBatches", "build_model", "open_batches"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenBatches:
-    """The batches of every split, for `model.fit`, `model.evaluate` or a loop of one's own.
+    """The batches of every split, for `model.fit`, `model.evaluate` or your own loop.
 
     Attributes:
         plan: What they were made of.
@@ -45,7 +45,7 @@ def open_batches(plan: Plan, *, emit: Emit = ignore) -> OpenBatches:
     """
     images = load_images(plan.config, plan.splits, emit)
     made = make_batches(plan, images, inference_batch_size=plan.config.data.batch_size)
-    batches = {name: BatchDataset(part) for name, part in made.items()}
+    batches = {name: BatchDataset(part, class_names=plan.class_names) for name, part in made.items()}
     return OpenBatches(plan, batches["train"], batches.get("validation"), batches.get("test"))
 
 

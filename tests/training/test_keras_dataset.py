@@ -104,3 +104,45 @@ def test_items_are_the_batches_of_the_present_epoch_in_any_order():
     assert dataset.epoch == 4
     dataset.on_epoch_end()
     assert (dataset[3][0] == batches.batch(5, 3)[0]).all()
+
+
+def test_the_attributes_of_keras_iterators_are_there():
+    from imgtrain.training.keras_dataset import BatchDataset
+
+    batches = make_batches(paths=[f"{index}.png" for index in range(70)])
+    data = BatchDataset(batches, class_names=["dark", "<b>bright"])
+    assert data.class_indices == {"dark": 0, "<b>bright": 1}
+    assert data.classes.tolist() == [0, 1] * 35
+    assert data.filenames[:2] == ["0.png", "1.png"]
+    assert (data.samples, data.batch_size, data.num_classes) == (70, 16, 2)
+    assert data.image_shape == (8, 8, 3)
+    assert data.samples // data.batch_size == 4
+
+
+def test_next_goes_through_the_epochs_and_reset_begins_again():
+    """The loop of the tutorials: `reset()`, the first batch, then `len(generator) - 1` more."""
+    from imgtrain.training.keras_dataset import BatchDataset
+
+    data = BatchDataset(make_batches())
+    next(data)
+    data.reset()
+    first = [next(data) for _ in range(len(data))]
+    assert sum(len(images) for images, _ in first) == 70
+    for (images, labels), (again, same) in zip(first, data, strict=True):
+        np.testing.assert_array_equal(images, again)
+        np.testing.assert_array_equal(labels, same)
+    following = data.next()
+    assert data.epoch == 1
+    assert not np.array_equal(following[0], first[0][0])
+    np.testing.assert_array_equal(following[0], data.batches.batch(1, 0)[0])
+
+
+def test_a_notebook_shows_counts_and_a_few_pictures():
+    from imgtrain.training.keras_dataset import BatchDataset
+
+    data = BatchDataset(make_batches(), class_names=["dark", "<b>bright"])
+    assert repr(data) == "<BatchDataset: 70 images of 8×8×3, 2 classes, 5 batches of up to 16>"
+    shown = data._repr_html_()
+    assert shown.count("<img") == 8
+    assert "&lt;b&gt;bright" in shown
+    assert "<b>" not in shown
