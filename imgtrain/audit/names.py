@@ -13,6 +13,7 @@ import numpy as np
 
 from imgtrain.audit.findings import Finding, Item
 from imgtrain.audit.inventory import Inventory
+from imgtrain.dataset.groups import match_groups
 from imgtrain.dataset.layout import count, name_some
 from imgtrain.dataset.split import Splits
 from imgtrain.dataset.walk import is_hidden
@@ -157,11 +158,10 @@ def _why_unportable(path: str) -> str:
 
 
 def _shared_groups(inventory: Inventory, expression: str) -> list[Finding]:
-    pattern = re.compile(expression)
     by_group: dict[str, list[int]] = defaultdict(list)
-    for index, path in enumerate(inventory.group_paths):
-        if match := pattern.search(path):
-            by_group[match[1]].append(index)
+    for index, group in enumerate(match_groups(inventory.group_paths, expression)):
+        if group is not None:
+            by_group[group].append(index)
     divided = {
         name: indices
         for name, indices in by_group.items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from imgtrain.audit.duplicates import Duplicates
 from imgtrain.audit.inventory import Inventory
+from imgtrain.dataset.groups import assign_groups
 from imgtrain.dataset.stratified_group_split import stratified_group_split
 from imgtrain.run.run_directory import render_csv
 
@@ -94,17 +94,12 @@ def _survives_csv(text: str) -> bool:
 
 def _with_groups(inventory: Inventory, groups: NDArray[np.intp], group_by: str | None) -> NDArray[np.intp]:
     """Return (n,) the group of each image: the same for copies, and for the same text in `group_by`."""
-    if group_by is None:
+    named = assign_groups(inventory.group_paths, group_by)
+    if named is None:
         return groups
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    pattern = re.compile(group_by)
-    texts = [
-        match[1] if (match := pattern.search(path)) else f"\0{index}"
-        for index, path in enumerate(inventory.group_paths)
-    ]
-    _, named = np.unique(np.array(texts, object), return_inverse=True)
     indices, count = np.arange(len(groups)), len(groups)
     left, right = np.concatenate([indices, indices]), np.concatenate([groups, count + named])
     links = coo_array((np.ones(len(left), bool), (left, right)), shape=(2 * count, 2 * count))

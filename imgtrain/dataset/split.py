@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from imgtrain.dataset.groups import match_groups
 from imgtrain.dataset.index import ImageFolder, index_folder, read_only
 from imgtrain.dataset.layout import count, name_some, why_no_folder
 from imgtrain.dataset.split_file import read_split_file
@@ -22,7 +22,7 @@ from imgtrain.errors import DataError, Problem
 if TYPE_CHECKING:
     from imgtrain.config.schema import Config
 
-__all__ = ["Split", "Splits", "assign_groups", "name_ignored", "split_data", "stratified_group_split"]
+__all__ = ["Split", "Splits", "name_ignored", "split_data", "stratified_group_split"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -227,7 +227,7 @@ def _hold_out_validation(
     groups = None
     unit = "image"
     if config.data.group_by is not None:
-        texts = _groups(train.group_paths, config.data.group_by)
+        texts = match_groups(train.group_paths, config.data.group_by)
         if unmatched := [path for path, text in zip(train.group_paths, texts, strict=True) if text is None]:
             matched = count(len(texts) - len(unmatched), "training path")
             what = f"matches {matched}, but not {name_some(unmatched, 3)}"
@@ -252,33 +252,18 @@ def _hold_out_validation(
     return {**splits, "train": rest, "validation": validation}
 
 
-def assign_groups(paths: Sequence[str], expression: str | None) -> NDArray[np.intp] | None:
-    """Return (n,) the group of each image, as integers from 0; None without an expression.
-
-    An image that the expression does not match is a group of its own.
-    """
-    if expression is None:
-        return None
-    groups = enumerate(_groups(paths, expression))
-    keys = [f"image {index}" if text is None else f"group {text}" for index, text in groups]
-    return np.unique(np.array(keys, object), return_inverse=True)[1].astype(np.intp)
-
-
-def _groups(paths: Sequence[str], expression: str) -> list[str | None]:
-    pattern = re.compile(expression)
-    return [match[1] if (match := pattern.search(path)) else None for path in paths]
-
-
 def _warn_about_shared_groups(config: Config, splits: dict[str, Split], warnings: list[str]) -> None:
     if config.data.group_by is None:
         return
     of_train = {
-        group for group in _groups(splits["train"].group_paths, config.data.group_by) if group is not None
+        group
+        for group in match_groups(splits["train"].group_paths, config.data.group_by)
+        if group is not None
     }
     for name in ("validation", "test"):
         if name not in splits:
             continue
-        groups = _groups(splits[name].group_paths, config.data.group_by)
+        groups = match_groups(splits[name].group_paths, config.data.group_by)
         shared = sorted({group for group in groups if group is not None} & of_train)
         if shared:
             images = sum(group in of_train for group in groups if group is not None)

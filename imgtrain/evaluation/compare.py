@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
 from imgtrain.config.load import load_config
-from imgtrain.dataset.split import assign_groups
+from imgtrain.dataset.groups import assign_groups
 from imgtrain.errors import DataError, Problem, RunFileError
 from imgtrain.evaluation.bootstrap import bootstrap, interval
 from imgtrain.evaluation.metrics import Predictions, load_predictions

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from imgtrain.batches.make_batches import INFERENCE_BATCH_SIZE, file_order_batches
-from imgtrain.dataset.split import assign_groups
+from imgtrain.dataset.groups import assign_groups
 from imgtrain.evaluation.baselines import MAJORITY, majority, warn_if_not_above_baselines
 from imgtrain.evaluation.decide import decide
 from imgtrain.evaluation.eval_inputs import resolve_eval_inputs

@@ -11,8 +11,8 @@ from typing import Any
 from imgtrain.batches.make_batches import file_order_batches, inference_batch_size, make_batches
 from imgtrain.config.render import render_config
 from imgtrain.config.schema import PreprocessingConfig
+from imgtrain.dataset.groups import assign_groups
 from imgtrain.dataset.plan import Plan
-from imgtrain.dataset.split import assign_groups
 from imgtrain.errors import ConfigError
 from imgtrain.evaluation.baselines import fit_baselines, majority, warn_if_not_above_baselines
 from imgtrain.evaluation.calibration import apply_temperature, fit_temperature
