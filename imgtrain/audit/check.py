@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image
@@ -29,7 +29,7 @@ from imgtrain.dataset.plan import make_plan
 from imgtrain.dataset.propose import find_data
 from imgtrain.dataset.split import Splits, split_data
 from imgtrain.errors import ConfigError, DataError, ImgtrainError, Problem
-from imgtrain.events import Emit, Message, ignore
+from imgtrain.events import Emit, Event, Message, Progress, ignore
 from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.pixels.load_images import decode_splits
 from imgtrain.run.run_directory import atomic_write, write_text
@@ -39,7 +39,7 @@ __all__ = ["check"]
 # Without a configuration there is no size to bring images to: the files are read in full, and one pixel is kept.
 _NO_PIXELS = DecodeSettings(1, 1, interpolation="nearest")
 
-# They take a second to import, in which this process would only wait for those that decode, if these are busy so long.
+# They take a second to import, in which this thread would only wait for those that decode, if these are busy so long.
 _NEEDED_AFTER_DECODING = ("scipy.sparse.csgraph", "scipy.spatial", "scipy.stats", "sklearn.tree")
 _MANY = 500
 
@@ -157,7 +157,7 @@ def _as_findings(error: ImgtrainError) -> list[Finding]:
 
 def _decode(config: Config, splits: Splits, settings: DecodeSettings, emit: Emit) -> Inventory:
     if sum(map(len, splits)) >= _MANY:
-        threading.Thread(target=_import_ahead, name="imgtrain-import", daemon=True).start()
+        emit = _importing_meanwhile(emit)
     data = config.data
     pixels = decode_splits(
         splits, settings, cache=data.cache, cache_directory=data.cache_directory, emit=emit
@@ -165,9 +165,21 @@ def _decode(config: Config, splits: Splits, settings: DecodeSettings, emit: Emit
     return take_inventory(splits, pixels)
 
 
-def _import_ahead() -> None:
-    for name in _NEEDED_AFTER_DECODING:
-        import_module(name)
+def _importing_meanwhile(emit: Emit) -> Emit:
+    """Return a listener that also imports what is needed next, a module at each step of the decoding.
+
+    Progress comes from the thread that called. A thread for the imports could meet this one inside a package whose
+    modules import each other, which Python ends with a deadlock error.
+    """
+    modules = iter(_NEEDED_AFTER_DECODING)
+
+    def listen(event: Event) -> None:
+        emit(event)
+        if isinstance(event, Progress) and event.done:
+            for name in islice(modules, 1):
+                import_module(name)
+
+    return listen
 
 
 def _check_data(
