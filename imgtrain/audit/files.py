@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from imgtrain.audit.findings import Finding, Item, Severity
 from imgtrain.audit.inventory import Inventory
 from imgtrain.dataset.layout import count
-from imgtrain.pixels.decode import MOST_PIXELS
+from imgtrain.pixels.decode import MOST_PIXELS, MOST_PIXELS_ON_A_SIDE
 
 __all__ = ["check_files"]
 
@@ -92,7 +92,8 @@ def _undecodable(inventory: Inventory, severity: Severity) -> list[Finding]:
             Finding(
                 "decompression-bomb",
                 severity,
-                f"{count(len(too_large), 'file')} of more than {MOST_PIXELS:,} pixels when decoded",
+                f"{count(len(too_large), 'file')} of more than {MOST_PIXELS:,} pixels "
+                f"or {MOST_PIXELS_ON_A_SIDE:,} on a side",
                 "they are refused before they take the memory",
                 remedy,
                 _items(inventory, too_large, [inventory.reasons[index] for index in too_large]),

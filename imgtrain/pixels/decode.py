@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DECODER_VERSION",
     "MOST_PIXELS",
+    "MOST_PIXELS_ON_A_SIDE",
     "DecodeSettings",
     "DecodedImage",
     "UndecodableImage",
@@ -40,11 +41,14 @@ __all__ = [
     "decode_pixels",
 ]
 
-DECODER_VERSION = 2
+DECODER_VERSION = 3
 """Counts up when the same file and settings give other pixels, digest or traits: caches are rebuilt."""
 
 MOST_PIXELS = 178_956_970
 """A larger picture is refused before it is decoded; it is where Pillow's own limit stands."""
+
+MOST_PIXELS_ON_A_SIDE = 1_000_000
+"""A longer picture is refused before it is decoded, as by libpng; resizing many million by one takes gigabytes."""
 
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSES = {
@@ -239,6 +243,10 @@ def _refuse_huge(image: Image.Image) -> None:
     if image.width * image.height > MOST_PIXELS:
         raise UndecodableImage(
             f"too large: {image.width:,} by {image.height:,} pixels, the limit is {MOST_PIXELS:,} in all"
+        )
+    if max(image.size) > MOST_PIXELS_ON_A_SIDE:
+        raise UndecodableImage(
+            f"too large: {image.width:,} by {image.height:,} pixels, the limit is {MOST_PIXELS_ON_A_SIDE:,} on a side"
         )
 
 

@@ -56,7 +56,9 @@ sys.meta_path.insert(0, Watch())
 audit.check(Path({str(folder)!r}))
 print(sorted(elsewhere), "sklearn.tree" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
     assert done.stdout == "[] True\n"
 
 

@@ -319,6 +319,16 @@ class TestReasons:
         monkeypatch.setattr(decode, "MOST_PIXELS", 40 * 28)
         decode_image(saved(photo, "png"), SMALL)
 
+    @pytest.mark.parametrize("size", [(1_000_001, 1), (1, 30_000_000)])
+    def test_a_side_that_is_too_long_is_refused_before_decoding(
+        self, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = saved(Image.new("1", size), "png")
+        monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+        width, height = size
+        expected = f"too large: {width:,} by {height:,} pixels, the limit is 1,000,000 on a side"
+        assert self.reason(file) == expected
+
     @pytest.mark.parametrize(
         "error", [MemoryError(), RecursionError("deep"), KeyError("x"), AssertionError(), SyntaxError("bad")]
     )
