@@ -19,8 +19,8 @@ from time import perf_counter
 import numpy as np
 from photos import NETWORKS, SIDE, configuration, lay_out
 
+from imgtrain.augment.apply import augment_batch
 from imgtrain.augment.sample import sample_params
-from imgtrain.augment.warp import warp_batch
 from imgtrain.config import parse_config
 from imgtrain.dataset.index import index_folder
 from imgtrain.dataset.plan import make_plan
@@ -95,7 +95,7 @@ if __name__ == "__main__":
         tell("sample the augmentation", seconds(draw, options.rounds), BATCH)
         tell(
             "warp",
-            seconds(lambda: warp_batch(pixels, drawn, config.augmentation, out), options.rounds),
+            seconds(lambda: augment_batch(pixels, drawn, config.augmentation, out), options.rounds),
             BATCH,
         )
         tell("a whole batch, one thread", seconds(lambda: batches.batch(0, 3), options.rounds), BATCH)

@@ -12,8 +12,8 @@ import numpy as np
 from imgtrain.audit.findings import Finding
 from imgtrain.audit.inventory import Inventory
 from imgtrain.audit.network_size import NetworkSize, estimate_network
+from imgtrain.augment.apply import augment_batch
 from imgtrain.augment.sample import sample_params
-from imgtrain.augment.warp import warp_batch
 from imgtrain.config.schema import Config
 from imgtrain.pixels.decode import DecodedImage, DecodeSettings
 from imgtrain.pixels.decode_folder import available_cores
@@ -144,9 +144,9 @@ def _measure_augmentation(config: Config, images: Sequence[np.ndarray]) -> float
         width=width,
     )
     out = np.empty_like(pixels)
-    warp_batch(pixels, params, config.augmentation, out=out)  # the first call loads the library
+    augment_batch(pixels, params, config.augmentation, out=out)  # the first call loads the library
     started = time.perf_counter()
-    warp_batch(pixels, params, config.augmentation, out=out)
+    augment_batch(pixels, params, config.augmentation, out=out)
     return len(pixels) / max(time.perf_counter() - started, 1e-9)
 
 

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from imgtrain.augment.apply import augment_batch
 from imgtrain.augment.random_streams import Stream, make_generator
 from imgtrain.augment.sample import sample_params
-from imgtrain.augment.warp import warp_batch
 from imgtrain.errors import ConfigError, DataError, Problem, RunFileError
 from imgtrain.events import Emit, Message, ignore
 from imgtrain.pixels.decode import DecodeSettings, UndecodableImage
@@ -154,7 +154,7 @@ def make_versions(
                 height=settings.height,
                 width=settings.width,
             )
-            warp_batch(original[None], params, augmentation, out=versions[1 + epoch : 2 + epoch])
+            augment_batch(original[None], params, augmentation, out=versions[1 + epoch : 2 + epoch])
         yield Versions(split.class_names[split.folder.labels[index]], split.folder.paths[index], versions)
 
 

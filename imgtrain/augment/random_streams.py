@@ -7,13 +7,16 @@ counter's four words names the purpose, so that the streams never meet however m
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
+import numpy as np
 from numpy.random import Generator, Philox
+from numpy.typing import NDArray
 
-__all__ = ["PHILOX_BLOCK", "Stream", "make_generator"]
+__all__ = ["Stream", "draw_uniforms", "make_generator"]
 
-PHILOX_BLOCK = 4
-"""Numbers of 64 bits for each step of the counter; `Philox.advance` counts in these steps."""
+# Numbers of 64 bits for each step of the counter; `Philox.advance` counts in these steps.
+_PHILOX_BLOCK = 4
 
 
 class Stream(IntEnum):
@@ -23,6 +26,10 @@ class Stream(IntEnum):
     AUGMENTATION = 1
     COPIES = 2
     PREVIEW = 3
+    APPEARANCE = 4
+    RANDAUGMENT = 5
+    NOISE = 6
+    MIXING = 7
 
 
 def make_generator(stream: Stream, *, seed: int, epoch: int) -> Generator:
@@ -34,3 +41,31 @@ def make_generator(stream: Stream, *, seed: int, epoch: int) -> Generator:
         epoch: From 0.
     """
     return Generator(Philox(key=[seed, epoch], counter=[0, 0, 0, stream]))
+
+
+def draw_uniforms(
+    stream: Stream, *, seed: int, epoch: int, stream_indices: NDArray[np.intp], count: int
+) -> NDArray[np.float64]:
+    """Return the uniform numbers in [0, 1) that belong to some stream indices.
+
+    Args:
+        stream: What the numbers are for.
+        seed: From 0 to 2**64 - 1.
+        epoch: From 0.
+        stream_indices: From 0, in any order, shape (k,).
+        count: Numbers for each index, a multiple of 4; always the same for a stream.
+
+    Returns:
+        Shape (count, k).
+    """
+    blocks = count // _PHILOX_BLOCK
+    generator = make_generator(stream, seed=seed, epoch=epoch)
+    philox: Any = generator.bit_generator
+    uniforms = np.empty((len(stream_indices), count))
+    next_index = 0
+    for numbers, stream_index in zip(uniforms, stream_indices.tolist(), strict=True):
+        # Jumping is cheap, forwards and (modulo the counter's period) backwards.
+        philox.advance((stream_index - next_index) * blocks)
+        generator.random(out=numbers)
+        next_index = stream_index + 1
+    return uniforms.T

@@ -2,19 +2,24 @@
 
 The ranges and their meanings are those of Keras's `ImageDataGenerator.get_random_transform`, with two
 differences: width is horizontal and height vertical (Keras exchanges them), and whether a shift is a fraction
-or pixels depends on its size alone (see `check_shift_ranges`).
+or pixels depends on its size alone (see `check_shift_ranges`). Color jitter, grayscale, Gaussian blur and JPEG are
+torchvision's `ColorJitter`, `RandomGrayscale`, `GaussianBlur` and `JPEG`; RandAugment and erasing have modules of their
+own, and so has what mixes two images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imgtrain.augment.random_streams import PHILOX_BLOCK, Stream, make_generator
+from imgtrain.augment.erase import choose_rectangles
+from imgtrain.augment.randaugment import MOST_LAYERS, choose_operations
+from imgtrain.augment.random_streams import Stream, draw_uniforms, make_generator
 
 if TYPE_CHECKING:
     from imgtrain.config.schema import AugmentationConfig
@@ -33,13 +38,22 @@ PARAMS_DTYPE = np.dtype(
         ("flip_vertical", np.bool_),
         ("channel_shift", np.float64),  # added to pixel values 0-255
         ("brightness", np.float64),  # factor on pixel values
+        ("operations", np.uint8, (MOST_LAYERS,)),  # of RandAugment
+        ("arguments", np.float64, (MOST_LAYERS,)),  # of these operations
+        ("jitter_order", np.uint8),  # which of the 24 orders of brightness, contrast, saturation and hue
+        ("jitter", np.float64, (4,)),  # their factors, and the hue in turns
+        ("grayscale", np.bool_),
+        ("blur_sigma", np.float64),  # pixels
+        ("jpeg_quality", np.uint8),  # 0 is no compression
+        ("erase_box", np.intp, (4,)),  # left, top, right, bottom
+        ("erase_noise_seed", np.uint64),
     ]
 )
-"""The augmentation parameters of one image."""
+"""The augmentation parameters of one image. What is not explained is what the option of its name says."""
 
 
 class _Column(IntEnum):
-    """Which uniform number of a stream index belongs to which option, so that no option changes another's numbers."""
+    """Which number of `Stream.AUGMENTATION` belongs to which option, so that no option changes another's numbers."""
 
     THETA = 0
     SHIFT_X = 1
@@ -55,9 +69,24 @@ class _Column(IntEnum):
     BRIGHTNESS = 11
 
 
-# Four columns are free for options to come: another count would change the numbers of every stream index but one.
-_UNIFORMS_PER_INDEX = 16
-_BLOCKS_PER_INDEX = _UNIFORMS_PER_INDEX // PHILOX_BLOCK
+class _AppearanceColumn(IntEnum):
+    """The same for `Stream.APPEARANCE`."""
+
+    JITTER_ORDER = 0
+    JITTER = 1  # to 4: brightness, contrast, saturation, hue
+    GRAYSCALE = 5
+    BLUR_SIGMA = 6
+    JPEG_QUALITY = 7
+    ERASING = 8
+    ERASE_BOX = 9  # to 12
+    ERASE_NOISE = 13
+
+
+# Some numbers are free for options to come: another count would change those of every stream index but one.
+_AUGMENTATION_NUMBERS = 16
+_APPEARANCE_NUMBERS = 32
+_JITTER_ORDERS = 24
+_NOISE_SEEDS = 2**53
 
 
 def epoch_order(*, seed: int, epoch: int, count: int) -> NDArray[np.intp]:
@@ -70,6 +99,7 @@ def make_identity_params(count: int) -> NDArray[Any]:
     params = np.zeros(count, PARAMS_DTYPE)
     for factor in ("zoom_x", "zoom_y", "brightness"):
         params[factor] = 1.0
+    params["jitter"][:, :3] = 1.0
     return params
 
 
@@ -101,7 +131,31 @@ def sample_params(
     params = make_identity_params(len(stream_indices))
     if augmentation.changes_nothing:
         return params
-    uniforms = _draw_uniforms(stream_indices, seed=seed, epoch=epoch).T
+    drawn = partial(draw_uniforms, seed=seed, epoch=epoch, stream_indices=stream_indices)
+    _set_geometry(
+        params, drawn(Stream.AUGMENTATION, count=_AUGMENTATION_NUMBERS), augmentation, height, width
+    )
+    if asked := augmentation.randaugment:
+        layers = drawn(Stream.RANDAUGMENT, count=2 * MOST_LAYERS).reshape(MOST_LAYERS, 2, -1)[: asked.layers]
+        operations, arguments = choose_operations(
+            layers, magnitude=asked.magnitude, height=height, width=width
+        )
+        params["operations"][:, : asked.layers] = operations
+        params["arguments"][:, : asked.layers] = arguments
+    if _changes_appearance(augmentation):
+        uniforms = drawn(Stream.APPEARANCE, count=_APPEARANCE_NUMBERS)
+        _set_appearance(params, uniforms, augmentation, height, width)
+    return params
+
+
+def _set_geometry(
+    params: NDArray[Any],
+    uniforms: NDArray[np.float64],
+    augmentation: AugmentationConfig,
+    height: int,
+    width: int,
+) -> None:
+    """Set what `ImageDataGenerator` has, from uniform numbers of shape (numbers, k)."""
     if augmentation.rotation_range:
         params["theta_degrees"] = _spread(uniforms[_Column.THETA], augmentation.rotation_range)
     params["shift_x_pixels"] = _shifts_pixels(
@@ -124,21 +178,43 @@ def sample_params(
         params["channel_shift"] = _spread(uniforms[_Column.CHANNEL_SHIFT], augmentation.channel_shift_range)
     if augmentation.brightness_range is not None:
         params["brightness"] = _between(uniforms[_Column.BRIGHTNESS], *augmentation.brightness_range)
-    return params
 
 
-def _draw_uniforms(stream_indices: NDArray[np.intp], *, seed: int, epoch: int) -> NDArray[np.float64]:
-    """Return the uniform numbers in [0, 1) that belong to each stream index, shape (k, _UNIFORMS_PER_INDEX)."""
-    generator = make_generator(Stream.AUGMENTATION, seed=seed, epoch=epoch)
-    philox: Any = generator.bit_generator
-    uniforms = np.empty((len(stream_indices), _UNIFORMS_PER_INDEX))
-    next_index = 0
-    for numbers, stream_index in zip(uniforms, stream_indices.tolist(), strict=True):
-        # Jumping is cheap, forwards and (modulo the counter's period) backwards.
-        philox.advance((stream_index - next_index) * _BLOCKS_PER_INDEX)
-        generator.random(out=numbers)
-        next_index = stream_index + 1
-    return uniforms
+def _changes_appearance(augmentation: AugmentationConfig) -> bool:
+    return bool(
+        augmentation.color_jitter
+        or augmentation.grayscale
+        or augmentation.gaussian_blur
+        or augmentation.jpeg_quality
+        or augmentation.erasing
+    )
+
+
+def _set_appearance(
+    params: NDArray[Any],
+    uniforms: NDArray[np.float64],
+    augmentation: AugmentationConfig,
+    height: int,
+    width: int,
+) -> None:
+    """Set color jitter, grayscale, blur, JPEG and erasing, from uniform numbers of shape (numbers, k)."""
+    if jitter := augmentation.color_jitter:
+        params["jitter_order"] = uniforms[_AppearanceColumn.JITTER_ORDER] * _JITTER_ORDERS
+        for place, reach in enumerate((jitter.brightness, jitter.contrast, jitter.saturation)):
+            params["jitter"][:, place] = _between(
+                uniforms[_AppearanceColumn.JITTER + place], max(0.0, 1 - reach), 1 + reach
+            )
+        params["jitter"][:, 3] = _spread(uniforms[_AppearanceColumn.JITTER + 3], jitter.hue)
+    params["grayscale"] = uniforms[_AppearanceColumn.GRAYSCALE] < augmentation.grayscale
+    if augmentation.gaussian_blur is not None:
+        params["blur_sigma"] = _between(uniforms[_AppearanceColumn.BLUR_SIGMA], *augmentation.gaussian_blur)
+    if augmentation.jpeg_quality is not None:
+        low, high = augmentation.jpeg_quality
+        params["jpeg_quality"] = _between(uniforms[_AppearanceColumn.JPEG_QUALITY], low, high + 1)
+    erased = uniforms[_AppearanceColumn.ERASING] < augmentation.erasing
+    box = uniforms[_AppearanceColumn.ERASE_BOX : _AppearanceColumn.ERASE_NOISE]
+    params["erase_box"] = np.where(erased, choose_rectangles(box, height, width), 0).T
+    params["erase_noise_seed"] = np.where(erased, uniforms[_AppearanceColumn.ERASE_NOISE] * _NOISE_SEEDS, 0)
 
 
 def _between(uniforms: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:

@@ -1,7 +1,4 @@
-"""What the parameters of `imgtrain.augment.sample` do to pixels: one affine warp and one table per image.
-
-The order of operations is that of Keras's `ImageDataGenerator.apply_transform`: affine, channel shift, flips,
-brightness. The flips stand inside the warp's matrix, because the channel shift treats all places alike.
+"""One affine warp per image: rotation, shifts, shear, zoom, flips, and the geometric operations of RandAugment.
 
 OpenCV cuts even a small picture among threads of its own. Where several images are warped at once, that is slower than
 a thread for each image: `opencv_on_one_thread`.
@@ -18,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgtrain.augment.buffers import Buffers
+from imgtrain.augment.randaugment import compose_geometry
 
 if TYPE_CHECKING:
     from imgtrain.config.schema import AugmentationConfig
@@ -32,14 +30,11 @@ _BORDERS = {
     "wrap": cv2.BORDER_WRAP,
 }
 _IDENTITY = np.eye(2, 3)
-_LEVELS = np.arange(256, dtype=np.float32)
 _RGB, _RGBA = 3, 4
 # How far from a place the interpolation looks, rounded up.
 _REACH = 2
 # A picture that is laid out with its surroundings may take so many times its own room.
 _MOST_ROOM = 4.0
-# Errors of float32 stay below this in what is rounded to a level.
-_ROUNDING = 5e-5
 _buffers = Buffers()
 
 
@@ -49,9 +44,7 @@ def warp_batch(
     augmentation: AugmentationConfig,
     out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """Change each image as its parameters say.
-
-    An alpha channel is moved and channel-shifted like the others, and keeps its brightness, as in Keras.
+    """Move the pixels of each image as its parameters say.
 
     Args:
         pixels: Shape (k, height, width, channels) with 1, 3 or 4 channels; is not changed.
@@ -76,7 +69,6 @@ def warp_batch(
         cv2.cvtColor(_as_one_picture(moved), cv2.COLOR_RGBA2RGB, dst=_as_one_picture(out))
     else:
         _move(pixels, matrices, stays, augmentation, out)
-    _recolour(out, params)
     return out
 
 
@@ -146,43 +138,12 @@ def _margins(matrices: NDArray[np.float64], height: int, width: int) -> NDArray[
     return whole
 
 
-def _recolour(images: NDArray[np.uint8], params: NDArray[Any]) -> None:
-    """Shift and brighten each image in place."""
-    alpha = images.shape[3] == _RGBA
-    shifts, factors = params["channel_shift"].tolist(), params["brightness"].tolist()
-    offsets = _offsets_that_floor(params["brightness"]).tolist()
-    for image, shift, factor, offset in zip(images, shifts, factors, offsets, strict=True):
-        if shift or (factor != 1 and (alpha or not offset)):
-            low, high = 0.0, 255.0
-            if shift:
-                low, high, *_ = cv2.minMaxLoc(image.reshape(len(image), -1))
-            cv2.LUT(image, _colour_table(shift, factor, low, high, alpha=alpha), dst=image)
-        elif factor != 1:
-            cv2.convertScaleAbs(image, dst=image, alpha=factor, beta=offset)
-
-
-def _offsets_that_floor(factors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what to add to level × factor so that rounding it to the nearest gives what rounding down would.
-
-    That lies between -0.5 and -0.5 plus the smallest distance to the next whole number, over all levels.
-
-    Args:
-        factors: Shape (k,).
-
-    Returns:
-        Shape (k,); 0 where there is no room for the offset.
-    """
-    # What is 255 or more is 255 either way.
-    products = np.minimum(_LEVELS * factors.astype(np.float32)[:, None], 255)
-    room = 1 - (products - np.floor(products)).max(axis=1)
-    return np.where(room > 2 * _ROUNDING, room / 2 - 0.5, 0.0)
-
-
 def warp_matrices(params: NDArray[Any], height: int, width: int) -> NDArray[np.float64]:
     """Return the affine maps from a place (column, row) in the result to its place in the original.
 
     With the centre ((width - 1) / 2, (height - 1) / 2) as the origin, a place is first mirrored, then zoomed,
-    sheared, shifted and turned; this is Keras's `C · R(θ) · T · S · Z · C⁻¹` followed by the flips.
+    sheared, shifted and turned; this is Keras's `C · R(θ) · T · S · Z · C⁻¹` followed by the flips. Before all of it
+    come RandAugment's operations, the last one first.
 
     Args:
         params: Array of dtype `PARAMS_DTYPE`, shape (k,).
@@ -201,33 +162,11 @@ def warp_matrices(params: NDArray[Any], height: int, width: int) -> NDArray[np.f
     linear = rotation @ shear_and_scale
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     offset = centre + (rotation @ shift[..., None])[..., 0] - linear @ centre
-    return np.concatenate([linear, offset[..., None]], axis=-1)
+    matrices = np.concatenate([linear, offset[..., None]], axis=-1)
+    compose_geometry(matrices, params, height, width)
+    return matrices
 
 
 def _matrix2(a: Any, b: Any, c: Any, d: Any) -> NDArray[np.float64]:
     """Stack matrices [[a, b], [c, d]] from numbers or arrays of shape (k,)."""
     return np.stack(np.broadcast_arrays(a, b, c, d), axis=-1).reshape(-1, 2, 2)
-
-
-def _colour_table(shift: float, factor: float, low: float, high: float, *, alpha: bool) -> NDArray[np.uint8]:
-    """Return what becomes of each pixel value.
-
-    Args:
-        shift: Is added first.
-        factor: Of the brightness.
-        low: Darkest pixel value of the image after the warp; the channel shift does not go below it.
-        high: Brightest pixel value of the image after the warp.
-        alpha: Whether the last of four channels keeps its brightness.
-
-    Returns:
-        Shape (256,) for all channels alike, or (1, 256, 4).
-    """
-    levels: NDArray[np.float32] = np.clip(_LEVELS + np.float32(shift), low, high)
-    if factor == 1:
-        return np.rint(levels).astype(np.uint8)
-    # Keras hands the image to Pillow for this, which multiplies whole levels in float32 and rounds down.
-    levels = np.floor(levels)
-    table: NDArray[np.uint8] = np.clip(levels * np.float32(factor), 0, 255).astype(np.uint8)
-    if not alpha:
-        return table
-    return np.stack([table, table, table, levels.astype(np.uint8)], axis=-1)[None]

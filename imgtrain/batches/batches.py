@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from imgtrain.augment.apply import augment_batch
 from imgtrain.augment.buffers import Buffers
 from imgtrain.augment.random_streams import Stream, make_generator
 from imgtrain.augment.sample import epoch_order, sample_params
-from imgtrain.augment.warp import opencv_on_one_thread, warp_batch
+from imgtrain.augment.warp import opencv_on_one_thread
 from imgtrain.events import Emit, Progress, ignore
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ class Batches:
                 height=height,
                 width=width,
             )
-            images = warp_batch(images, params, self._augmentation, self._buffers.take(shape))
+            images = augment_batch(images, params, self._augmentation, self._buffers.take(shape))
         return (images, *self._targets(members.samples))
 
     def read_ahead(

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from imgtrain.augment.apply import augment_batch
 from imgtrain.augment.sample import make_identity_params, sample_params
-from imgtrain.augment.warp import warp_batch
 from imgtrain.config.schema import AugmentationConfig
 
 pytestmark = pytest.mark.tensorflow
@@ -68,7 +68,7 @@ def make_params(numbers):
 
 
 def ours(picture, params, **options):
-    return warp_batch(picture[None], params, AugmentationConfig(**options))[0].astype(np.float64)
+    return augment_batch(picture[None], params, AugmentationConfig(**options))[0].astype(np.float64)
 
 
 def keras_parameters(params):

@@ -13,7 +13,7 @@ from imgtrain.augment.sample import PARAMS_DTYPE, epoch_order, make_identity_par
 from imgtrain.config.keras_differences import check_shift_ranges
 from imgtrain.config.schema import AugmentationConfig
 
-EVERYTHING = {
+KERAS_OPTIONS = {
     "rotation_range": 20.0,
     "width_shift_range": 0.2,
     "height_shift_range": 12.0,
@@ -23,6 +23,15 @@ EVERYTHING = {
     "channel_shift_range": 30.0,
     "horizontal_flip": True,
     "vertical_flip": True,
+}
+EVERYTHING = {
+    **KERAS_OPTIONS,
+    "randaugment": {"layers": 3, "magnitude": 12},
+    "color_jitter": {"brightness": 0.2, "contrast": 0.4, "saturation": 1.5, "hue": 0.1},
+    "grayscale": 0.3,
+    "gaussian_blur": (0.5, 2.0),
+    "jpeg_quality": (30, 90),
+    "erasing": 0.4,
 }
 COLUMNS = {
     "rotation_range": {"theta_degrees"},
@@ -34,6 +43,12 @@ COLUMNS = {
     "channel_shift_range": {"channel_shift"},
     "horizontal_flip": {"flip_horizontal"},
     "vertical_flip": {"flip_vertical"},
+    "randaugment": {"operations", "arguments"},
+    "color_jitter": {"jitter", "jitter_order"},
+    "grayscale": {"grayscale"},
+    "gaussian_blur": {"blur_sigma"},
+    "jpeg_quality": {"jpeg_quality"},
+    "erasing": {"erase_box", "erase_noise_seed"},
 }
 COUNT = 4000
 
@@ -57,6 +72,11 @@ def assert_uniform(values, low, high):
     assert stats.kstest(values, stats.uniform(low, high - low).cdf).pvalue > 1e-3
 
 
+def assert_probability(happened, probability):
+    # Four standard deviations.
+    assert abs(happened.mean() - probability) < 4 * np.sqrt(probability * (1 - probability) / len(happened))
+
+
 @pytest.mark.parametrize(
     ("column", "low", "high"),
     [
@@ -68,20 +88,56 @@ def assert_uniform(values, low, high):
         ("zoom_y", 0.7, 1.3),
         ("brightness", 0.5, 1.5),
         ("channel_shift", -30, 30),
+        ("blur_sigma", 0.5, 2.0),
     ],
 )
 def test_each_number_is_uniform_in_its_documented_range(column, low, high):
     assert_uniform(ALL_PARAMS[column], low, high)
 
 
+@pytest.mark.parametrize(
+    ("place", "low", "high"), [(0, 0.8, 1.2), (1, 0.6, 1.4), (2, 0.0, 2.5), (3, -0.1, 0.1)]
+)
+def test_jitter_is_uniform_about_what_changes_nothing(place, low, high):
+    assert_uniform(ALL_PARAMS["jitter"][:, place], low, high)
+
+
+def test_the_four_parts_of_the_jitter_come_in_every_order():
+    counts = np.bincount(ALL_PARAMS["jitter_order"], minlength=24)
+    assert len(counts) == 24
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_every_jpeg_quality_of_the_range_comes_equally_often():
+    qualities, counts = np.unique(ALL_PARAMS["jpeg_quality"], return_counts=True)
+    assert qualities.tolist() == list(range(30, 91))
+    assert stats.chisquare(counts).pvalue > 1e-3
+    assert (draw(jpeg_quality=(100, 100))["jpeg_quality"] == 100).all()
+
+
 @pytest.mark.parametrize("column", ["flip_horizontal", "flip_vertical"])
 def test_half_of_the_draws_are_mirrored(column):
-    # Four standard deviations of a fair coin.
-    assert abs(ALL_PARAMS[column].mean() - 0.5) < 4 * 0.5 / np.sqrt(COUNT)
+    assert_probability(ALL_PARAMS[column], 0.5)
+
+
+def test_what_happens_at_times_happens_with_its_probability():
+    assert_probability(ALL_PARAMS["grayscale"], 0.3)
+    assert_probability(ALL_PARAMS["erase_box"].any(axis=1), 0.4)
+
+
+def test_probabilities_of_0_and_1_are_kept():
+    never, always = draw(color_jitter={}), draw(grayscale=1, erasing=1)
+    assert not never["grayscale"].any()
+    assert not never["erase_box"].any()
+    assert always["grayscale"].all()
+    assert always["erase_box"].any(axis=1).all()
 
 
 def test_no_two_numbers_of_a_slot_depend_on_each_other():
-    numbers = np.stack([ALL_PARAMS[name].astype(float) for name in PARAMS_DTYPE.names])
+    # The corners of a rectangle, and an operation and its argument, belong together.
+    names = set(PARAMS_DTYPE.names) - {"arguments", "erase_box", "erase_noise_seed"}
+    columns = [column for name in names for column in ALL_PARAMS[name].reshape(COUNT, -1).T.astype(float)]
+    numbers = np.stack([column for column in columns if np.ptp(column)])
     correlations = np.corrcoef(numbers) - np.eye(len(numbers))
     assert np.abs(correlations).max() < 5 / np.sqrt(COUNT)
 
@@ -151,6 +207,24 @@ def test_the_numbers_are_the_same_on_every_machine_and_in_every_release():
     assert params["theta_degrees"] == pytest.approx(0.8280911269993538, abs=1e-12)
     assert params["brightness"] == pytest.approx(0.9623676322214065, abs=1e-12)
     assert epoch_order(seed=1, epoch=2, count=8).tolist() == [7, 0, 5, 4, 6, 2, 3, 1]
+
+
+@pytest.mark.parametrize("options", [KERAS_OPTIONS, EVERYTHING])
+def test_the_options_of_version_0_1_still_draw_its_numbers(options):
+    """Recorded with version 0.1.0, which had no others."""
+    params = draw([0, 1, 5, 1000], height=24, width=31, **options)
+    recorded = [
+        (-11.66130417125958, 0.47612589675828154, 0.14905148139743218, -0.3747968230234484, 0.7218304511447945,
+         1.0650145421384396, True, True, -28.602042411766607, 0.5426624867549489),
+        (-18.170155355308026, -0.8484441042173225, -10.62629774026131, 7.371238499218819, 0.9478160717165722,
+         1.1520555113414166, False, True, -1.5900001913135817, 1.0967234024396957),
+        (17.36004596129864, -2.652158431009506, -3.7077676657049725, 2.040788051059426, 0.724403201455163,
+         1.2830862873430777, True, True, -8.820217853212476, 0.732286686915834),
+        (-8.910222262246092, 0.42838497944102816, -9.255132748004684, -8.94713483562813, 0.7261137179919956,
+         1.1366327475332627, False, False, 1.0745413792246374, 1.208802949296374),
+    ]  # fmt: skip
+    for row, numbers in zip(params, recorded, strict=True):
+        assert row.tolist()[: len(numbers)] == pytest.approx(numbers, abs=1e-12)
 
 
 def test_each_epoch_has_an_order_of_its_own():

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from imgtrain.augment.apply import augment_batch
 from imgtrain.augment.sample import make_identity_params, sample_params
-from imgtrain.augment.warp import warp_batch, warp_matrices
+from imgtrain.augment.warp import warp_matrices
 from imgtrain.config.schema import AugmentationConfig
 
 LINEAR = AugmentationConfig()
@@ -33,7 +34,7 @@ def make_params(**numbers):
 
 
 def warp_one(picture, augmentation=LINEAR, **numbers):
-    return warp_batch(picture[None], make_params(**numbers), augmentation)[0]
+    return augment_batch(picture[None], make_params(**numbers), augmentation)[0]
 
 
 @pytest.mark.parametrize("order", [0, 1, 3])
@@ -154,10 +155,12 @@ def test_the_outside_is_filled_with_cval_in_every_channel(make_picture, channels
 def test_a_batch_is_its_images_one_by_one_whatever_the_threads(make_picture):
     pictures = np.stack([make_picture(40, 50, seed=seed) for seed in range(12)])
     params = sample_params(EVERYTHING, seed=0, epoch=0, stream_indices=np.arange(12), height=40, width=50)
-    together = warp_batch(pictures, params, EVERYTHING)
+    together = augment_batch(pictures, params, EVERYTHING)
     with ThreadPoolExecutor(4) as pool:
         single = list(
-            pool.map(lambda i: warp_batch(pictures[i : i + 1], params[i : i + 1], EVERYTHING)[0], range(12))
+            pool.map(
+                lambda i: augment_batch(pictures[i : i + 1], params[i : i + 1], EVERYTHING)[0], range(12)
+            )
         )
     assert (together == np.stack(single)).all()
     assert len({image.tobytes() for image in together}) == 12
@@ -171,7 +174,7 @@ def test_the_given_array_is_filled_and_the_source_stays_as_it_was(make_picture):
     params["theta_degrees"][1] = 10
     params["brightness"][2] = 0.5
     out = np.zeros_like(before)
-    assert warp_batch(pictures, params, LINEAR, out=out) is out
+    assert augment_batch(pictures, params, LINEAR, out=out) is out
     assert (pictures == before).all()
     assert (out[0] == before[0]).all()
     assert (out[1] == warp_one(before[1], theta_degrees=10)).all()
@@ -206,7 +209,7 @@ def test_pictures_laid_out_with_their_surroundings_equal_a_warp_that_looks_at_bo
         ).reshape(31, 44, channels)
         for source, matrix in zip(pixels, warp_matrices(params, 31, 44), strict=True)
     ]
-    difference = np.abs(warp_batch(pixels, params, augmentation).astype(int) - wanted)
+    difference = np.abs(augment_batch(pixels, params, augmentation).astype(int) - wanted)
     # Adding a whole number to a coordinate moves its last bits, and noise is as steep as a picture can be.
     assert difference.max() <= 1
     assert np.count_nonzero(difference) < 1e-3 * difference.size
@@ -217,7 +220,7 @@ def test_every_level_is_brightened_as_pillow_does():
     factors = np.concatenate([np.linspace(0, 4, 2001), [0.5, 1.5, 255.0, 1000.0]])
     params = make_identity_params(len(factors))
     params["brightness"] = factors
-    got = warp_batch(np.repeat(levels, len(factors), axis=0), params, AugmentationConfig())
+    got = augment_batch(np.repeat(levels, len(factors), axis=0), params, AugmentationConfig())
     for image, factor in zip(got, factors.tolist(), strict=True):
         wanted = ImageEnhance.Brightness(Image.fromarray(levels[0, :, :, 0])).enhance(factor)
         np.testing.assert_array_equal(image[:, :, 0], np.asarray(wanted), err_msg=f"factor {factor}")

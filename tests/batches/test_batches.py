@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imgtrain.augment.apply import augment_batch
 from imgtrain.augment.sample import sample_params
-from imgtrain.augment.warp import warp_batch
 from imgtrain.batches.batches import Batches
 from imgtrain.config.schema import AugmentationConfig
 from imgtrain.events import Progress
@@ -167,7 +167,7 @@ class TestAugmentation:
         params = sample_params(
             EVERYTHING, seed=5, epoch=2, stream_indices=stream_indices, height=SHAPE[0], width=SHAPE[1]
         )
-        assert (images == warp_batch(batches.pixels.read(stream_indices), params, EVERYTHING)).all()
+        assert (images == augment_batch(batches.pixels.read(stream_indices), params, EVERYTHING)).all()
         assert (images != batches.pixels.read(stream_indices)).any(axis=(1, 2, 3)).all()
 
     def test_it_does_not_depend_on_batch_size_or_on_the_other_images_of_the_split(self):

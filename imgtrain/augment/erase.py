@@ -1,0 +1,54 @@
+"""Random erasing: a rectangle of the image is filled with noise.
+
+Zhong et al., "Random Erasing Data Augmentation" (2017), in its variant RE-R, with the ranges of area and aspect ratio
+of torchvision's `RandomErasing`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtrain.augment.random_streams import Stream, make_generator
+
+__all__ = ["choose_rectangles", "erase"]
+
+_AREA = (0.02, 0.33)  # share of the image
+_RATIO = (0.3, 3.3)  # height / width
+
+
+def choose_rectangles(uniforms: NDArray[np.float64], height: int, width: int) -> NDArray[np.intp]:
+    """Turn uniform numbers into the rectangles to erase.
+
+    torchvision draws again if a rectangle is too large for the image; here, the ratio is drawn from those that fit.
+
+    Args:
+        uniforms: In [0, 1), shape (4, k): area, ratio, and position along both axes.
+        height: Of the images, in pixels.
+        width: Of the images, in pixels.
+
+    Returns:
+        Left, top, right (exclusive) and bottom (exclusive), shape (4, k).
+    """
+    area = (_AREA[0] + (_AREA[1] - _AREA[0]) * uniforms[0]) * (height * width)
+    low, high = (np.log(np.clip(limit, area / width**2, height**2 / area)) for limit in _RATIO)
+    ratio = np.exp(low + (high - low) * uniforms[1])
+    heights = np.clip(np.rint(np.sqrt(area * ratio)), 1, height).astype(np.intp)
+    widths = np.clip(np.rint(np.sqrt(area / ratio)), 1, width).astype(np.intp)
+    lefts = (uniforms[2] * (width - widths + 1)).astype(np.intp)
+    tops = (uniforms[3] * (height - heights + 1)).astype(np.intp)
+    return np.stack([lefts, tops, lefts + widths, tops + heights])
+
+
+def erase(image: NDArray[np.uint8], rectangle: tuple[int, int, int, int], *, noise_seed: int) -> None:
+    """Fill a rectangle with uniform noise of all levels in all channels.
+
+    Args:
+        image: Shape (height, width, channels); is changed.
+        rectangle: Left, top, right (exclusive) and bottom (exclusive).
+        noise_seed: Which noise, from 0 to 2**64 - 1.
+    """
+    left, top, right, bottom = rectangle
+    generator = make_generator(Stream.NOISE, seed=noise_seed, epoch=0)
+    part = image[top:bottom, left:right]
+    part[...] = np.frombuffer(generator.bytes(part.size), np.uint8).reshape(part.shape)
