@@ -19,6 +19,7 @@ __all__ = ["guarded", "print_error"]
 
 # What is no bug wherever it happens, and what to do about it.
 _SYSTEM = {
+    errno.EAGAIN: "close other programs, or allow more processes with `ulimit -u`",
     errno.EDQUOT: "free some space",
     errno.EMFILE: "allow more open files with `ulimit -n`",
     errno.ENFILE: "close other programs: the whole system has no file handle left",

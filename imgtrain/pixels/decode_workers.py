@@ -25,13 +25,14 @@ from pathlib import Path
 
 import numpy as np
 
+from imgtrain.errors import Problem, RunFileError
 from imgtrain.pixels.decode import DecodedImage, DecodeSettings, UndecodableImage, decode_image
 from imgtrain.pixels.image_stats import IMAGE_STATS
 
 __all__ = [
     "MOST_BYTES",
     "MOST_SECONDS",
-    "STOPPED",
+    "MOST_SECONDS_TO_START",
     "USUAL_SECONDS",
     "decode_each_in_worker",
     "decode_in_worker",
@@ -45,8 +46,8 @@ USUAL_SECONDS = 20.0
 MOST_SECONDS = 60.0
 """A file that is not decoded by then is given up, however large it is."""
 
-STOPPED = "its decoder was stopped after"
-"""How the reason begins if a file took too long."""
+MOST_SECONDS_TO_START = 300.0
+"""A process that has not started by then is given up; starting is not counted as decoding."""
 
 MOST_BYTES = 3 << 30
 """Memory that decoding one file may take: the largest permitted picture, turned and converted, needs less."""
@@ -85,8 +86,8 @@ def _unpack(packed: _Packed, settings: DecodeSettings) -> DecodedImage:
     )
 
 
-class _ProcessDied(Exception):  # noqa: N818 (never leaves this module)
-    """The process ended in the middle of a file."""
+class _NoAnswer(Exception):  # noqa: N818 (never leaves this module)
+    """The process ended in the middle of a file, or was ended because it took too long; the text says which."""
 
 
 class _DecodeProcess:
@@ -108,47 +109,62 @@ class _DecodeProcess:
         # Connection.poll makes and throws away a selector each time, which takes as long as the rest of an answer.
         self._poll = select.poll()
         self._poll.register(self._channel, select.POLLIN)
+        self._started = False
 
     def decode(
         self, paths: Sequence[str], settings: DecodeSettings
     ) -> Generator[DecodedImage | UndecodableImage]:
         """Ask for all files at once, so that the process never waits, and yield the answers in their order.
 
-        After a file that took too long there are no more answers, and the process is gone. It is also gone if
-        the iterator is closed early: answers that are left would be taken for those of the next files.
+        The process is gone if the iterator is closed early: answers that are left would be taken for those of the
+        next files.
 
         Raises:
-            _ProcessDied: The process is gone for another reason, which is the text. It was at the file that
-                has no answer.
+            _NoAnswer: The process is gone. It was at the file that has no answer.
+            RunFileError: It could not even start.
         """
+        self._wait_for_start()
         left = len(paths)
         try:
             self._channel.send((paths, settings))
             for path in paths:
-                if seconds := self._wait_in_vain(path):
-                    yield UndecodableImage(f"{STOPPED} {seconds:.0f} seconds")
-                    return
+                self._wait_for_answer(path)
                 answer = self._channel.recv()
                 left -= 1
                 yield UndecodableImage(answer) if isinstance(answer, str) else _unpack(answer, settings)
         except (EOFError, OSError):
             self.stop(grace_seconds=1)
-            raise _ProcessDied(self._why_died()) from None
+            raise _NoAnswer(f"its decoder {self._how_it_ended()}") from None
         finally:
             if left:
                 self.stop()
 
-    def _wait_in_vain(self, path: str) -> float:
-        """Wait for the answer; return 0 if there is one, or else the seconds that were waited."""
+    def _wait_for_start(self) -> None:
+        """Wait until the process says that it is ready: on a busy machine that may take longer than any file."""
+        if self._started:
+            return
+        try:
+            if not self._poll.poll(MOST_SECONDS_TO_START * 1000):
+                raise _cannot_start(f"has not started after {MOST_SECONDS_TO_START:.0f} seconds")
+            self._channel.recv()
+            self._started = True
+        except (EOFError, OSError):
+            self.stop(grace_seconds=1)
+            raise _cannot_start(self._how_it_ended()) from None
+        finally:
+            if not self._started:
+                self.stop()
+
+    def _wait_for_answer(self, path: str) -> None:
         seconds = min(USUAL_SECONDS, MOST_SECONDS)
         if self._poll.poll(seconds * 1000):
-            return 0
+            return
         with suppress(OSError):
             longer = min(USUAL_SECONDS + os.stat(path).st_size / 2**20, MOST_SECONDS)  # noqa: PTH116
             if self._poll.poll((longer - seconds) * 1000):
-                return 0
-            return longer
-        return seconds
+                return
+            seconds = longer
+        raise _NoAnswer(f"its decoder was stopped after {seconds:.0f} seconds")
 
     @property
     def alive(self) -> bool:
@@ -167,13 +183,18 @@ class _DecodeProcess:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(1)
 
-    def _why_died(self) -> str:
+    def _how_it_ended(self) -> str:
         status = self._process.returncode
         if status is None or status >= 0:
-            return f"its decoder ended (status {status})"
+            return f"ended (status {status})"
         name = signal.Signals(-status).name if -status in list(signal.Signals) else f"signal {-status}"
-        because = ", perhaps for want of memory" if -status == signal.SIGKILL else ""
-        return f"its decoder crashed ({name}{because})"
+        because = ", perhaps out of memory" if -status == signal.SIGKILL else ""
+        return f"crashed ({name}{because})"
+
+
+def _cannot_start(why: str) -> RunFileError:
+    hint = "close other programs if memory is short; `python -c 'import imgtrain.pixels.decode_workers'` must work"
+    return RunFileError(Problem("", f"a process that decodes images {why} before its first image", hint))
 
 
 _idle: list[_DecodeProcess] = []
@@ -189,7 +210,8 @@ def decode_in_worker(file: Path | str, settings: DecodeSettings) -> DecodedImage
 
     Raises:
         UndecodableImage: Whatever is wrong with the file; also if decoding it crashes, takes too long
-            (`USUAL_SECONDS`) or more than `MOST_BYTES`.
+            (`USUAL_SECONDS`) or more than `MOST_BYTES`, twice.
+        RunFileError: No process can be started.
     """
     (outcome,) = decode_each_in_worker([file], settings)
     if isinstance(outcome, UndecodableImage):
@@ -202,8 +224,9 @@ def decode_each_in_worker(
 ) -> Generator[DecodedImage | UndecodableImage]:
     """Decode as `decode_in_worker` does, one file after the other, in one process; from any number of threads.
 
-    This is faster than to ask for each alone, because the process goes on while its answer is read. No file is
-    blamed for another: if the process dies, the files that have no answer are decoded in a fresh one.
+    This is faster than to ask for each alone, because the process goes on while its answer is read. A file is
+    given up only if it fails twice, the second time alone in a fresh process: the first time, another file may have
+    damaged the process, or other programs have slowed it down.
 
     Args:
         files: Paths.
@@ -211,29 +234,31 @@ def decode_each_in_worker(
 
     Yields:
         For each file, in order, the picture, or why there is none.
+
+    Raises:
+        RunFileError: No process can be started.
     """
     # The process may have been started in another folder.
     paths = [os.path.abspath(file) for file in files]  # noqa: PTH100
-    answered = 0
-    process = _take_idle() if paths else None
+    answered, alone = 0, False
     while answered < len(paths):
-        # An earlier file may have damaged it, or somebody ended it: only a fresh one says if it is this file.
-        fresh = process is None
-        process = process or _DecodeProcess()
+        process = (None if alone else _take_idle()) or _DecodeProcess()
+        asked = paths[answered:][: 1 if alone else None]
         try:
-            with closing(process.decode(paths[answered:], settings)) as outcomes:
+            with closing(process.decode(asked, settings)) as outcomes:
                 for outcome in outcomes:
-                    answered, fresh = answered + 1, False
+                    answered += 1
                     yield outcome
-        except _ProcessDied as death:
-            if fresh:
+            alone = False
+        except _NoAnswer as failure:
+            if alone:
                 answered += 1
-                yield UndecodableImage(str(death))
+                yield UndecodableImage(str(failure))
+            alone = not alone
         finally:
             if process.alive:
                 with _lock:
                     _idle.append(process)
-        process = None
 
 
 def _take_idle() -> _DecodeProcess | None:
@@ -255,6 +280,7 @@ def serve(descriptor: int) -> None:
     _set_limits()
     gc.freeze()  # what was imported stays, and need not be looked through again and again
     with Connection(descriptor) as channel, suppress(EOFError, OSError):
+        channel.send("ready")
         while True:
             paths, settings = channel.recv()
             for path in paths:

@@ -18,11 +18,12 @@ import xxhash
 from numpy.typing import NDArray
 
 from imgtrain.dataset.index import ImageFolder, read_only
+from imgtrain.dataset.layout import count
 from imgtrain.errors import DataError, Problem, RunFileError
 from imgtrain.events import Emit, Message, ignore
 from imgtrain.pixels.decode import DECODER_VERSION, DecodedImage, DecodeSettings, UndecodableImage
 from imgtrain.pixels.decode_folder import decode_folder, decode_unchanged
-from imgtrain.pixels.decode_workers import STOPPED, decode_each_in_worker
+from imgtrain.pixels.decode_workers import decode_each_in_worker
 from imgtrain.pixels.packed_file import (
     FORMAT_VERSION,
     PackedFile,
@@ -285,13 +286,16 @@ def _find(
     except (UnusablePackedFile, OSError, RunFileError) as error:
         emit(Message(f"the pixel cache {path} is made again: {error}", "warning"))
         return None
-    # Permissions, memory or a file system that was away: the key does not see such causes go. But a file that was
-    # stopped would make every run wait as long again.
-    failed = [folder.file(index) for index, reason in file.reasons.items() if not reason.startswith(STOPPED)]
+    # Permissions, memory, other programs or a file system that was away: the key does not see such causes go.
+    if file.reasons:
+        emit(Message(f"decoding {count(len(file.reasons), 'file')} again that failed before"))
+    failed = [folder.file(index) for index in file.reasons]
     with closing(decode_each_in_worker(failed, settings)) as outcomes:
-        if any(isinstance(outcome, DecodedImage) for outcome in outcomes):
-            file.close()
-            return None
+        for index, outcome in zip(list(file.reasons), outcomes, strict=True):
+            if isinstance(outcome, DecodedImage):
+                file.close()
+                return None
+            file.reasons[index] = outcome.reason
     return file
 
 

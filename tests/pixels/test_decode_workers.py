@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from imgtrain.dataset.index import index_folder
+from imgtrain.errors import RunFileError
 from imgtrain.pixels import decode_workers as isolation
 from imgtrain.pixels import image_store as pixels_module
 from imgtrain.pixels.decode import DecodedImage, DecodeSettings, UndecodableImage, decode_image
@@ -24,6 +25,8 @@ from imgtrain.pixels.decode_workers import decode_each_in_worker, decode_in_work
 from imgtrain.pixels.image_store import open_image_store
 
 SETTINGS = DecodeSettings(6, 5)
+
+HONEST_DECODER = isolation._START
 
 # A decoder that goes wrong by the name of the file, in the process that decodes.
 HOSTILE_DECODER = """
@@ -44,6 +47,9 @@ def hostile(image):
         os._exit(3)
     if "hang" in name:
         time.sleep(600)
+    if "once" in name and not os.path.exists(name + ".tried"):
+        open(name + ".tried", "w").close()
+        os.abort() if "abort" in name else time.sleep(600)
     if "greedy" in name:
         image.hoard = [bytearray(1 << 24) for _ in range(1 << 10)]
     return load(image)
@@ -114,6 +120,43 @@ def test_a_decoder_that_hangs_is_ended(save: Callable[[str], Path], monkeypatch:
         os.kill(process, 0)
 
 
+@pytest.mark.usefixtures("hostile_decoder")
+@pytest.mark.parametrize("name", ["once.png", "once-abort.png"])
+def test_a_file_that_fails_once_is_tried_again_alone(
+    save: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)  # of the processes too, which note there what they have tried
+    monkeypatch.setattr(isolation, "MOST_SECONDS", 1.0)
+    assert outcomes([save("a.png"), save(name), save("b.png")]) == ["", "", ""]
+    assert Path(f"{name}.tried").exists()
+
+
+def test_starting_does_not_count_as_decoding(
+    save: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_idle_workers()
+    monkeypatch.setattr(isolation, "_START", f"import time; time.sleep(2); {HONEST_DECODER}")
+    monkeypatch.setattr(isolation, "MOST_SECONDS", 1.0)
+    assert outcomes([save("a.png")]) == [""]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import sys; sys.exit(3)", r"ended \(status 3\) before its first image"),
+        ("import time; time.sleep(600)", "has not started after 1 seconds"),
+    ],
+)
+def test_no_file_is_blamed_for_processes_that_cannot_start(
+    save: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, code: str, said: str
+) -> None:
+    stop_idle_workers()
+    monkeypatch.setattr(isolation, "_START", code)
+    monkeypatch.setattr(isolation, "MOST_SECONDS_TO_START", 1.0)
+    with pytest.raises(RunFileError, match=said):
+        decode_in_worker(save("a.png"), SETTINGS)
+
+
 def outcomes(files: list[Path]) -> list[str]:
     """Return the reason for each file, or nothing where there is a picture, which must be the right one."""
     found = []
@@ -182,7 +225,7 @@ def test_a_folder_survives_them_all(
     root = image_folders({"a": 6, "b": 6})
     for name in ("crash.png", "exit.png", "greedy.png", "hang.png"):
         shutil.copy(root / "a" / "00.png", root / "b" / name)
-    monkeypatch.setattr(isolation, "MOST_SECONDS", 5.0)
+    monkeypatch.setattr(isolation, "MOST_SECONDS", 1.5)
     folder = index_folder(root)
     tried_again: list[str] = []
 
@@ -195,8 +238,12 @@ def test_a_folder_survives_them_all(
         pixels = open_image_store(folder, SETTINGS, cache="disk", cache_directory=tmp_path / "store")
         bad = {folder.paths[index] for index in pixels.bad}
         assert bad == {f"b/{name}.png" for name in ("crash", "exit", "greedy", "hang")}
-    # What may succeed now is tried again; what hung would make every run wait.
-    assert tried_again == ["crash.png", "exit.png", "greedy.png"]
+    assert tried_again == ["crash.png", "exit.png", "greedy.png", "hang.png"]
+    # Whatever it was has gone: no verdict stays in the cache.
+    stop_idle_workers()
+    monkeypatch.setattr(isolation, "_START", HONEST_DECODER)
+    pixels = open_image_store(folder, SETTINGS, cache="disk", cache_directory=tmp_path / "store")
+    assert not pixels.bad
 
 
 def test_relative_paths_are_those_of_the_caller(
