@@ -20,15 +20,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-_FOREIGN = "runs code of its own, which a saved model must not carry"
-_INPUT = "the input follows from data.target_size and data.color_mode"
-_SEVERAL_INPUTS = "takes several inputs; the network is one sequence of layers"
-_WRAPPER = "wraps other layers, which a configuration cannot nest"
-_NOT_IMAGES = "is for text, categories or sound, not for images"
-_LABELS = "changes labels too, which a layer inside the network cannot"
+_FOREIGN = "is not supported: it runs custom code"
+_INPUT = "is not supported: the input follows from data.target_size and data.color_mode"
+_SEVERAL_INPUTS = "is not supported: it takes several inputs, but the network is sequential"
+_WRAPPER = "is not supported: it wraps other layers"
+_NOT_IMAGES = "is not supported: it is for text, categories or sound"
+_LABELS = "is not supported: it changes the labels"
 _BASE = "is a base class"
-_NO_LOSS = "cannot be used for image classes by its name alone"
-_NO_METRIC = "cannot be used by its name alone, or gives more than one number"
+_NO_LOSS = "is not supported: it cannot be created by name for image classification"
+_NO_METRIC = "is not supported: it cannot be created by name, or returns several values"
 
 REFUSED_LAYERS = {
     **dict.fromkeys(("Lambda", "TFSMLayer", "JaxLayer", "FlaxLayer", "TorchModuleWrapper"), _FOREIGN),
@@ -51,9 +51,9 @@ REFUSED_LAYERS = {
     "Layer": _BASE,
 }
 REFUSED_OPTIMIZERS = {
-    "LossScaleOptimizer": "is chosen by training.precision",
-    "MultiOptimizer": "wraps other optimizers, which a configuration cannot nest",
-    "OptimizerMap": "wraps other optimizers, which a configuration cannot nest",
+    "LossScaleOptimizer": "is not supported: it is controlled by training.precision",
+    "MultiOptimizer": "is not supported: it wraps other optimizers",
+    "OptimizerMap": "is not supported: it wraps other optimizers",
     "Optimizer": _BASE,
 }
 REFUSED_SCHEDULES = {"LearningRateSchedule": _BASE}

@@ -1,4 +1,4 @@
-"""What was asked: one frozen, validated value made of a YAML file and the command line."""
+"""The configuration: one frozen, validated object, created from a YAML file and the command line."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What Keras offers by name: layers, optimizers, losses and metrics, known without importing Keras.
+"""The layers, optimizers, losses and metrics of Keras, available without importing Keras.
 
-The names stand in `catalogue.json`, which `scripts/make_catalogue.py` writes from an installed Keras.
-Everything that could carry foreign code into a model is refused here, before Keras sees it.
+`scripts/make_catalogue.py` generates `catalogue.json` from the installed Keras. Anything that could put foreign
+code into a model is rejected here, before Keras sees it.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ from importlib.resources import files
 from typing import Any
 
 from imgtrain.config.fault import Fault, FaultyValueError, KeyPath
-from imgtrain.config.wording import shown
+from imgtrain.config.wording import format_value
 from imgtrain.errors import did_you_mean
 
 __all__ = ["Catalogue", "Metric", "Signature", "load_catalogue"]
 
-_INPUT_SHAPE = "the input shape follows from data.target_size and data.color_mode; leave it out"
-_NUMBER_FORMAT = "the number format follows from training.precision; leave it out"
+_INPUT_SHAPE = "the input shape follows from data.target_size and data.color_mode; remove it"
+_DTYPE = "the dtype follows from training.precision; remove it"
 _REFUSED_ARGUMENTS = {
     **dict.fromkeys(
         ("input_shape", "batch_input_shape", "batch_shape", "input_dim", "batch_size"), _INPUT_SHAPE
     ),
-    **dict.fromkeys(("dtype", "autocast", "quantization_config"), _NUMBER_FORMAT),
-    "weights": "weights cannot be written into a configuration; leave it out",
+    **dict.fromkeys(("dtype", "autocast", "quantization_config"), _DTYPE),
+    "weights": "weights cannot be given in a configuration; remove it",
 }
-# Names of Keras 2 that no spelling check leads from to today's.
+# Keras 2 names that are too different for the spelling suggestions.
 _OLD_ARGUMENTS = {"lr": "learning_rate", "alpha": "negative_slope"}
-# An argument that ends like this is the name of one of these, or one with its own arguments.
+# Arguments with these suffixes take an object by name, optionally with arguments.
 _NESTED_SUFFIXES = {
     "_initializer": "initializers",
     "_regularizer": "regularizers",
     "_constraint": "constraints",
 }
-_DEEPEST_LIST = 4
+_MAX_LIST_DEPTH = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric that Keras makes from its name alone.
+    """A metric that Keras creates by name.
 
     Attributes:
-        name: The name to give to Keras.
-        log_name: The name under which it appears in the logs; `val_` stands before it for validation.
-        better: `max` or `min` where EarlyStopping's `mode: auto` knows it; None where a mode must be named.
+        name: The name to pass to Keras.
+        log_name: Its name in the logs, prefixed by `val_` for validation.
+        better: `max` or `min` as inferred by EarlyStopping's `mode: auto`; None if it cannot be inferred.
     """
 
     name: str
@@ -57,13 +57,13 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Signature:
-    """The constructor of a layer, an optimizer or what is nested in their arguments.
+    """The constructor signature of a layer, an optimizer, or an object nested in their arguments.
 
     Attributes:
-        name: The name of the class in Keras.
-        arguments: Names in the constructor's order.
-        required: Those without a default.
-        nested: The catalogue's initializers, regularizers and constraints, and the names of activations.
+        name: The class name in Keras.
+        arguments: Argument names in order.
+        required: Arguments without a default.
+        nested: The known activations, initializers, regularizers and constraints.
     """
 
     name: str
@@ -75,17 +75,19 @@ class Signature:
         """Return the arguments by name.
 
         Args:
-            given: None, a mapping of arguments by name, or one value for the first argument.
+            given: None, a mapping of keyword arguments, or one value for the first argument.
 
         Raises:
-            FaultyValueError: An argument is unknown, missing or no plain value; all faults at once. It is a
-                ValueError.
+            FaultyValueError: An argument is unknown, missing or not a plain value; with all faults. A subclass
+                of ValueError.
         """
         if given is None:
             given = {}
         elif not isinstance(given, Mapping):
             if not self.arguments:
-                raise FaultyValueError([Fault((), f"{self.name} takes no argument, got {shown(given)}")])
+                raise FaultyValueError(
+                    [Fault((), f"{self.name} takes no arguments; got {format_value(given)}")]
+                )
             given = {self.arguments[0]: given}
         faults: list[Fault] = []
         arguments: dict[str, Any] = {}
@@ -95,10 +97,10 @@ class Signature:
                 continue
             arguments[str(key)], found = self._bind_value(str(key), value)
             faults += found
-        # A required argument that was misspelt is one mistake, not two.
+        # A misspelled required argument is one fault, not two.
         meant = " ".join(fault.hint for fault in faults)
         if missing := [name for name in self.required if name not in given and repr(name) not in meant]:
-            faults.append(Fault((), f"{self.name} needs {' and '.join(missing)}", self._example()))
+            faults.append(Fault((), f"{self.name} requires {' and '.join(missing)}", self._example()))
         if faults:
             raise FaultyValueError(faults)
         return arguments
@@ -111,8 +113,8 @@ class Signature:
         if (new := _OLD_ARGUMENTS.get(name)) in self.arguments:
             return Fault((name,), f"{self.name} has no argument {name!r}", f"did you mean {new!r}?")
         allowed = ", ".join(self.arguments) or "none"
-        hint = did_you_mean(name, self.arguments) or f"its arguments: {allowed}"
-        return Fault((name,), f"{self.name} has no argument {shown(name)}", hint)
+        hint = did_you_mean(name, self.arguments) or f"allowed arguments: {allowed}"
+        return Fault((name,), f"{self.name} has no argument {format_value(name)}", hint)
 
     def _bind_value(self, name: str, value: object) -> tuple[Any, list[Fault]]:
         if name == "activation" or name.endswith("_activation"):
@@ -121,19 +123,19 @@ class Signature:
             if name.endswith(suffix):
                 return self.nested.bind(kind, (name,), value)
         if name == "data_format" and value not in (None, "channels_last"):
-            what = f"is {shown(value)}; images are (height, width, channels); allowed: channels_last"
+            what = f"must be channels_last; got {format_value(value)}"
             return value, [Fault((name,), what)]
         if name == "name" and value is not None and (not isinstance(value, str) or not value or "/" in value):
-            return value, [Fault((name,), f"is {shown(value)}; a layer's name is a text without `/`")]
+            return value, [Fault((name,), f"must be a string without `/`; got {format_value(value)}")]
         return value, list(_check_plain((name,), value))
 
     def _example(self) -> str:
-        return f"write `{self.name}: {{{', '.join(f'{name}: …' for name in self.required)}}}`"
+        return f"use `{self.name}: {{{', '.join(f'{name}: …' for name in self.required)}}}`"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Nested:
-    """What may stand as an argument besides plain values."""
+    """Objects that arguments can name besides plain values."""
 
     activations: tuple[str, ...]
     groups: Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]
@@ -142,19 +144,17 @@ class _Nested:
         if value is None or (isinstance(value, str) and value in self.activations):
             return
         hint = did_you_mean(value, self.activations) if isinstance(value, str) else ""
-        yield Fault(
-            path, f"is {shown(value)}, which is no Keras activation", hint or _allowed(self.activations)
-        )
+        yield Fault(path, f"unknown activation {format_value(value)}", hint or _allowed(self.activations))
 
     def bind(self, kind: str, path: KeyPath, value: object) -> tuple[Any, list[Fault]]:
-        """Return an initializer, regularizer or constraint as Keras takes it, with its faults.
+        """Return an initializer, regularizer or constraint in Keras's format, and its faults.
 
-        Keras takes None, a name, or `{class_name: …, config: {…}}`.
+        Keras accepts None, a name, or `{class_name: …, config: {…}}`.
         """
         if value is None:
             return None, []
         try:
-            name, given, path = self._take_apart(kind, path, value)
+            name, given, path = self._parse(kind, path, value)
             entry = self.groups[kind][name]
             signature = Signature(name, tuple(entry["arguments"]), tuple(entry["required"]), self)
             config = signature.bind(given)
@@ -162,15 +162,15 @@ class _Nested:
             return value, list(error.below(*path).faults)
         return ({"class_name": name, "config": config} if config else name), []
 
-    def _take_apart(self, kind: str, path: KeyPath, value: object) -> tuple[str, object, KeyPath]:
-        """Return the name, the arguments that were given to it and where these stand."""
+    def _parse(self, kind: str, path: KeyPath, value: object) -> tuple[str, object, KeyPath]:
+        """Return the name, its arguments and their path."""
         singular = kind.removesuffix("s")
         name, given = value, None
         if isinstance(value, Mapping) and "class_name" in value:
             if extra := [str(key) for key in value if key not in ("class_name", "config")]:
-                what = f"{shown(extra[0])} is not allowed beside class_name and config"
+                what = f"only class_name and config are allowed; got {format_value(extra[0])}"
                 raise FaultyValueError(
-                    [Fault((extra[0],), what, "only what Keras itself brings can be named")]
+                    [Fault((extra[0],), what, "only objects of Keras itself are supported")]
                 )
             name, given = value["class_name"], value.get("config")
             path = (*path, "config") if given else path
@@ -178,26 +178,26 @@ class _Nested:
             ((name, given),) = value.items()
             path = (*path, str(name))
         if not isinstance(name, str):
-            what = f"is {shown(value)}; allowed: the name of a Keras {singular}, alone or with its arguments"
+            what = f"must be the name of a {singular}, optionally with arguments; got {format_value(value)}"
             raise FaultyValueError([Fault((), what)])
         if name not in self.groups[kind]:
             hint = did_you_mean(name, list(self.groups[kind])) or _allowed(self.groups[kind])
-            raise FaultyValueError([Fault((), f"{shown(name)} is no Keras {singular}", hint)])
+            raise FaultyValueError([Fault((), f"unknown {singular} {format_value(name)}", hint)])
         return name, given, path
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Catalogue:
-    """The names that Keras knows.
+    """The names that can be used in a configuration.
 
     Attributes:
-        keras_version: The Keras that the catalogue was made from.
-        layers: Every layer that may stand in a network, by its class name.
-        layer_aliases: The class name of every second name, such as `MaxPool2D`.
-        optimizers: Every optimizer, by its class name.
-        schedules: Every learning rate schedule, by its class name.
-        losses: Every loss that its name alone makes.
-        metrics: Every metric that its name alone makes, by that name.
+        keras_version: The Keras version that the catalogue was generated from.
+        layers: All supported layers, by class name.
+        layer_aliases: The class name for every alias, such as `MaxPool2D`.
+        optimizers: All supported optimizers, by class name.
+        schedules: All learning rate schedules, by class name.
+        losses: All losses that can be created by name.
+        metrics: All metrics that can be created by name.
     """
 
     keras_version: str
@@ -210,20 +210,20 @@ class Catalogue:
     _refused: Mapping[str, Mapping[str, str]]
 
     def layer(self, name: str) -> Signature:
-        """Return the layer of this exact name; `MaxPool2D` and Keras's other second names are known.
+        """Return the layer with this exact name or alias, such as `MaxPool2D`.
 
         Raises:
-            FaultyValueError: Keras has no such layer, or it may not stand in a network.
+            FaultyValueError: The layer is unknown or not supported.
         """
         if signature := self.layers.get(self.layer_aliases.get(name, name)):
             return signature
         raise self._unknown("layer", name, [*self.layers, *self.layer_aliases])
 
     def optimizer(self, name: str) -> Signature:
-        """Return the optimizer of this name, in any case.
+        """Return the optimizer with this name, case-insensitively.
 
         Raises:
-            FaultyValueError: Keras has no such optimizer, or it may not be named.
+            FaultyValueError: The optimizer is unknown or not supported.
         """
         by_lower_case = {known.lower(): signature for known, signature in self.optimizers.items()}
         if signature := by_lower_case.get(name.lower()):
@@ -231,57 +231,57 @@ class Catalogue:
         raise self._unknown("optimizer", name, list(by_lower_case))
 
     def schedule(self, name: str, also: Sequence[str] = ()) -> Signature:
-        """Return the learning rate schedule of this exact name.
+        """Return the learning rate schedule with this exact name.
 
         Args:
             name: A class of `keras.optimizers.schedules`.
-            also: Further names for the hint of the error.
+            also: Additional names for the suggestion in the error.
 
         Raises:
-            FaultyValueError: Keras has no such schedule.
+            FaultyValueError: The schedule is unknown.
         """
         if signature := self.schedules.get(name):
             return signature
         raise self._unknown("schedule", name, [*also, *self.schedules])
 
     def loss(self, name: str) -> str:
-        """Return the name of a loss that Keras knows.
+        """Return the name of a loss.
 
         Raises:
-            FaultyValueError: Keras has no such loss, or its name alone is not enough.
+            FaultyValueError: The loss is unknown or not supported.
         """
         if name in self.losses:
             return name
         raise self._unknown("loss", name, ["auto", *self.losses])
 
     def metric(self, name: str) -> Metric:
-        """Return the metric of this name.
+        """Return the metric with this name.
 
         Raises:
-            FaultyValueError: Keras has no such metric, or its name alone is not enough.
+            FaultyValueError: The metric is unknown or not supported.
         """
         if metric := self.metrics.get(name):
             return metric
         raise self._unknown("metric", name, list(self.metrics))
 
     def metric_log_name(self, name: str) -> str:
-        """Return the name under which a metric appears in the logs."""
+        """Return the name of a metric in the logs."""
         return self.metric(name).log_name
 
     def _unknown(self, kind: str, name: str, known: Sequence[str]) -> FaultyValueError:
         refused = {key.lower(): (key, reason) for key, reason in self._refused[kind].items()}
         if exact := self._refused[kind].get(name):
             return FaultyValueError([Fault((), f"{name} {exact}")])
-        # A name in another case is more likely a usable one.
+        # Prefer a supported name with other capitalization.
         hint = did_you_mean(name, known)
         if not hint and name.lower() in refused:
             return FaultyValueError([Fault((), " ".join(refused[name.lower()]))])
-        return FaultyValueError([Fault((), f"{shown(name)} is no Keras {kind}", hint)])
+        return FaultyValueError([Fault((), f"unknown {kind} {format_value(name)}", hint)])
 
 
 @cache
 def load_catalogue() -> Catalogue:
-    """Return the catalogue that is packaged with imgtrain; read once."""
+    """Return the catalogue packaged with imgtrain; cached."""
     stored = json.loads(files("imgtrain.config").joinpath("catalogue.json").read_text(encoding="utf-8"))
     nested = _Nested(
         tuple(stored["activations"]),
@@ -317,7 +317,7 @@ def load_catalogue() -> Catalogue:
 
 def _is_plain(value: object, depth: int = 0) -> bool:
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return depth < _DEEPEST_LIST and all(_is_plain(item, depth + 1) for item in value)
+        return depth < _MAX_LIST_DEPTH and all(_is_plain(item, depth + 1) for item in value)
     if isinstance(value, float):
         return math.isfinite(value)
     return value is None or isinstance(value, bool | int | str)
@@ -326,7 +326,8 @@ def _is_plain(value: object, depth: int = 0) -> bool:
 def _check_plain(path: KeyPath, value: object) -> Iterator[Fault]:
     if not _is_plain(value):
         yield Fault(
-            path, f"is {shown(value)}; allowed: a finite number, a text, true, false, null or a list of these"
+            path,
+            f"must be a finite number, string, boolean, null or a list of these; got {format_value(value)}",
         )
 
 

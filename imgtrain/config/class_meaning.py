@@ -1,4 +1,4 @@
-"""What the names of the classes say about which changes of a picture keep its label."""
+"""Infer from class names which augmentations preserve the label."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _SIDED = re.compile(r"(^|[^a-z])(left|right|clockwise|arrow|east|west)([^a-z]|$)
 
 
 def why_no_flip(class_names: Sequence[str]) -> str:
-    """Return why mirrored images would be wrong, judging by the class names; empty if they would not."""
+    """Return why flips would change the label, judging by the class names; empty if they wouldn't."""
     if sided := sided_class(class_names):
-        return f"mirrored, {sided} would be something else"
+        return f"a flipped {sided} would have another label"
     if are_characters(class_names):
-        return "digits, letters and numbered signs mean nothing mirrored"
+        return "flipped digits, letters and numbered signs are invalid"
     return ""
 
 
 def sided_class(class_names: Sequence[str]) -> str:
-    """Return the first class that has a left and a right, such as `turn_left`; empty if there is none."""
+    """Return the first class name with a direction, such as `turn_left`; empty if there is none."""
     return next((name for name in class_names if _SIDED.search(name.replace("_", " "))), "")
 
 
 def are_characters(class_names: Sequence[str]) -> bool:
-    """Return whether most classes are named like digits, letters or numbered signs."""
+    """Return whether most class names look like digits, letters or numbered signs."""
     characters = [
         name for name in class_names if _CHARACTER.fullmatch(name) or name.lower() in _CHARACTER_NAMES
     ]

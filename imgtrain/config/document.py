@@ -16,7 +16,7 @@ from typing import Any, cast
 import yaml
 
 from imgtrain.config.fault import KeyPath
-from imgtrain.config.wording import shown
+from imgtrain.config.wording import format_value
 
 __all__ = ["RESOLVERS", "Document", "Mistake", "read_document"]
 
@@ -162,7 +162,9 @@ class _Reader:
                 hint = "write the keys out where they belong"
                 self._add_mistake((*path, key), key_node, "merging with << is not supported", hint)
             elif key in mapping:
-                what = f"the key {shown(key)} stands here a second time, first in line {first_lines[key]}"
+                what = (
+                    f"the key {format_value(key)} stands here a second time, first in line {first_lines[key]}"
+                )
                 self._add_mistake((*path, key), key_node, what, "keep one of them")
             else:
                 first_lines[key] = line
@@ -181,7 +183,7 @@ class _Reader:
         if pattern is None or self.keeps_text(path):
             return text
         if not pattern.fullmatch(text) and not (kind == "float" and _INT.fullmatch(text)):
-            what = f"{shown(text)} does not fit its tag {_shown_tag(node)}"
+            what = f"{format_value(text)} does not fit its tag {_shown_tag(node)}"
             self._add_mistake(path, node, what, leaves_null=True)
             return None
         return _to_value(kind, text)

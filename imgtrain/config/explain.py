@@ -1,4 +1,4 @@
-"""pydantic's errors → sentences that say where, what was given and what is allowed."""
+"""Convert pydantic's errors to messages with the location, the given value and the allowed values."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pydantic_core import ErrorDetails
 
 from imgtrain.config.fault import Fault, FaultyValueError, KeyPath
 from imgtrain.config.schema import Config, Section
-from imgtrain.config.wording import allowed_names, describe_type, shown
+from imgtrain.config.wording import allowed_names, describe_type, format_value
 from imgtrain.errors import did_you_mean
 
 __all__ = ["explain"]
 
-# Keys that users look for in another place, besides those that are keys in another section.
-_ELSEWHERE = {
+# Optimizer arguments that users often write in another section.
+_MISPLACED = {
     "learning_rate": "training.optimizer",
     "lr": "training.optimizer",
 }
@@ -26,13 +26,13 @@ _ELSEWHERE = {
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A value in the configuration that a user would point at.
+    """A value in the configuration to report an error for.
 
     Attributes:
-        path: Its keys and positions.
-        annotation: Its type; a section, or whatever stands behind a field's colon.
-        metadata: The constraints on it.
-        description: What the field is for, if it is one.
+        path: Its keys and list indices.
+        annotation: Its type: a section, or the annotation of a field.
+        metadata: Its constraints.
+        description: The field's description, if it is a field.
     """
 
     path: KeyPath = ()
@@ -42,59 +42,59 @@ class _Place:
 
 
 def explain(error: ValidationError, given: Any) -> list[Fault]:
-    """Return what is wrong, each place once, with paths from the root of the configuration.
+    """Return all faults without duplicates, with paths from the root of the configuration.
 
     Args:
-        error: What validating `Config` raised.
-        given: What was validated.
+        error: The error raised when validating `Config`.
+        given: The validated input.
     """
     precise: list[Fault] = []
-    misfits: list[Fault] = []
+    mismatches: list[Fault] = []
     for details in error.errors(include_url=False):
         place, rest = _find_place(details["loc"], given)
-        if found := _explain_precisely(details, place, rest, given):
+        if found := _explain_fault(details, place, rest, given):
             precise += found
         else:
-            misfits.append(_describe_misfit(place, given))
-    # Where a value fits none of several types, pydantic reports each; the one that leads deepest was meant.
-    reported = [fault.path for fault in (*precise, *misfits)]
-    misfits = [fault for fault in misfits if not any(_is_below(path, fault.path) for path in reported)]
-    return list(dict.fromkeys((*precise, *misfits)))
+            mismatches.append(_describe_mismatch(place, given))
+    # If a value matches none of several types, pydantic reports each; the deepest match was intended.
+    reported = [fault.path for fault in (*precise, *mismatches)]
+    mismatches = [fault for fault in mismatches if not any(_is_below(path, fault.path) for path in reported)]
+    return list(dict.fromkeys((*precise, *mismatches)))
 
 
 def _is_below(path: KeyPath, above: KeyPath) -> bool:
     return len(path) > len(above) and path[: len(above)] == above
 
 
-def _explain_precisely(
+def _explain_fault(
     details: ErrorDetails, place: _Place, rest: Sequence[str | int], given: Any
 ) -> list[Fault]:
-    """Return what a key or a validator of ours is refused for; nothing where a value just has the wrong type."""
+    """Return the faults of unknown or missing keys and of our own validators; empty for a wrong type."""
     section, _ = _choose(place.annotation, _value_at(given, place.path))
     if details["type"] == "extra_forbidden" and _is_section(section):
         return [_unknown_key(str(rest[0]), section, place.path)]
     if details["type"] == "missing" and not rest:
-        return [Fault(place.path, "is missing", place.description.split(". ")[0])]
+        return [Fault(place.path, "is required", place.description.split(". ")[0])]
     raised = details.get("ctx", {}).get("error")
     if isinstance(raised, FaultyValueError):
         return [fault._replace(path=(*place.path, *fault.path)) for fault in raised.faults]
     return [Fault(place.path, str(raised))] if isinstance(raised, ValueError) else []
 
 
-def _describe_misfit(place: _Place, given: Any) -> Fault:
+def _describe_mismatch(place: _Place, given: Any) -> Fault:
     value = _value_at(given, place.path)
     hint = did_you_mean(value, allowed_names(place.annotation)) if isinstance(value, str) else ""
     if value is False and types.NoneType in get_args(place.annotation):
-        hint = "null turns it off"
+        hint = "use null to disable it"
     allowed = describe_type(place.annotation, place.metadata)
-    return Fault(place.path, f"is {shown(value)}; allowed: {allowed}", hint)
+    return Fault(place.path, f"must be {allowed}; got {format_value(value)}", hint)
 
 
 def _find_place(loc: Sequence[str | int], given: Any) -> tuple[_Place, Sequence[str | int]]:
-    """Follow pydantic's location as far as the user wrote it; return the place and what is left.
+    """Follow pydantic's location as far as it exists in the input; return the place and the remaining location.
 
-    pydantic puts the name of the type that it tried into the location wherever there are several; these parts
-    are stepped over when what was given can only be one of the types, and end the way otherwise.
+    For unions, pydantic adds the name of each type it tried to the location. These parts are skipped if the
+    value can only be meant as one of the types; otherwise the search ends there.
     """
     place = _Place()
     rest = list(loc)
@@ -108,7 +108,7 @@ def _find_place(loc: Sequence[str | int], given: Any) -> tuple[_Place, Sequence[
         if get_origin(annotation) is tuple and not (
             isinstance(value, list | tuple) and rest[0] in range(len(value))
         ):
-            break  # an item that is not there
+            break  # a missing item
         inner = _step(annotation, rest[0], place.path)
         if inner is None:
             break
@@ -118,7 +118,7 @@ def _find_place(loc: Sequence[str | int], given: Any) -> tuple[_Place, Sequence[
 
 
 def _choose(annotation: Any, value: Any) -> tuple[Any, bool]:
-    """Return the one type that the value was meant for, and whether pydantic had several to try."""
+    """Return the type that the value was meant for (None if ambiguous), and whether it is one of a union."""
     if get_origin(annotation) is Annotated:
         return _choose(get_args(annotation)[0], value)
     if get_origin(annotation) not in (Union, types.UnionType):
@@ -126,18 +126,18 @@ def _choose(annotation: Any, value: Any) -> tuple[Any, bool]:
     members = [member for member in get_args(annotation) if member is not types.NoneType]
     if len(members) == 1:
         return _choose(members[0], value)
-    fitting = [member for member in members if _holds_items_of(member, value)]
+    fitting = [member for member in members if _accepts_container(member, value)]
     return (fitting[0] if len(fitting) == 1 else None), True
 
 
-def _holds_items_of(annotation: Any, value: Any) -> bool:
+def _accepts_container(annotation: Any, value: Any) -> bool:
     if isinstance(value, Mapping):
         return get_origin(annotation) is dict or _is_section(annotation)
     return isinstance(value, list | tuple) and get_origin(annotation) is tuple
 
 
 def _step(annotation: Any, key: str | int, above: KeyPath) -> _Place | None:
-    """Return the place below, or None if the key leads to nothing that a user would point at."""
+    """Return the place at a key below, or None if there is none."""
     path = (*above, key)
     if _is_section(annotation):
         found = annotation.model_fields.get(str(key))
@@ -146,7 +146,7 @@ def _step(annotation: Any, key: str | int, above: KeyPath) -> _Place | None:
         return _Place(path, found.annotation, tuple(found.metadata), found.description or "")
     arguments = get_args(annotation)
     if get_origin(annotation) is tuple and isinstance(key, int):
-        # All the items of a tuple are of one type.
+        # All items of a tuple have the same type.
         return _Place(path, arguments[0])
     if get_origin(annotation) is dict:
         return _Place(path, arguments[1])
@@ -167,29 +167,29 @@ def _value_at(given: Any, path: KeyPath) -> Any:
 
 
 def _unknown_key(key: str, section: type[BaseModel], path: KeyPath) -> Fault:
-    return Fault((*path, key), f"unknown key {shown(key)}", _where_it_belongs(key, section))
+    return Fault((*path, key), f"unknown key {format_value(key)}", _suggest_key(key, section))
 
 
-def _where_it_belongs(key: str, section: type[BaseModel]) -> str:
+def _suggest_key(key: str, section: type[BaseModel]) -> str:
     homes = [home for home, known in _sections() if key in known.model_fields and known is not section]
-    homes = homes or [home for known, home in _ELSEWHERE.items() if known == key]
+    homes = homes or [home for known, home in _MISPLACED.items() if known == key]
     if homes:
-        return f"`{key}` belongs under {' or '.join(f'`{home}`' for home in homes)}"
+        return f"`{key}` belongs in {' or '.join(f'`{home}`' for home in homes)}"
     names = list(section.model_fields)
-    return did_you_mean(key, names) or _nearest_elsewhere(key) or f"allowed: {', '.join(names)}"
+    return did_you_mean(key, names) or _suggest_in_other_sections(key) or f"allowed: {', '.join(names)}"
 
 
-def _nearest_elsewhere(key: str) -> str:
+def _suggest_in_other_sections(key: str) -> str:
     everywhere = {name: home for home, known in _sections() for name in known.model_fields}
     meant = did_you_mean(key, list(everywhere))
     if not meant:
         return ""
     name = meant.split("'")[1]
-    return f"{meant} It belongs under `{everywhere[name]}`"
+    return f"{meant} It belongs in `{everywhere[name]}`"
 
 
 def _sections(section: type[BaseModel] = Config, path: str = "") -> list[tuple[str, type[BaseModel]]]:
-    """Return every section with its dotted path, the root without one left out."""
+    """Return all sections with their dotted paths, except the root."""
     found = [(path, section)] if path else []
     for name, known in section.model_fields.items():
         inner, _ = _choose(known.annotation, None)

@@ -1,4 +1,4 @@
-"""What is wrong inside a value, before anyone knows in which file and line the value stands."""
+"""Errors inside a value, before its file and line are known."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import NamedTuple
 __all__ = ["Fault", "FaultyValueError", "KeyPath"]
 
 KeyPath = tuple[str | int, ...]
-"""The keys and list positions that lead to a value: `("model", "layers", 0, "Dense")`."""
+"""The keys and list indices of a value: `("model", "layers", 0, "Dense")`."""
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong inside a value.
+    """One error inside a value.
 
     Attributes:
-        path: Where, from the value on; empty for the value itself.
-        what: What is wrong, as in `imgtrain.errors.Problem`.
-        hint: What to do about it, as in `imgtrain.errors.Problem`.
+        path: Path of the error relative to the value; empty for the value itself.
+        what: As in `imgtrain.errors.Problem`.
+        hint: As in `imgtrain.errors.Problem`.
     """
 
     path: KeyPath
@@ -26,7 +26,7 @@ class Fault(NamedTuple):
 
 
 class FaultyValueError(ValueError):
-    """A value with one or more faults; pydantic carries it to where the file and line are known."""
+    """A value with one or more faults; passes through pydantic to where the file and line are known."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
@@ -35,5 +35,5 @@ class FaultyValueError(ValueError):
         )
 
     def below(self, *path: str | int) -> FaultyValueError:
-        """Return the same faults as seen from a value that holds this one at `path`."""
+        """Return the same faults, relative to a value that contains this one at `path`."""
         return FaultyValueError(fault._replace(path=(*path, *fault.path)) for fault in self.faults)

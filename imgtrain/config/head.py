@@ -1,8 +1,8 @@
-"""The end of the network: which output, loss and metrics the class mode asks for, and what contradicts it.
+"""The output layer, loss and metrics that match the class mode.
 
-The labels decide. `binary` labels are one float column of 0 and 1, so the output is one sigmoid unit;
-`categorical` labels are one-hot rows and `sparse` labels are integers, so the output is one softmax unit per
-class. TensorFlow is not needed to see that a configuration says otherwise.
+`binary` labels are a float column of 0 and 1, so the output is one sigmoid unit. `categorical` labels are one-hot
+vectors and `sparse` labels are integers, so the output is one softmax unit per class. Mismatches are found without
+TensorFlow.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from imgtrain.errors import Problem
 
 __all__ = ["check_output", "ends_with_output", "output_layer", "resolve_loss", "snake_case"]
 
-_ON_NUMBERS = ("mean_squared_error", "mean_absolute_error", "huber", "log_cosh")
+_REGRESSION_LOSSES = ("mean_squared_error", "mean_absolute_error", "huber", "log_cosh")
 
-# Losses that mean something for each form of label and its output; the first one is what `auto` takes.
+# Losses that are meaningful for each type of label; `auto` chooses the first one.
 _LOSSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "binary": ("binary_crossentropy", "binary_focal_crossentropy", *_ON_NUMBERS),
+        "binary": ("binary_crossentropy", "binary_focal_crossentropy", *_REGRESSION_LOSSES),
         "categorical": (
             "categorical_crossentropy",
             "categorical_focal_crossentropy",
             "categorical_hinge",
             "kl_divergence",
             "cosine_similarity",
-            *_ON_NUMBERS,
+            *_REGRESSION_LOSSES,
         ),
         "sparse": ("sparse_categorical_crossentropy",),
     }
 )
 
-_METRICS_ON_COLUMNS = (
+_COMMON_METRICS = (
     "accuracy",
     "auc",
     "precision",
@@ -50,9 +50,9 @@ _METRICS_ON_COLUMNS = (
 )
 _METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "binary": (*_METRICS_ON_COLUMNS, "binary_accuracy", "binary_crossentropy"),
+        "binary": (*_COMMON_METRICS, "binary_accuracy", "binary_crossentropy"),
         "categorical": (
-            *_METRICS_ON_COLUMNS,
+            *_COMMON_METRICS,
             "categorical_accuracy",
             "top_k_categorical_accuracy",
             "categorical_crossentropy",
@@ -69,7 +69,7 @@ _METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
-# Keras's other names for the same thing.
+# Keras's aliases.
 _SYNONYMS: Mapping[str, str] = MappingProxyType(
     {
         "acc": "accuracy",
@@ -83,8 +83,8 @@ _SYNONYMS: Mapping[str, str] = MappingProxyType(
 
 _LABELS: Mapping[str, str] = MappingProxyType(
     {
-        "binary": "one column of 0 and 1",
-        "categorical": "one-hot rows",
+        "binary": "0 or 1",
+        "categorical": "one-hot vectors",
         "sparse": "integers",
     }
 )
@@ -92,19 +92,19 @@ _OUTPUT_ACTIVATIONS = ("sigmoid", "softmax")
 
 
 def resolve_loss(config: Config) -> str:
-    """Return the Keras loss by its snake-case name; `auto` follows the class mode."""
-    asked = config.training.loss
-    return _LOSSES[config.data.class_mode][0] if asked == "auto" else snake_case(asked)
+    """Return the snake-case name of the Keras loss; `auto` follows the class mode."""
+    loss = config.training.loss
+    return _LOSSES[config.data.class_mode][0] if loss == "auto" else snake_case(loss)
 
 
 def ends_with_output(config: Config) -> bool:
-    """Return whether the last layer of the configuration is the output: a Dense with sigmoid or softmax."""
+    """Return whether the last layer of the configuration is the output layer: Dense with sigmoid or softmax."""
     last = config.model.layers[-1]
     return last.name == "Dense" and last.arguments.get("activation") in _OUTPUT_ACTIVATIONS
 
 
 def output_layer(config: Config, class_count: int) -> LayerSpec | None:
-    """Return the output layer to add to the configuration's layers; None if the last of them is the output.
+    """Return the output layer to append to the configured layers; None if they end with one.
 
     A last Dense layer with another activation, or none, is a hidden layer.
     """
@@ -112,18 +112,18 @@ def output_layer(config: Config, class_count: int) -> LayerSpec | None:
 
 
 def check_output(config: Config, class_count: int | None) -> list[Problem]:
-    """Return what in output layer, loss and metrics contradicts the class mode or the number of classes.
+    """Return the problems of output layer, loss and metrics that don't match the class mode or class count.
 
     Args:
-        config: What was asked.
-        class_count: Number of classes; None if the data does not tell, then the layer is not looked at.
+        config: The configuration.
+        class_count: Number of classes; None if unknown, then the output layer is not checked.
     """
     layer = [] if class_count is None else _check_layer(config, class_count)
     return [*layer, *_check_loss(config), *_check_metrics(config)]
 
 
 def snake_case(name: str) -> str:
-    """Return a name as Keras writes it in snake case: `max_pooling2d` for `MaxPooling2D`, unabbreviated."""
+    """Return a name in Keras's snake case, with aliases resolved: `max_pooling2d` for `MaxPooling2D`."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     name = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
     return _SYNONYMS.get(name, name)
@@ -140,7 +140,7 @@ def _check_layer(config: Config, class_count: int) -> list[Problem]:
         return [
             Problem(
                 config.where("data", "class_mode"),
-                f"binary needs exactly two classes, found {class_count}",
+                f"binary requires exactly two classes; found {class_count}",
                 "set data.class_mode to categorical or sparse",
             )
         ]
@@ -156,8 +156,8 @@ def _check_layer(config: Config, class_count: int) -> list[Problem]:
         return [
             Problem(
                 where,
-                f"layer {position + 1}, {last.name}: the output is a Dense with its activation as argument",
-                f"write the last two layers as one, `{wanted_text}`, or leave both out: the output is added",
+                f"layer {position + 1}: the output layer must be Dense with an activation argument; got {last.name}",
+                f"replace the last two layers by `{wanted_text}`, or remove both: the output layer is added",
             )
         ]
     if not ends_with_output(config):
@@ -167,21 +167,21 @@ def _check_layer(config: Config, class_count: int) -> list[Problem]:
         return []
     unit = "unit" if units == 1 else "units"
     what = (
-        f"layer {position + 1}, Dense: an output of {units} {activation} {unit} does not fit class_mode "
+        f"layer {position + 1}: an output of {units} {activation} {unit} doesn't match class_mode "
         f"{mode} with {class_count} classes (labels: {_LABELS[mode]}; loss: {resolve_loss(config)})"
     )
-    hint = f"write `{wanted_text}`, or leave the layer out: the output is added"
-    return [Problem(where, what, hint + _other_meaning(last, class_count))]
+    hint = f"use `{wanted_text}`, or remove the layer: the output layer is added"
+    return [Problem(where, what, hint + _other_interpretation(last, class_count))]
 
 
-def _other_meaning(last: LayerSpec, class_count: int) -> str:
-    """Return what else a Dense layer that is no fitting output may have been meant as, as a further hint."""
+def _other_interpretation(last: LayerSpec, class_count: int) -> str:
+    """Return another hint for a mismatched output layer: what it may have been meant as."""
     given = (last.arguments.get("units"), last.arguments["activation"])
     if given == (1, "sigmoid") and class_count == 2:
         return "; or set data.class_mode to binary"
     if given == (class_count, "softmax"):
         return "; or set data.class_mode to categorical or sparse"
-    return "; if it is meant as a hidden layer, write the output after it"
+    return "; if it is meant as a hidden layer, add an output layer after it"
 
 
 def _check_loss(config: Config) -> list[Problem]:
@@ -189,13 +189,13 @@ def _check_loss(config: Config) -> list[Problem]:
     if loss in _LOSSES[mode]:
         return []
     fitting = [other for other, losses in _LOSSES.items() if loss in losses]
-    hint = f"write `loss: auto`, or one of {', '.join(_LOSSES[mode])}"
+    hint = f"use `loss: auto`, or one of {', '.join(_LOSSES[mode])}"
     if fitting:
         hint += f"; {loss} is for data.class_mode {' or '.join(fitting)}"
     return [
         Problem(
             config.where("training", "loss"),
-            f"{config.training.loss} does not fit class_mode {mode}, whose labels are {_LABELS[mode]}",
+            f"{config.training.loss} doesn't match class_mode {mode} (labels: {_LABELS[mode]})",
             hint,
         )
     ]
@@ -206,8 +206,8 @@ def _check_metrics(config: Config) -> list[Problem]:
     return [
         Problem(
             config.where("training", "metrics", position),
-            f"{metric} does not fit class_mode {mode}, whose labels are {_LABELS[mode]}",
-            f"those that fit: {', '.join(_METRICS[mode])}",
+            f"{metric} doesn't match class_mode {mode} (labels: {_LABELS[mode]})",
+            f"use one of {', '.join(_METRICS[mode])}",
         )
         for position, metric in enumerate(config.training.metrics)
         if snake_case(metric) not in _METRICS[mode]

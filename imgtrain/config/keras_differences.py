@@ -1,4 +1,4 @@
-"""Where an option means something else than `ImageDataGenerator` would have made of it."""
+"""Options that `ImageDataGenerator` would interpret differently."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ __all__ = ["check_shift_ranges"]
 
 
 def check_shift_ranges(augmentation: AugmentationConfig) -> list[str]:
-    """Say where `ImageDataGenerator` would have read a shift range in another way.
+    """Return warnings about shift ranges that `ImageDataGenerator` would interpret differently.
 
-    Here a shift below 1 is a fraction and one from 1 on is pixels. Keras makes a whole number n one of
-    0 to n - 1 pixels, and reads a whole list as fractions if its largest value is below 1, else as pixels.
+    Here shifts below 1 are fractions and shifts of 1 or more are pixels. Keras interprets an integer n as 0 to
+    n - 1 pixels, and a list as fractions if its largest value is below 1, otherwise as pixels.
 
     Returns:
-        One sentence for each range that differs, without a final stop.
+        One sentence per range, without a final period.
     """
     warnings = []
     for name, side in (("width_shift_range", "width"), ("height_shift_range", "height")):
@@ -25,14 +25,14 @@ def check_shift_ranges(augmentation: AugmentationConfig) -> list[str]:
             differing = [f"{value:g}" for value in given if value and (abs(value) >= 1) != (max(given) >= 1)]
             if differing:
                 warnings.append(
-                    f"augmentation.{name}: in a list every value is judged for itself, so "
-                    f"{', '.join(differing)} is {here_is}; ImageDataGenerator would go by the largest value "
-                    f"and take it as {keras_reads}"
+                    f"augmentation.{name}: list values are interpreted individually, so "
+                    f"{', '.join(differing)} is {here_is}; ImageDataGenerator uses the largest value to decide "
+                    f"and would interpret it as {keras_reads}"
                 )
         elif isinstance(given, int) and given >= 1:
-            keras_moves = f"by a whole number of pixels below {given}" if given > 1 else "nothing"
+            keras_shift = f"by 0 to {given - 1} pixels" if given > 1 else "nothing"
             warnings.append(
-                f"augmentation.{name}: {given} moves by up to {given} pixels either way; ImageDataGenerator "
-                f"would move {keras_moves} for a whole number, and mean the same as here by {given}.0"
+                f"augmentation.{name}: {given} shifts by up to {given} pixels in either direction; ImageDataGenerator "
+                f"would shift {keras_shift} for an integer; use {given}.0 for the same meaning in both"
             )
     return warnings

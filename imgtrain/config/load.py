@@ -1,4 +1,4 @@
-"""YAML file and `--set` options → `Config`, or every problem at once with file and line."""
+"""Load a YAML file and `--set` options as a `Config`, reporting all problems together with file and line."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from imgtrain.config.overrides import apply_overrides
 from imgtrain.config.render import to_plain
 from imgtrain.config.schema import Config
 from imgtrain.config.source import ConfigSource
-from imgtrain.config.wording import shown
+from imgtrain.config.wording import format_value
 from imgtrain.errors import ConfigError, Problem, did_you_mean
 
 __all__ = ["load_config", "parse_config"]
 
-# The largest configuration that makes sense is a few pages.
-_MOST_BYTES = 256 * 1024
+# Real configurations are a few pages long.
+_MAX_BYTES = 256 * 1024
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
-    """Read a configuration.
+    """Load a configuration file.
 
-    Relative paths in it are relative to its folder, and so are those in the overrides. A run directory that
-    is not named is `runs/<name of the file>` below the current directory. All paths come back absolute.
+    Relative paths in the file and in the overrides are relative to the file's folder. The default run
+    directory is `runs/<name of the file>` in the current directory. All returned paths are absolute.
 
     Args:
         path: A YAML file.
-        overrides: Options `dotted.key=YAML`, laid over the file in this order.
+        overrides: Options `dotted.key=YAML`, applied in this order.
 
     Raises:
-        ConfigError: With every problem, in the order of the file's lines.
+        ConfigError: With all problems, sorted by line.
     """
     path = Path(path)
     document = read_document(_read_text(path), keeps_text=_keeps_text)
@@ -48,10 +48,10 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
         )
     tree = document.value
     if tree is None:
-        raise ConfigError(Problem(f"{path}:1", "is empty", "at least `data: {train: FOLDER}` is needed"))
+        raise ConfigError(Problem(f"{path}:1", "is empty", "it needs at least `data: {train: FOLDER}`"))
     if not isinstance(tree, dict):
-        what = f"a configuration is a mapping of sections, this is {shown(tree)}"
-        raise ConfigError(Problem(f"{path}:1", what, "it begins with `data:`"))
+        what = f"must be a mapping of sections; got {format_value(tree)}"
+        raise ConfigError(Problem(f"{path}:1", what, "it starts with `data:`"))
     set_by, problems = apply_overrides(tree, overrides, defaults=_default_tree(), keeps_text=_keeps_text)
     lines = {
         key: line
@@ -63,17 +63,17 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
 
 
 def parse_config(mapping: Mapping[str, Any], *, base: Path | str = Path()) -> Config:
-    """Make a configuration in Python, with the same keys, checks and defaults as a file.
+    """Create a configuration in Python, with the same keys, checks and defaults as a file.
 
     Args:
-        mapping: Sections of keys and values.
+        mapping: The sections.
         base: The folder that relative paths are relative to.
 
     Raises:
-        ConfigError: With every problem.
+        ConfigError: With all problems.
     """
     if not isinstance(mapping, Mapping):
-        raise ConfigError(f"a configuration is a mapping of sections, got {shown(mapping)}")
+        raise ConfigError(f"a configuration must be a mapping of sections; got {format_value(mapping)}")
     return _validate(_copy(mapping), ConfigSource(), Path(base))
 
 
@@ -93,11 +93,11 @@ def _validate(
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
-        wrong_already = {mistake.path for mistake in mistakes if mistake.leaves_null}
+        already_reported = {mistake.path for mistake in mistakes if mistake.leaves_null}
         located += [
             (source.line(fault.path), _problem(fault, source))
             for fault in explain(error, tree)
-            if fault.path not in wrong_already
+            if fault.path not in already_reported
         ]
     if located:
         raise ConfigError(problem for _, problem in sorted(located, key=lambda pair: pair[0]))
@@ -111,7 +111,7 @@ def _validate(
 
 
 def _mistake_problem(mistake: Mistake, source: ConfigSource) -> Problem:
-    # Its own line: that of a key which stands there twice is where it stands first.
+    # Not the recorded line: for a duplicate key, that is the line of its first occurrence.
     where = ConfigSource(source.path, {mistake.path: mistake.line}).where(*mistake.path)
     return Problem(where, mistake.what, mistake.hint)
 
@@ -124,34 +124,34 @@ def _read_text(path: Path) -> str:
     shown_path = str(path)
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+            content = file.read(_MAX_BYTES + 1)
     except IsADirectoryError:
         raise ConfigError(
             Problem(
                 shown_path,
                 "is a folder, not a configuration",
-                f"`imgtrain init {shown_path}` writes one for it",
+                f"create a configuration for it with `imgtrain init {shown_path}`",
             )
         ) from None
     except FileNotFoundError:
-        raise ConfigError(Problem(shown_path, "there is no such file", _near_files(path))) from None
+        raise ConfigError(Problem(shown_path, "no such file", _suggest_file(path))) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(Problem(shown_path, f"cannot be read: {reason}")) from None
-    if len(content) > _MOST_BYTES:
+    if len(content) > _MAX_BYTES:
         raise ConfigError(
-            Problem(shown_path, f"is larger than {_MOST_BYTES // 1024} KiB: not a configuration")
+            Problem(shown_path, f"is not a configuration: larger than {_MAX_BYTES // 1024} KiB")
         )
     try:
-        # utf-8-sig, because Windows editors begin files with a mark.
+        # utf-8-sig, because Windows editors write a byte order mark.
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        what = f"byte 0x{content[error.start]:02x} is no UTF-8"
+        what = f"is not valid UTF-8: byte 0x{content[error.start]:02x}"
         raise ConfigError(Problem(f"{shown_path}:{line}", what, "save the file as UTF-8")) from None
 
 
-def _near_files(path: Path) -> str:
+def _suggest_file(path: Path) -> str:
     try:
         names = [file.name for file in path.parent.iterdir() if file.suffix in (".yaml", ".yml")]
     except (OSError, ValueError):
@@ -169,13 +169,13 @@ def _resolve_paths(tree: dict[str, Any], base: Path) -> None:
         value = given.get(key)
         if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
             home = os.path.expanduser(value)  # noqa: PTH111 (Path.expanduser raises for an unknown user)
-            # Not resolve(): a link that the user wrote stays what it is called.
+            # Not resolve(): keep symbolic links as written by the user.
             given[key] = Path(os.path.normpath(folder / home))
 
 
 @cache
 def _path_keys() -> frozenset[tuple[str, str]]:
-    """Return (section, key) of every field that is a path."""
+    """Return (section, key) of every path field."""
     return frozenset(
         (section, key)
         for section, outer in Config.model_fields.items()
@@ -189,7 +189,7 @@ def _is_path(annotation: Any) -> bool:
 
 
 def _keeps_text(path: KeyPath) -> bool:
-    """Return whether what stands at a path is a name, which `007`, `no` or `1e3` is as well."""
+    """Return whether the value at a path is a name, for which `007`, `no` and `1e3` are strings."""
     return path in _path_keys() or (len(path) == 3 and path[:2] == ("data", "classes"))
 
 
@@ -201,7 +201,7 @@ def _default_tree() -> dict[str, Any]:
 
 
 def _copy(value: Any) -> Any:
-    """Return mappings and lists as new dicts and lists, so that nothing of the caller's changes."""
+    """Return a deep copy as dicts and lists, so that the caller's objects are not modified."""
     if isinstance(value, Mapping):
         return {str(key): _copy(item) for key, item in value.items()}
     return [_copy(item) for item in value] if isinstance(value, list | tuple) else value

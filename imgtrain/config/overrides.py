@@ -1,4 +1,4 @@
-"""`--set training.epochs=3`: options laid over what the file says, before anything is validated."""
+"""Apply options such as `--set training.epochs=3` to the configuration before it is validated."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from imgtrain.config.document import read_document
 from imgtrain.config.fault import KeyPath
-from imgtrain.config.wording import shown
+from imgtrain.config.wording import format_value
 from imgtrain.errors import Problem
 
 __all__ = ["apply_overrides"]
 
-_USAGE = "write KEY=VALUE, such as `--set training.epochs=3`"
+_USAGE = "use KEY=VALUE, such as `--set training.epochs=3`"
 
 
 class _OverrideError(Exception):
-    """An option that cannot be laid over the file; the arguments are what is wrong, and what to do."""
+    """An option that cannot be applied; the arguments are the problem and a hint."""
 
 
 def apply_overrides(
@@ -26,16 +26,16 @@ def apply_overrides(
     defaults: dict[str, Any],
     keeps_text: Callable[[KeyPath], bool],
 ) -> tuple[dict[KeyPath, str], list[Problem]]:
-    """Change the tree in place; a later option wins over an earlier one.
+    """Apply the options to the tree, in place; later options override earlier ones.
 
     Args:
         tree: The configuration as plain values.
-        options: Each `dotted.key=YAML`; a number in the key is a position in a list.
-        defaults: The default configuration as plain values, for lists of which an option changes one item.
+        options: Each `dotted.key=YAML`; a number in the key is a list index.
+        defaults: The default configuration as plain values, used if an option changes one item of a list.
         keeps_text: As for `read_document`.
 
     Returns:
-        The options by the path that they set, and what is wrong with others.
+        The applied options by path, and the problems of the others.
     """
     set_by: dict[KeyPath, str] = {}
     problems = []
@@ -45,7 +45,7 @@ def apply_overrides(
         except _OverrideError as error:
             problems.append(Problem(f"--set {option}", *error.args))
         else:
-            # What an earlier option set below is gone, what it set above is now this one's in part.
+            # This option replaces earlier options for paths below it.
             set_by = {other: text for other, text in set_by.items() if other[: len(path)] != path}
             set_by[path] = option
     return set_by, problems
@@ -57,12 +57,12 @@ def _apply(
     dotted, equals, text = option.partition("=")
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
-        raise _OverrideError(f"{shown(option)} is no key with a value", _USAGE)
+        raise _OverrideError(f"{format_value(option)} is not of the form KEY=VALUE", _USAGE)
     holder: Any = tree
     default: Any = defaults
     path: KeyPath = ()
     for key, next_key in zip(keys, [*keys[1:], None], strict=True):
-        position = _position(holder, key, path)
+        position = _to_index(holder, key, path)
         path = (*path, position)
         default = _item(default, position)
         if next_key is not None:
@@ -74,15 +74,15 @@ def _apply(
     return path
 
 
-def _position(holder: Any, key: str, path: KeyPath) -> str | int:
-    """Return the key as the holder counts: a number for a list, which may be one past its end."""
+def _to_index(holder: Any, key: str, path: KeyPath) -> str | int:
+    """Return the key, converted to an index if the holder is a list; the index may be one past the end."""
     if not isinstance(holder, list):
         return key
     if not key.isascii() or not key.isdigit() or len(key) > 9 or int(key) > len(holder):
         dotted = ".".join(map(str, path))
         raise _OverrideError(
-            f"{dotted} is a list of {len(holder)}, which has no item {shown(key)}",
-            "items are counted from 0",
+            f"{dotted} is a list of {len(holder)} items and has no item {format_value(key)}",
+            "indices start at 0",
         )
     return int(key)
 
@@ -94,10 +94,10 @@ def _item(holder: Any, key: str | int) -> Any:
 
 
 def _enter(holder: Any, key: str | int, default: Any, path: KeyPath) -> Any:
-    """Return the list or mapping at a key, made if nothing stands there."""
+    """Return the list or mapping at a key, created if missing."""
     inner = _item(holder, key)
     if inner is None:
-        # Only one item of a list changes, so the others must be there; of a mapping they would come anyway.
+        # If one item of a list changes, the others must be copied from the default; mappings get defaults later.
         inner = list(default) if isinstance(default, list) else {}
     if path == ("training", "optimizer") and not isinstance(inner, dict):
         inner = {"name": inner}
@@ -105,7 +105,7 @@ def _enter(holder: Any, key: str | int, default: Any, path: KeyPath) -> Any:
         inner["name"] = default
     if not isinstance(inner, dict | list):
         dotted = ".".join(map(str, path))
-        raise _OverrideError(f"{dotted} is {shown(inner)}, which has no keys", "set it as a whole: KEY=VALUE")
+        raise _OverrideError(f"{dotted} is {format_value(inner)} and has no keys", "set its value: KEY=VALUE")
     _put(holder, key, inner)
     return inner
 

@@ -1,6 +1,6 @@
-"""What the preprocessing options imply, and how large an image may be for ZCA whitening.
+"""Preprocessing options implied by others, and the maximum image size for ZCA whitening.
 
-Meanings are those of `ImageDataGenerator`: an option that needs another switches it on.
+As in `ImageDataGenerator`, an option that requires another one enables it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from imgtrain.errors import Problem
 __all__ = ["MAX_ZCA_VALUES", "check_zca", "needs_featurewise_statistics", "with_implied_options"]
 
 MAX_ZCA_VALUES = 4096
-"""Values of the largest image that is whitened: the matrix of 64×64×1 weighs 64 MiB in the model, and on
-two busy cores it took two minutes to fit; they grow with the square and the cube of this."""
+"""Maximum number of values per image for ZCA whitening. For 64×64×1, the matrix takes 64 MiB in the model and two
+minutes to fit on two busy cores; size and time grow with the square and the cube of this."""
 
 
 def with_implied_options(preprocessing: PreprocessingConfig) -> PreprocessingConfig:
-    """Return the options that take effect, by `ImageDataGenerator`'s rules.
+    """Return the options with implied ones enabled, by `ImageDataGenerator`'s rules.
 
-    A standard deviation is taken about the mean, so `*_std_normalization` implies `*_center`. ZCA whitening
-    implies `featurewise_center` and replaces `featurewise_std_normalization`.
+    `*_std_normalization` implies `*_center`. ZCA whitening implies `featurewise_center` and replaces
+    `featurewise_std_normalization`.
     """
     zca = preprocessing.zca_whitening
     featurewise_std = preprocessing.featurewise_std_normalization and not zca
@@ -34,12 +34,12 @@ def with_implied_options(preprocessing: PreprocessingConfig) -> PreprocessingCon
 
 
 def needs_featurewise_statistics(preprocessing: PreprocessingConfig) -> bool:
-    """Return whether the training images must be measured before the network is built."""
+    """Return whether statistics of the training images are needed to build the network."""
     return with_implied_options(preprocessing).featurewise_center
 
 
 def check_zca(config: Config) -> list[Problem]:
-    """Return the problem of images that are too large for ZCA whitening."""
+    """Return a problem if the images are too large for ZCA whitening."""
     height, width, channels = config.data.image_shape
     values = height * width * channels
     if not config.preprocessing.zca_whitening or values <= MAX_ZCA_VALUES:
@@ -49,8 +49,8 @@ def check_zca(config: Config) -> list[Problem]:
     return [
         Problem(
             config.where("preprocessing", "zca_whitening"),
-            f"an image of {height}×{width}×{channels} has {values:,} values, ZCA whitening takes at most "
-            f"{MAX_ZCA_VALUES:,}: its matrix would have {values:,}×{values:,} numbers ({gib:,.1f} GiB)",
-            f"set data.target_size to [{side}, {side}] or less, or zca_whitening to false",
+            f"ZCA whitening supports at most {MAX_ZCA_VALUES:,} values per image; {height}×{width}×{channels} has "
+            f"{values:,}, for which its matrix would take {gib:,.1f} GiB",
+            f"set data.target_size to [{side}, {side}] or smaller, or zca_whitening to false",
         )
     ]

@@ -1,4 +1,4 @@
-"""`Config` → YAML with every default written out, which loads back equal."""
+"""Render a `Config` as YAML with all defaults written out; loading it gives an equal configuration."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["render_config", "render_value", "to_plain"]
 
 
 def render_config(config: Config) -> str:
-    """Return YAML with every key and absolute paths; `load_config` on it gives an equal configuration."""
+    """Return YAML with all keys and absolute paths; `load_config` on it gives an equal configuration."""
     plain = to_plain(config)
     return "\n".join(_render({name: section}) for name, section in plain.items())
 
 
 def to_plain(config: Config) -> dict[str, Any]:
-    """Return the configuration as mappings, lists, texts, numbers, booleans and None, in the short forms."""
+    """Return the configuration as mappings, lists, strings, numbers, booleans and None, in the short forms."""
     return {name: _plain(section) for name, section in config.model_dump().items()}
 
 
 def render_value(value: Any) -> str:
-    """Return a text, number or list of these as it stands behind a key, on one line."""
+    """Return a string, number or list of these as a YAML value on one line."""
     text = yaml.dump(value, Dumper=_Dumper, allow_unicode=True, width=float("inf"))
     return text.removesuffix("\n").removesuffix("\n...")
 
@@ -40,9 +40,9 @@ def _plain(value: Any) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes the texts that `read_document` would take for something else, and only those."""
+    """Quotes exactly those strings that `read_document` would interpret as another type."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own way to be told)
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's API)
         None: [*RESOLVERS[None], ("tag:yaml.org,2002:merge", re.compile(r"<<\Z"))]
     }
 
@@ -58,7 +58,7 @@ def _render(section: dict[str, Any]) -> str:
 
 
 def _represent_list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
-    """Write a list of plain values on one line, and what stands in an item of another list as well."""
+    """Write lists of plain values, and values of mappings inside lists, on one line."""
     node = dumper.represent_sequence("tag:yaml.org,2002:seq", items)
     node.flow_style = not any(isinstance(item, dict) for item in items)
     for item in node.value:
@@ -74,7 +74,7 @@ def _set_flow(node: yaml.Node) -> None:
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    """Escape the ends of lines, which PyYAML would write as such."""
+    """Escape line breaks, which PyYAML would write literally."""
     style = '"' if text and text.splitlines() != [text] else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 

@@ -1,7 +1,7 @@
-"""The configuration: frozen pydantic sections. Every default stands in this file and nowhere else.
+"""The configuration: frozen pydantic models. Every default is defined in this file and nowhere else.
 
 The names, meanings and defaults of `preprocessing` and `augmentation` are those of Keras's
-`ImageDataGenerator`. The descriptions are printed in the reference page and in the JSON Schema.
+`ImageDataGenerator`. The field descriptions become the reference page and the JSON Schema.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pydantic_core import PydanticCustomError
 from imgtrain.config.catalogue import load_catalogue
 from imgtrain.config.fault import Fault, FaultyValueError
 from imgtrain.config.source import ConfigSource
-from imgtrain.config.wording import Wording, shown
+from imgtrain.config.wording import Wording, format_value
 from imgtrain.errors import did_you_mean
 
 __all__ = [
@@ -51,26 +51,26 @@ __all__ = [
 
 
 def _no_bool(value: object) -> object:
-    """Refuse true and false, which Python takes for 1 and 0."""
+    """Reject booleans, which Python treats as 1 and 0."""
     if isinstance(value, bool):
         raise PydanticCustomError("number_type", "not a number")
     return value
 
 
 def _number_or_fraction(value: object) -> object:
-    """Turn `1/255` and its like into a number; anything else is left to pydantic."""
+    """Convert fractions such as `1/255` to a number; anything else is left to pydantic."""
     if isinstance(value, str) and (match := re.fullmatch(r"([^/]+)/([^/]+)", value)):
         try:
             return float(match[1]) / float(match[2])
         except ZeroDivisionError:
-            raise ValueError(f"is {shown(value)}; the denominator is zero") from None
+            raise ValueError(f"must not have a zero denominator; got {format_value(value)}") from None
         except ValueError:
             return value
     return value
 
 
 def _number_as_text(value: object) -> object:
-    """Take 7 for the name `7`, as folders of digits are called."""
+    """Convert the number 7 to the name `7`, for folders of digits."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
@@ -85,28 +85,28 @@ Finite = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 Fraction = Annotated[
     Finite,
     BeforeValidator(_number_or_fraction),
-    Wording("a number, or a fraction such as 1/255"),
+    Wording("a number or a fraction such as 1/255"),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": "^[^/]+/[^/]+$"}]}),
 ]
 Side = Annotated[Whole, Field(ge=1, le=16384)]
 BlurSigma = Annotated[Finite, Field(ge=0, le=100)]
 JpegQuality = Annotated[Whole, Field(ge=1, le=100)]
 Name = Annotated[str, StringConstraints(min_length=1)]
-# Editors read 7 as a number and `no` as false; both are names here.
+# Editors parse 7 as a number and `no` as false; both are valid names here.
 _TEXT_OR_LIKE_IT = WithJsonSchema({"type": ["string", "number", "boolean", "null"], "minLength": 1})
 ClassName = Annotated[Name, BeforeValidator(_number_as_text), _TEXT_OR_LIKE_IT]
 FilePath = Annotated[Path, BeforeValidator(_path_with_text)]
-# A whole number stays one: ImageDataGenerator reads 5 and 5.0 differently, and a warning tells them apart.
-# True and false are refused outside of the union: inside it, pydantic could not tell 5 from 5.0 any more.
+# Integers stay integers: ImageDataGenerator interprets 5 and 5.0 differently, which triggers a warning.
+# Booleans are rejected outside the union: inside it, pydantic could no longer distinguish 5 from 5.0.
 ShiftRange = Annotated[
     Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, allow_inf_nan=False)] | tuple[Finite, ...],
     BeforeValidator(_no_bool),
-    Wording("a number from 0 or a list of numbers"),
+    Wording("a number ≥ 0 or a list of numbers"),
 ]
 
 
 class Section(BaseModel):
-    """The base of all sections: immutable, and an unknown key is an error."""
+    """Base class of all sections: immutable, unknown keys are errors."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True
@@ -114,56 +114,57 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Which images, and how they become pixels."""
+    """The images and how they are loaded."""
 
     train: FilePath
-    """Folder with one sub-folder per class. Relative paths are relative to the configuration file."""
+    """Folder with one subfolder per class. Relative paths are relative to the configuration file."""
     validation: FilePath | None = None
-    """Folder with the same sub-folders, for choosing the best epoch; or use `validation_split`."""
+    """Folder with the same subfolders, used to select the best epoch. Alternative: `validation_split`."""
     validation_split: Annotated[Finite, Field(gt=0, lt=1)] | None = None
-    """Share of the training images that is held out for validation, stratified by class and drawn with \
-`training.seed`; 0 < share < 1."""
+    """Fraction of the training images to hold out for validation, stratified by class and drawn with \
+`training.seed`; 0 < fraction < 1."""
     test: FilePath | None = None
-    """Folder with the same sub-folders, for the final evaluation only."""
+    """Folder with the same subfolders, used for the final evaluation only."""
     target_size: tuple[Side, Side] = (256, 256)
-    """Height and width in pixels that every image is resized to."""
+    """Size (height, width) in pixels to resize all images to."""
     color_mode: Literal["rgb", "rgba", "grayscale"] = "rgb"
-    """Channels of every image: 3, 4 or 1."""
+    """Color mode to convert all images to: 3, 4 or 1 channels."""
     class_mode: Literal["categorical", "binary", "sparse"] = "categorical"
-    """Form of the labels: one-hot rows, one float column of 0 and 1 (exactly two classes, the second of \
-`classes` is the positive one), or integers."""
+    """Type of the labels. `categorical`: one-hot vectors; `binary`: 0 or 1 (exactly two classes, the second one \
+is the positive class); `sparse`: integers."""
     classes: tuple[ClassName, ...] | None = None
-    """Class names in the order of their labels; default: the sorted names of the training sub-folders."""
+    """Class names in label order. Default: the sorted names of the training subfolders."""
     batch_size: Annotated[Whole, Field(ge=1)] = 32
-    """Images in a batch; the last batch of an epoch may be smaller."""
+    """Number of images per batch; the last batch of an epoch may be smaller."""
     shuffle: bool = True
-    """Draw the training images in a new order every epoch."""
+    """Shuffle the training images in every epoch."""
     balance: Literal["oversample"] | None = None
-    """`oversample`: every class is drawn as often as the largest, each copy augmented anew."""
+    """`oversample`: repeat images of smaller classes until each class is as frequent as the largest one; each \
+copy is augmented differently."""
     interpolation: Literal["bilinear", "nearest", "bicubic", "lanczos", "box", "hamming"] = "bilinear"
-    """Filter for resizing, by Pillow's names."""
+    """Interpolation for resizing, as in Pillow."""
     resize: Literal["stretch", "crop", "pad"] = "stretch"
-    """`stretch` ignores the aspect ratio, `crop` keeps it and cuts the centre, `pad` keeps it and fills \
-with black."""
+    """How to fit images to `target_size`. `stretch` ignores the aspect ratio; `crop` keeps it and crops the \
+center; `pad` keeps it and pads with black."""
     group_by: str | None = None
-    """Regular expression with one group, searched in the relative path: images with the same text in the \
-group (a patient, a video, a plant) are never divided between training and validation."""
+    """Regular expression with one group, searched in the relative path. Images with the same group value (a \
+patient, a video, a plant) are never split between training and validation."""
     nested: bool = False
-    """Images may lie deeper than the class folder: `Fruit/Apple/1.jpg` is a `Fruit`."""
+    """Whether class folders are searched recursively: `Fruit/Apple/1.jpg` is a `Fruit`."""
     follow_links: bool = False
-    """Enter folders that are symbolic links."""
+    """Whether to follow symbolic links to folders."""
     on_bad_image: Literal["error", "skip"] = "error"
-    """A file that cannot be decoded stops the run, or is skipped and listed in the run."""
+    """What to do with a file that cannot be decoded: stop the run, or skip the file and list it in `data.json`."""
     on_leak: Literal["error", "warn"] = "error"
-    """A training image whose decoded pixels also stand in the test folder stops the run, or is a warning."""
+    """What to do if training and test images have identical pixels: stop the run, or print a warning."""
     cache: Literal["auto", "memory", "disk", "none"] = "auto"
-    """Where decoded pixels are kept: `disk` in a packed file that later runs use again, `memory` for \
-this run only, `none` decodes every epoch; `auto` is `disk`, or the next that fits."""
+    """Where to cache decoded pixels. `disk`: a file that later runs reuse; `memory`: for this run only; `none`: \
+decode in every epoch; `auto`: `disk` if possible, otherwise `memory`, otherwise `none`."""
     cache_directory: FilePath | None = None
-    """Folder of the disk cache; default: the platform's cache directory."""
+    """Folder of the disk cache. Default: the platform's cache directory."""
     split_file: FilePath | None = None
-    """CSV file with the columns path, split and, if wanted, class: which file belongs to train, validation \
-or test; it overrides the folders' own splits."""
+    """CSV file with the columns `path`, `split` (train, validation or test) and optionally `class`; overrides \
+the splits given by the folders."""
 
     @field_validator("group_by")
     @classmethod
@@ -173,22 +174,22 @@ or test; it overrides the folders' own splits."""
         try:
             pattern = re.compile(value)
         except re.error as error:
-            raise ValueError(f"is {shown(value)}, which is no regular expression: {error}") from None
+            raise ValueError(f"must be a regular expression; got {format_value(value)}: {error}") from None
         if pattern.groups != 1:
             raise ValueError(
-                f"is {shown(value)}; it needs exactly one group in parentheses, has {pattern.groups}"
+                f"must have exactly one group in parentheses; {format_value(value)} has {pattern.groups}"
             )
         return value
 
-    # Contradictions are found at the later of two fields, not for the whole section, which pydantic would
-    # only look at when every field in it is right.
+    # Contradictions are checked at the later of two fields: pydantic only runs a validator of the whole section
+    # if all of its fields are valid.
 
     @field_validator("validation_split")
     @classmethod
     def _one_source_of_validation(cls, value: float | None, info: ValidationInfo) -> float | None:
         if value is not None and info.data.get("validation") is not None:
-            what = "validation and validation_split exclude each other"
-            raise FaultyValueError([Fault((), what, "keep one of them")])
+            what = "validation and validation_split are mutually exclusive"
+            raise FaultyValueError([Fault((), what, "remove one of them")])
         return value
 
     @field_validator("classes")
@@ -196,11 +197,11 @@ or test; it overrides the folders' own splits."""
     def _classes_differ(cls, value: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
         if value is None:
             return None
-        _refuse_repeated(value, "class")
+        _reject_duplicates(value, "class")
         if len(value) < 2:
-            raise ValueError(f"is {shown(value)}; at least two classes are needed")
+            raise ValueError(f"must contain at least two classes; got {format_value(value)}")
         if len(value) > 2 and info.data.get("class_mode") == "binary":
-            what = f"names {len(value)} classes, and class_mode binary needs exactly two"
+            what = f"must contain exactly two classes for class_mode binary; got {len(value)}"
             raise FaultyValueError([Fault((), what, "set data.class_mode to categorical or sparse")])
         return value
 
@@ -216,28 +217,28 @@ or test; it overrides the folders' own splits."""
 
 
 class PreprocessingConfig(Section):
-    """How pixel values 0 to 255 become network inputs; part of the saved model, in the order given here."""
+    """How pixel values 0–255 are converted to network inputs, in this order; part of the saved model."""
 
     rescale: Fraction = 1 / 255
-    """Factor on every pixel value; `1/255` and numbers."""
+    """Factor to multiply all pixel values by: a number or a fraction."""
     samplewise_center: bool = False
-    """Subtract each image's own mean."""
+    """Subtract the mean of each image."""
     samplewise_std_normalization: bool = False
-    """Divide each image by its own standard deviation."""
+    """Divide each image by its standard deviation."""
     featurewise_center: bool = False
-    """Subtract the mean of each channel over the training images."""
+    """Subtract the per-channel mean of the training images."""
     featurewise_std_normalization: bool = False
-    """Divide by the standard deviation of each channel over the training images."""
+    """Divide by the per-channel standard deviation of the training images."""
     zca_whitening: bool = False
-    """Decorrelate all values of an image with the covariance of the training images; for small images."""
+    """Apply ZCA whitening fitted on the training images; for small images only."""
     zca_epsilon: Annotated[Finite, Field(gt=0)] = 1e-6
-    """Added to the singular values in ZCA whitening."""
+    """Epsilon for ZCA whitening."""
 
     @field_validator("rescale")
     @classmethod
     def _not_zero(cls, value: float) -> float:
         if value == 0:
-            raise ValueError("is 0, which would make every image black")
+            raise ValueError("must not be 0, which would make all images black")
         return value
 
 
@@ -245,67 +246,66 @@ class RandAugmentConfig(Section):
     """Random operations on each image, as in `torchvision.transforms.v2.RandAugment`."""
 
     layers: Annotated[Whole, Field(ge=1, le=8)] = 2
-    """Operations applied to each image, one after the other; 1 to 8. The same operation may be drawn twice."""
+    """Number of operations applied to each image; the same operation may be drawn more than once."""
     magnitude: Annotated[Whole, Field(ge=0, le=30)] = 9
-    """Strength of every operation on torchvision's scale; 0 to 30."""
+    """Magnitude of all operations, on torchvision's scale of 0 to 30."""
 
 
 class ColorJitterConfig(Section):
     """Random changes of color, in random order, as in `torchvision.transforms.v2.ColorJitter`."""
 
     brightness: Annotated[Finite, Field(ge=0)] = 0.0
-    """Multiply all channels by a factor from [max(0, 1-b), 1+b]."""
+    """Brightness factor, drawn from [max(0, 1-b), 1+b]."""
     contrast: Annotated[Finite, Field(ge=0)] = 0.0
-    """Scale the distance from the image's mean gray level by a factor from [max(0, 1-c), 1+c]."""
+    """Contrast factor, drawn from [max(0, 1-c), 1+c]."""
     saturation: Annotated[Finite, Field(ge=0)] = 0.0
-    """Scale the distance from each pixel's gray level by a factor from [max(0, 1-s), 1+s]."""
+    """Saturation factor, drawn from [max(0, 1-s), 1+s]."""
     hue: Annotated[Finite, Field(ge=0, le=0.5)] = 0.0
-    """Rotate the hue by up to this fraction of the color circle, either way; 0 to 0.5."""
+    """Maximum hue rotation as a fraction of the color circle, in either direction."""
 
 
 class AugmentationConfig(Section):
-    """Random changes of training images; `ImageDataGenerator`'s names and meanings up to `interpolation_order`."""
+    """Random transformations of the training images; up to `interpolation_order` as in `ImageDataGenerator`."""
 
     rotation_range: Annotated[Finite, Field(ge=0)] = 0.0
-    """Turn by up to this many degrees, either way."""
+    """Maximum rotation in degrees, in either direction."""
     width_shift_range: ShiftRange = 0.0
-    """Move horizontally by up to this fraction of the width if below 1, or pixels from 1 on; a list: one of \
-its values with a random sign."""
+    """Maximum horizontal shift: a fraction of the width if < 1, otherwise pixels. A list: one of its values \
+with a random sign."""
     height_shift_range: ShiftRange = 0.0
-    """Move vertically by up to this fraction of the height if below 1, or pixels from 1 on; a list: one of \
-its values with a random sign."""
+    """Maximum vertical shift: a fraction of the height if < 1, otherwise pixels. A list: one of its values \
+with a random sign."""
     shear_range: Annotated[Finite, Field(ge=0)] = 0.0
-    """Shear by up to this many degrees, either way."""
+    """Maximum shear angle in degrees, in either direction."""
     zoom_range: Annotated[Finite, Field(ge=0, lt=1)] | tuple[Finite, Finite] = 0.0
-    """Scale height and width, each for itself, by a factor from [1-z, 1+z], or from [low, high]; a factor \
-below 1 magnifies."""
+    """Zoom factor, drawn independently for height and width from [1-z, 1+z] or [low, high]; < 1 zooms in."""
     brightness_range: tuple[Finite, Finite] | None = None
-    """Multiply by a factor from [low, high]; 1 changes nothing."""
+    """Brightness factor, drawn from [low, high]; 1 leaves the image unchanged."""
     channel_shift_range: Annotated[Finite, Field(ge=0)] = 0.0
-    """Add up to this much, either way, to all channels, within the image's own darkest and brightest value; \
-pixel values 0 to 255."""
+    """Maximum value to add to or subtract from all channels, in pixel values 0–255; the result is clipped to \
+the minimum and maximum of the image."""
     horizontal_flip: bool = False
-    """Mirror left and right in half of the draws."""
+    """Randomly flip images horizontally, with probability 0.5."""
     vertical_flip: bool = False
-    """Mirror top and bottom in half of the draws."""
+    """Randomly flip images vertically, with probability 0.5."""
     fill_mode: Literal["nearest", "constant", "reflect", "wrap"] = "nearest"
-    """What fills the pixels that come from outside the image."""
+    """How to fill pixels outside the image boundaries."""
     cval: Annotated[Finite, Field(ge=0, le=255)] = 0.0
-    """Pixel value 0 to 255 for `fill_mode: constant`."""
+    """Fill value for `fill_mode: constant`, 0–255."""
     interpolation_order: Literal[0, 1, 3] = 1
-    """0 nearest, 1 linear, 3 cubic."""
+    """Interpolation of the transformation: 0 nearest, 1 linear, 3 cubic."""
     randaugment: RandAugmentConfig | None = None
-    """RandAugment: `layers` random operations of strength `magnitude` on each image; null turns it off."""
+    """RandAugment: `layers` random operations of strength `magnitude` per image; null disables it."""
     color_jitter: ColorJitterConfig | None = None
-    """Random brightness, contrast, saturation and hue; null turns it off."""
+    """Random brightness, contrast, saturation and hue; null disables it."""
     grayscale: Annotated[Finite, Field(ge=0, le=1)] = 0.0
-    """Probability that an image loses its color; 0 to 1."""
+    """Probability of converting an image to grayscale."""
     gaussian_blur: tuple[BlurSigma, BlurSigma] | None = None
-    """Blur with a Gaussian whose standard deviation is drawn from [low, high], in pixels."""
+    """Standard deviation of a Gaussian blur in pixels, drawn from [low, high]; null disables it."""
     jpeg_quality: tuple[JpegQuality, JpegQuality] | None = None
-    """Compress as JPEG with a quality drawn from [low, high]; whole numbers from 1 (worst) to 100."""
+    """JPEG quality to compress the image with, drawn from [low, high], 1 (worst) to 100; null disables it."""
     erasing: Annotated[Finite, Field(ge=0, le=1)] = 0.0
-    """Probability that a random rectangle of the image, 2 to 33 % of its area, is filled with noise; 0 to 1."""
+    """Probability of filling a random rectangle (2 to 33 % of the area) with noise."""
 
     @field_validator("zoom_range", "brightness_range")
     @classmethod
@@ -313,35 +313,35 @@ pixel values 0 to 255."""
         if isinstance(value, tuple):
             low, high = value
             if low > high:
-                raise ValueError(f"is {shown(value)}; the lower factor stands first")
+                raise ValueError(f"must be [low, high] with low ≤ high; got {format_value(value)}")
             if low < 0:
-                raise ValueError(f"is {shown(value)}; a factor is 0 or more")
+                raise ValueError(f"must not contain negative factors; got {format_value(value)}")
         return value
 
     @field_validator("zoom_range")
     @classmethod
     def _zoom_above_zero(cls, value: Any) -> Any:
         if isinstance(value, tuple) and value[0] <= 0:
-            raise ValueError(f"is {shown(value)}; a factor of 0 would magnify one pixel without end")
+            raise ValueError(f"must only contain factors > 0; got {format_value(value)}")
         return value
 
     @field_validator("gaussian_blur", "jpeg_quality")
     @classmethod
     def _low_first(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
         if value is not None and value[0] > value[1]:
-            raise ValueError(f"is {shown(value)}; allowed: [low, high] with low <= high")
+            raise ValueError(f"must be [low, high] with low ≤ high; got {format_value(value)}")
         return value
 
     @field_validator("width_shift_range", "height_shift_range")
     @classmethod
     def _not_empty(cls, value: Any) -> Any:
         if isinstance(value, tuple) and not value:
-            raise ValueError("is an empty list, which has no value to choose")
+            raise ValueError("must not be an empty list")
         return value
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether every image stays as it is."""
+        """Whether all images are left unchanged."""
         neutral = AugmentationConfig()
         return all(
             getattr(self, name) == getattr(neutral, name)
@@ -351,12 +351,12 @@ pixel values 0 to 255."""
 
 
 class LayerSpec(Section):
-    """A Keras layer by name, with its arguments."""
+    """A Keras layer and its arguments."""
 
     name: str
-    """A layer class of `keras.layers`."""
+    """Name of a class in `keras.layers`."""
     arguments: dict[str, Any] = Field(default_factory=dict)
-    """Its constructor's arguments."""
+    """Constructor arguments."""
 
     @model_validator(mode="before")
     @classmethod
@@ -369,7 +369,7 @@ class LayerSpec(Section):
         if isinstance(value, str):
             value = {value: None}
         if not isinstance(value, Mapping) or len(value) != 1:
-            what = f"is {shown(value)}; allowed: a layer's name, alone or with its arguments"
+            what = f"must be the name of a layer, optionally with arguments; got {format_value(value)}"
             raise FaultyValueError([Fault((), what, "such as `Conv2D: {filters: 16, kernel_size: 3}`")])
         ((name, given),) = value.items()
         signature = load_catalogue().layer(str(name))
@@ -385,12 +385,12 @@ class LayerSpec(Section):
 
 
 class OptimizerSpec(Section):
-    """A Keras optimizer by name, with its arguments."""
+    """A Keras optimizer and its arguments."""
 
     name: str
-    """A class of `keras.optimizers`; accepted in any case: `adam`, `rmsprop`, `sgd`."""
+    """Name of a class in `keras.optimizers`, case-insensitive: `adam`, `rmsprop`, `sgd`."""
     arguments: dict[str, Any] = Field(default_factory=dict)
-    """Its constructor's arguments."""
+    """Constructor arguments."""
 
     @model_validator(mode="before")
     @classmethod
@@ -401,9 +401,7 @@ class OptimizerSpec(Section):
         if isinstance(value, str):
             value = {"name": value}
         if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
-            what = (
-                f"is {shown(value)}; allowed: an optimizer's name, or a mapping of its name and its arguments"
-            )
+            what = f"must be the name of an optimizer, or a mapping with name and arguments; got {format_value(value)}"
             raise FaultyValueError([Fault((), what, "such as `{name: rmsprop, learning_rate: 0.001}`")])
         try:
             signature = load_catalogue().optimizer(value["name"])
@@ -416,7 +414,7 @@ class OptimizerSpec(Section):
         rate = arguments.get("learning_rate", 1)
         if isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0:
             raise FaultyValueError(
-                [Fault(("learning_rate",), f"is {shown(rate)}; allowed: a number above 0")]
+                [Fault(("learning_rate",), f"must be a number > 0; got {format_value(rate)}")]
             )
         return {"name": signature.name, "arguments": arguments}
 
@@ -426,14 +424,14 @@ class OptimizerSpec(Section):
         return {"name": name, **self.arguments} if self.arguments else name
 
 
-Layer = Annotated[LayerSpec, Wording("a layer's name, alone or with its arguments")]
+Layer = Annotated[LayerSpec, Wording("the name of a layer, optionally with arguments")]
 Optimizer = Annotated[
-    OptimizerSpec, Wording("an optimizer's name; or a mapping with its name and its arguments")
+    OptimizerSpec, Wording("the name of an optimizer, or a mapping with name and arguments")
 ]
 
 
 class ModelConfig(Section):
-    """The network between the preprocessing and the output."""
+    """The network architecture."""
 
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)] = Field(
         default_factory=lambda: tuple(
@@ -451,17 +449,18 @@ class ModelConfig(Section):
             )
         )
     )
-    """Keras layers by name, with their arguments by name or one positional value. A last `Dense` with \
-sigmoid or softmax is the output and must fit `data.class_mode`; without one, the output is added."""
+    """Keras layers by name, with keyword arguments or one positional argument. If the last layer is `Dense` with \
+sigmoid or softmax, it is the output layer and must match `data.class_mode`; otherwise the output layer is \
+added."""
 
     @field_validator("layers")
     @classmethod
     def _names_differ(cls, value: tuple[LayerSpec, ...]) -> tuple[LayerSpec, ...]:
-        _refuse_repeated([layer.arguments.get("name") for layer in value], "layer")
+        _reject_duplicates([layer.arguments.get("name") for layer in value], "layer")
         return value
 
 
-# The options of each schedule of imgtrain's own, besides the warm-up, which all of them take.
+# The options of imgtrain's own schedules, besides the warm-up options, which all of them have.
 SCHEDULE_OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "cosine": ("final",),
@@ -475,38 +474,38 @@ _WARMUP = ("warmup_epochs", "warmup_steps")
 
 
 class ScheduleConfig(Section):
-    """How the learning rate changes from batch to batch; the optimizer's `learning_rate` is its highest value."""
+    """Learning rate schedule, updated after every batch; the optimizer's `learning_rate` is its maximum."""
 
     name: Name
-    """`cosine`, `linear`, `exponential`, `step`, `one_cycle`, or a class of `keras.optimizers.schedules` with \
-its own arguments beside the name."""
+    """`cosine`, `linear`, `exponential`, `step`, `one_cycle`, or the name of a class in \
+`keras.optimizers.schedules`, followed by its arguments."""
     warmup_epochs: Annotated[Finite, Field(ge=0)] | None = None
-    """Epochs over which the learning rate rises linearly from 0; parts of an epoch are allowed. Default: 1, or \
+    """Number of epochs over which the learning rate increases linearly from 0; can be fractional. Default: 1, or \
 30 % of the epochs for `one_cycle`."""
     warmup_steps: Annotated[Whole, Field(ge=0)] | None = None
-    """The same in batches; give one of the two."""
+    """Number of warm-up batches, as an alternative to `warmup_epochs`."""
     final: Annotated[Finite, Field(ge=0, le=1)] = 0.0
-    """`cosine` and `linear`: share of the highest learning rate that is left at the end."""
+    """`cosine` and `linear`: final learning rate as a fraction of the maximum."""
     factor: Annotated[Finite, Field(gt=0, lt=1)] | None = None
-    """`exponential`: the learning rate is multiplied by this every epoch, default 0.95; `step`: at every step, \
-default 0.1."""
+    """Factor to multiply the learning rate by: every epoch for `exponential` (default 0.95), at every step for \
+`step` (default 0.1)."""
     every_epochs: Annotated[Whole, Field(ge=1)] | None = None
-    """`step`: epochs from one step to the next; default: a third of all epochs."""
+    """`step`: number of epochs between steps. Default: a third of all epochs."""
     at_epochs: tuple[Annotated[Whole, Field(ge=1)], ...] | None = None
-    """`step`: the epochs after which the learning rate drops, instead of `every_epochs`."""
+    """`step`: the epochs after which the learning rate is reduced, as an alternative to `every_epochs`."""
     arguments: dict[str, Any] = Field(default_factory=dict)
-    """The arguments of a Keras schedule."""
+    """Constructor arguments of a Keras schedule."""
 
     @model_validator(mode="before")
     @classmethod
     def _from_short_form(cls, value: Any) -> Any:
-        """Accept `cosine`, `{name: step, factor: 0.5}` and a Keras schedule with its own arguments."""
+        """Accept `cosine`, `{name: step, factor: 0.5}` and Keras schedules with their arguments."""
         if isinstance(value, ScheduleConfig):
             return value
         if isinstance(value, str):
             value = {"name": value}
         if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
-            what = f"is {shown(value)}; allowed: a schedule's name, or a mapping of its name and its options"
+            what = f"must be the name of a schedule, or a mapping with name and options; got {format_value(value)}"
             raise FaultyValueError([Fault((), what, "such as `{name: cosine, warmup_epochs: 1}`")])
         name = value["name"]
         given = {key: option for key, option in value.items() if key != "name"}
@@ -526,14 +525,14 @@ default 0.1."""
         faults = [
             Fault(
                 (str(key),),
-                f"{name} has no option {shown(key)}",
-                did_you_mean(str(key), allowed) or f"its options: {', '.join(allowed)}",
+                f"{name} has no option {format_value(key)}",
+                did_you_mean(str(key), allowed) or f"allowed options: {', '.join(allowed)}",
             )
             for key in given
             if key not in allowed
         ]
         faults += [
-            Fault((second,), f"{first} and {second} exclude each other", "keep one of them")
+            Fault((second,), f"{first} and {second} are mutually exclusive", "remove one of them")
             for first, second in (_WARMUP, ("every_epochs", "at_epochs"))
             if given.get(first) is not None and given.get(second) is not None
         ]
@@ -552,86 +551,86 @@ default 0.1."""
         return {"name": self.name, **options, **self.arguments} if options or self.arguments else self.name
 
 
-Schedule = Annotated[ScheduleConfig, Wording("a schedule's name; or a mapping with its name and its options")]
+Schedule = Annotated[ScheduleConfig, Wording("the name of a schedule, or a mapping with name and options")]
 
 
 class EarlyStoppingConfig(Section):
-    """When training ends before its last epoch, as in `keras.callbacks.EarlyStopping`."""
+    """Stop training when a metric has stopped improving, as in `keras.callbacks.EarlyStopping`."""
 
     monitor: Name = "val_loss"
-    """The metric that is watched."""
+    """Metric to monitor."""
     patience: Annotated[Whole, Field(ge=0)] = 4
-    """Epochs without an improvement before training ends."""
+    """Number of epochs without improvement after which training is stopped."""
     min_delta: Annotated[Finite, Field(ge=0)] = 0.0
-    """The smallest change that counts as an improvement."""
+    """Minimum change that counts as an improvement."""
     mode: Literal["auto", "min", "max"] = "auto"
-    """Whether the metric should fall or rise; `auto` knows by its name."""
+    """Whether lower (`min`) or higher (`max`) is better; `auto` infers it from the name of the metric."""
     start_from_epoch: Annotated[Whole, Field(ge=0)] = 0
-    """Epochs before watching begins."""
+    """Number of epochs to wait before monitoring starts."""
     restore_best_weights: bool = True
-    """Keep the weights of the best epoch instead of the last."""
+    """Restore the weights of the best epoch; otherwise those of the last epoch are kept."""
 
 
 class ReduceLROnPlateauConfig(Section):
-    """When the learning rate is lowered, as in `keras.callbacks.ReduceLROnPlateau`."""
+    """Reduce the learning rate when a metric has stopped improving, as in `keras.callbacks.ReduceLROnPlateau`."""
 
     monitor: Name = "val_loss"
-    """The metric that is watched."""
+    """Metric to monitor."""
     factor: Annotated[Finite, Field(gt=0, lt=1)] = 0.1
-    """The new learning rate is the old one times this."""
+    """Factor to multiply the learning rate by."""
     patience: Annotated[Whole, Field(ge=0)] = 10
-    """Epochs without an improvement before the learning rate is lowered."""
+    """Number of epochs without improvement after which the learning rate is reduced."""
     min_delta: Annotated[Finite, Field(ge=0)] = 0.0001
-    """The smallest change that counts as an improvement."""
+    """Minimum change that counts as an improvement."""
     cooldown: Annotated[Whole, Field(ge=0)] = 0
-    """Epochs to wait after lowering."""
+    """Number of epochs to wait after a reduction before monitoring resumes."""
     min_lr: Annotated[Finite, Field(ge=0)] = 0.0
-    """The learning rate never goes below this."""
+    """Lower bound on the learning rate."""
     mode: Literal["auto", "min", "max"] = "auto"
-    """Whether the metric should fall or rise; `auto` knows by its name."""
+    """Whether lower (`min`) or higher (`max`) is better; `auto` infers it from the name of the metric."""
 
 
 class TrainingConfig(Section):
     """How the network is trained."""
 
     epochs: Annotated[Whole, Field(ge=1)] = 10
-    """The most epochs that are trained."""
+    """Maximum number of epochs."""
     optimizer: Optimizer = Field(default_factory=lambda: OptimizerSpec.model_validate("adam"))
-    """A name, or a name with arguments: `{name: rmsprop, learning_rate: 0.001}`."""
+    """Keras optimizer: a name, or a mapping with arguments: `{name: rmsprop, learning_rate: 0.001}`."""
     schedule: Schedule | None = None
-    """How the learning rate changes over the whole training, batch by batch; null keeps it constant."""
+    """Learning rate schedule over the whole training, updated after every batch; null keeps it constant."""
     gradient_accumulation: Annotated[Whole, Field(ge=1)] = 1
-    """Batches whose gradients are averaged before each update of the weights."""
+    """Number of batches whose gradients are averaged for each weight update."""
     ema: Annotated[Finite, Field(gt=0, lt=1)] | None = None
-    """Momentum of a moving average of the weights, such as 0.999; the average is validated, kept and saved."""
-    loss: Annotated[Name, Wording("auto or a loss's name")] = "auto"
-    """A Keras loss by name; `auto` follows `data.class_mode`."""
-    metrics: tuple[Annotated[Name, Wording("a metric's name")], ...] = ("accuracy",)
-    """Keras metrics by name, shown and written for every epoch."""
+    """Momentum of the exponential moving average of the weights, such as 0.999. If set, the averaged weights are \
+validated and saved."""
+    loss: Annotated[Name, Wording("auto or the name of a loss")] = "auto"
+    """Name of a Keras loss; `auto` chooses the cross-entropy for `data.class_mode`."""
+    metrics: tuple[Annotated[Name, Wording("the name of a metric")], ...] = ("accuracy",)
+    """Names of Keras metrics, computed in every epoch."""
     early_stopping: EarlyStoppingConfig | None = Field(default_factory=EarlyStoppingConfig)
-    """When training ends before its last epoch; null turns it off."""
+    """Stop training when a metric has stopped improving; null disables it."""
     reduce_lr_on_plateau: ReduceLROnPlateauConfig | None = None
-    """When the learning rate is lowered; null turns it off."""
+    """Reduce the learning rate when a metric has stopped improving; null disables it."""
     steps_per_epoch: Annotated[Whole, Field(ge=1)] | None = None
-    """Batches in an epoch; default: every image once."""
+    """Number of batches per epoch. Default: every image once."""
     validation_steps: Annotated[Whole, Field(ge=1)] | None = None
-    """Batches in a validation pass; default: every image once."""
+    """Number of validation batches. Default: every image once."""
     class_weight: Literal["balanced"] | dict[ClassName, Annotated[Finite, Field(ge=0)]] | None = None
-    """Weight of each class in the loss, by its name; `balanced` is inverse to its share of the images."""
+    """Weight of each class in the loss, by class name; `balanced` weights classes inversely to their frequency."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format of the training step; `auto` is what the hardware is fast at. The saved model is \
-float32."""
+    """Precision of training; `auto` chooses the fastest one on this hardware. The saved model is always float32."""
     checkpoint_minutes: Annotated[Finite, Field(gt=0)] = 5.0
-    """Minutes between checkpoints inside an epoch; one is also written at its end, unless that would come to \
-more than 2 % of the time."""
+    """Minutes between checkpoints within an epoch. One is also written at the end of each epoch, unless that \
+would take more than 2 % of the time."""
     tensorboard: bool = False
-    """Write curves, confusion matrices and sample images for TensorBoard to `tensorboard` in the run; needs \
-`pip install 'imgtrain[tensorboard]'`."""
+    """Write TensorBoard logs (curves, confusion matrices, sample images) to `tensorboard` in the run directory. \
+Requires `pip install 'imgtrain[tensorboard]'`."""
     mlflow: Name | None = None
-    """Name of the MLflow experiment that gets parameters, curves, scores, model and report; \
-`MLFLOW_TRACKING_URI` says where it is kept; needs `pip install 'imgtrain[mlflow]'`."""
+    """Name of the MLflow experiment to log parameters, curves, scores, model and report to, at \
+`MLFLOW_TRACKING_URI`. Requires `pip install 'imgtrain[mlflow]'`."""
     seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 0
-    """The seed of everything random: split, order, augmentation, initial weights, Dropout."""
+    """Random seed for the split, shuffling, augmentation, weight initialization and Dropout."""
 
     @field_validator("loss")
     @classmethod
@@ -649,61 +648,61 @@ more than 2 % of the time."""
                 faults += error.below(position).faults
         if faults:
             raise FaultyValueError(faults)
-        _refuse_repeated(value, "metric")
+        _reject_duplicates(value, "metric")
         return value
 
 
 class PrecisionTarget(Section):
-    """The lowest threshold that reaches a precision on validation."""
+    """The lowest threshold that reaches a given precision on the validation images."""
 
     precision: Annotated[Finite, Field(gt=0, le=1)]
-    """Precision of the positive class wanted on validation."""
+    """Required precision of the positive class."""
 
 
 class RecallTarget(Section):
-    """The highest threshold that reaches a recall on validation."""
+    """The highest threshold that reaches a given recall on the validation images."""
 
     recall: Annotated[Finite, Field(gt=0, le=1)]
-    """Recall of the positive class wanted on validation."""
+    """Required recall of the positive class."""
 
 
 class EvaluationConfig(Section):
-    """How probabilities become decisions."""
+    """How probabilities are turned into predictions."""
 
     threshold: Annotated[
         Annotated[float, Field(gt=0, lt=1)] | Literal["f1", "youden"] | PrecisionTarget | RecallTarget,
         BeforeValidator(_no_bool),
     ] = 0.5
-    """Binary only: the probability from which the positive class is predicted; a number, or how to choose \
-it on validation."""
+    """Binary only: probability from which the positive class is predicted. A number, or how to choose it on \
+the validation images."""
     abstain: Annotated[Finite, Field(gt=0, lt=1)] | None = None
-    """Accuracy wanted of the answers given, reached on validation by saying "unsure"."""
+    """Accuracy to reach on the validation images by predicting "unsure" for images of low confidence."""
     calibrate: bool = False
-    """Divide the logits by a temperature fitted on validation, so that probabilities are as sure as they are \
-right; becomes part of the saved model."""
+    """Calibrate the probabilities by temperature scaling, fitted on the validation images; part of the saved \
+model."""
 
 
 class OutputConfig(Section):
-    """Where the run goes."""
+    """Where the results are saved."""
 
     directory: FilePath | None = None
-    """The run directory; default: `runs/<configuration's name>` below the current directory."""
+    """The run directory. Default: `runs/<name of the configuration>` in the current directory."""
     model: str = "model.keras"
-    """File name of the saved model; ends in `.keras` or `.h5`."""
+    """File name of the saved model, ending in `.keras` or `.h5`."""
 
     @field_validator("model")
     @classmethod
     def _is_a_model_file_name(cls, value: str) -> str:
         if not value.endswith((".keras", ".h5")):
-            raise ValueError(f"is {shown(value)}; allowed: a file name that ends in .keras or .h5")
+            raise ValueError(f"must be a file name ending in .keras or .h5; got {format_value(value)}")
         if "/" in value or "\\" in value or "\0" in value or value.startswith("."):
-            raise ValueError(f"is {shown(value)}; allowed: a file name without folders, in the run directory")
+            raise ValueError(f"must be a file name without folders; got {format_value(value)}")
         return value
 
 
-def _refuse_repeated(names: Sequence[str | None], noun: str) -> None:
+def _reject_duplicates(names: Sequence[str | None], noun: str) -> None:
     faults: list[Fault] = [
-        Fault((position,), f"names the {noun} {shown(name)} a second time")
+        Fault((position,), f"duplicate {noun} {format_value(name)}")
         for position, name in enumerate(names)
         if name is not None and name in names[:position]
     ]
@@ -712,29 +711,29 @@ def _refuse_repeated(names: Sequence[str | None], noun: str) -> None:
 
 
 class Config(Section):
-    """Everything that was asked."""
+    """The complete configuration."""
 
     data: DataConfig
-    """Which images, and how they become pixels."""
+    """The images and how they are loaded."""
     preprocessing: PreprocessingConfig = Field(default_factory=PreprocessingConfig)
-    """How pixel values become network inputs; part of the saved model."""
+    """How pixel values are converted to network inputs."""
     augmentation: AugmentationConfig = Field(default_factory=AugmentationConfig)
-    """Random changes of training images."""
+    """Random transformations of the training images."""
     model: ModelConfig = Field(default_factory=ModelConfig)
-    """The network."""
+    """The network architecture."""
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     """How the network is trained."""
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
-    """How probabilities become decisions."""
+    """How probabilities are turned into predictions."""
     output: OutputConfig = Field(default_factory=OutputConfig)
-    """Where the run goes."""
+    """Where the results are saved."""
 
     _source: ConfigSource = PrivateAttr(default_factory=ConfigSource)
 
     @model_validator(mode="before")
     @classmethod
     def _empty_sections_are_defaults(cls, value: Any) -> Any:
-        """Take a section that is written without any key like one that is not written."""
+        """Treat a section without keys like a missing section."""
         if not isinstance(value, Mapping):
             return value
         return {"data": {}} | {
@@ -742,5 +741,5 @@ class Config(Section):
         }
 
     def where(self, *path: str | int) -> str:
-        """Return `file:line: dotted.path` of a key, for error messages; the path alone without a file."""
+        """Return `file:line: dotted.path` of a key for error messages; only the path if there is no file."""
         return self._source.where(*path)

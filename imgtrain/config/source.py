@@ -1,4 +1,4 @@
-"""Where each key of a configuration was written."""
+"""The file and line of each configuration key."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["ConfigSource"]
 class ConfigSource:
     """The file of a configuration, and the line of each of its keys.
 
-    All sources compare equal: two configurations are the same when they ask for the same, wherever that is
+    All sources compare equal: configurations are equal if their values are, regardless of where they are
     written.
 
     Attributes:
-        path: The file as the user named it; None for a configuration made in Python.
-        lines: Line number, from 1, of every key and list item, by its path of keys and positions.
-        overrides: The options that `--set` gave, by the path that they set; these keys have no line.
+        path: The file as given by the user; None for a configuration created in Python.
+        lines: Line number (from 1) of every key and list item, by path.
+        overrides: The `--set` options, by the path that they set; these keys have no line.
     """
 
     path: Path | None = field(default=None, compare=False)
@@ -29,9 +29,9 @@ class ConfigSource:
     overrides: Mapping[KeyPath, str] = field(default_factory=dict, compare=False)
 
     def where(self, *path: str | int) -> str:
-        """Return `file:line: dotted.path`; the line is that of the nearest key that was written.
+        """Return `file:line: dotted.path`, with the line of the nearest existing key.
 
-        An empty path means the whole file. A key that `--set` gave is shown as the option.
+        An empty path means the whole file. For a key set by `--set`, the option is returned.
         """
         dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
         dotted = dotted.removeprefix(".")
@@ -40,18 +40,18 @@ class ConfigSource:
                 return f"--set {option}: {dotted}"
             if (line := self.lines.get(path[:length])) and self.path is not None:
                 return f"{self.path}:{line}: {dotted}"
-        # A section that only an option mentions.
+        # A section that only occurs in an option.
         if path and (
             option := next((text for key, text in self.overrides.items() if key[: len(path)] == path), "")
         ):
             return f"--set {option}: {dotted}"
         if path and self.path is not None:
-            # Nothing of it is written: a jump to the file's beginning is still a jump to the file.
+            # Not in the file: point editors at its beginning.
             return f"{self.path}:1: {dotted}"
         return ": ".join(filter(None, (str(self.path or ""), dotted)))
 
     def line(self, path: KeyPath) -> int:
-        """Return the line of the nearest key that was written; 0 for an option or without one."""
+        """Return the line of the nearest existing key; 0 for an option or if there is none."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.overrides:
                 return 0

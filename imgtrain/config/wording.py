@@ -1,8 +1,9 @@
-"""Words for values and types, the same in error messages, on the reference page and in the JSON Schema."""
+"""Values and types in words, the same in error messages, on the reference page and in the JSON Schema."""
 
 from __future__ import annotations
 
 import math
+import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,36 +14,37 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-__all__ = ["Wording", "allowed_names", "describe_type", "shown"]
+__all__ = ["Wording", "allowed_names", "describe_type", "format_value"]
 
-_LONGEST_SHOWN = 60
+_MAX_LENGTH = 60
+_INTERVAL = re.compile(r" in [\[(].*?[\])]")
 
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """Put into a type's `Annotated[…]`: what to call it, where its Python name would tell a user nothing."""
+    """Metadata for `Annotated[…]`: a description of the type, if its Python name isn't helpful to users."""
 
     text: str
 
 
-def shown(value: object) -> str:
-    """Return what was given as YAML would write it, on one line and not too long."""
-    text = _written(value, depth=0)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+def format_value(value: object) -> str:
+    """Return a value in YAML notation, on one line and truncated."""
+    text = _to_yaml(value, depth=0)
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
 
 
 def describe_type(annotation: Any, metadata: Sequence[Any] = ()) -> str:
-    """Return what may be given, such as `a whole number from 1` or `rgb, rgba or grayscale`.
+    """Return the allowed values of a type, such as `an integer ≥ 1` or `rgb, rgba or grayscale`.
 
     Args:
         annotation: A field's type.
-        metadata: The field's constraints, as pydantic keeps them.
+        metadata: The field's constraints as stored by pydantic.
     """
     return _join(list(dict.fromkeys(_alternatives(annotation, metadata))))
 
 
 def allowed_names(annotation: Any) -> list[str]:
-    """Return the words that a type allows, such as the values of a `Literal`; empty for numbers and lists."""
+    """Return the strings that a type allows, such as the values of a `Literal`; empty for numbers and lists."""
     if get_origin(annotation) is Annotated:
         return allowed_names(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
@@ -52,7 +54,7 @@ def allowed_names(annotation: Any) -> list[str]:
     return []
 
 
-def _written(value: object, depth: int) -> str:  # noqa: PLR0911 (one line per kind of value)
+def _to_yaml(value: object, depth: int) -> str:  # noqa: PLR0911 (one line per kind of value)
     match value:
         case None:
             return "null"
@@ -65,23 +67,23 @@ def _written(value: object, depth: int) -> str:  # noqa: PLR0911 (one line per k
         case int() if value.bit_length() > 200:
             return "a number of more than 60 digits"
         case str():
-            # One more than is shown, so that the cut is seen.
-            return repr(value[: _LONGEST_SHOWN + 1])
+            # One more than the limit, so that the truncation is detected.
+            return repr(value[: _MAX_LENGTH + 1])
         case Path():
             return repr(str(value))
         case _ if depth > 2:
             return "…"
         case Mapping():
-            items = (f"{key}: {_written(item, depth + 1)}" for key, item in _first(value.items()))
+            items = (f"{key}: {_to_yaml(item, depth + 1)}" for key, item in _first(value.items()))
             return f"{{{', '.join(items)}}}"
         case list() | tuple():
-            return f"[{', '.join(_written(item, depth + 1) for item in _first(value))}]"
+            return f"[{', '.join(_to_yaml(item, depth + 1) for item in _first(value))}]"
         case _:
             return repr(value)
 
 
 def _first(items: Any) -> Iterator[Any]:
-    return (item for item, _ in zip(items, range(_LONGEST_SHOWN), strict=False))
+    return (item for item, _ in zip(items, range(_MAX_LENGTH), strict=False))
 
 
 def _alternatives(annotation: Any, metadata: Sequence[Any]) -> Iterator[str]:
@@ -100,20 +102,20 @@ def _alternatives(annotation: Any, metadata: Sequence[Any]) -> Iterator[str]:
     elif origin is Literal:
         yield from map(str, arguments)
     elif origin is tuple and arguments[1:] == (Ellipsis,):
-        yield f"a list, each item {describe_type(arguments[0])}"
+        yield f"a list of items, each {describe_type(arguments[0])}"
     elif origin is tuple:
-        # All the pairs of the configuration hold the same twice.
-        yield f"a list of {len(arguments)}, each {describe_type(arguments[0])}"
+        # All items of such a tuple have the same type.
+        yield f"a list of {len(arguments)} items, each {describe_type(arguments[0])}"
     elif origin is dict:
-        yield f"a mapping of names, each to {describe_type(arguments[1])}"
+        yield f"a mapping from names to {describe_type(arguments[1])}"
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield _describe_section(annotation)
     else:
         yield {
             bool: "true or false",
-            int: "a whole number",
+            int: "an integer",
             float: "a number",
-            str: "a text",
+            str: "a string",
             Path: "a path",
             types.NoneType: "null",
         }[annotation] + _limits(flat)
@@ -128,24 +130,29 @@ def _describe_section(section: type[BaseModel]) -> str:
 
 
 def _limits(metadata: Sequence[Any]) -> str:
-    words = []
+    low, high = "", ""
+    opening, closing = "(", ")"
     for constraint in metadata:
         match constraint:
             case Ge(ge=limit):
-                words.append(f" from {limit}")
+                low, opening = str(limit), "["
             case Gt(gt=limit):
-                words.append(f" above {limit}")
+                low = str(limit)
             case Le(le=limit):
-                words.append(f" to {limit}")
+                high, closing = str(limit), "]"
             case Lt(lt=limit):
-                words.append(f"{' and' if words else ''} below {limit}")
-    return "".join(words)
+                high = str(limit)
+    if low and high:
+        return f" in {opening}{low}, {high}{closing}"
+    if low:
+        return f" {'≥' if opening == '[' else '>'} {low}"
+    return f" {'≤' if closing == ']' else '<'} {high}" if high else ""
 
 
 def _join(words: list[str]) -> str:
     if len(words) < 2:
         return "".join(words)
-    # A comma inside an alternative would read as the next one.
-    comma = ";" if any("," in word for word in words) else ","
+    # If an alternative contains a comma, other than in an interval, separate them by semicolons.
+    comma = ";" if any("," in _INTERVAL.sub("", word) for word in words) else ","
     last_comma = ";" if comma == ";" else ""
     return f"{f'{comma} '.join(words[:-1])}{last_comma} or {words[-1]}"

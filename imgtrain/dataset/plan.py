@@ -130,7 +130,7 @@ def _check_schedule(config: Config) -> list[Problem]:
     if warmup is not None and warmup >= training.epochs:
         where = config.where("training", "schedule", "warmup_epochs")
         problems.append(
-            Problem(where, f"is {warmup:g}; allowed: less than training.epochs, {training.epochs}")
+            Problem(where, f"must be less than training.epochs ({training.epochs}); got {warmup:g}")
         )
     return problems
 

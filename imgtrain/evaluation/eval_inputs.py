@@ -293,7 +293,7 @@ def _preprocessing(rescale: str | float) -> PreprocessingConfig:
         return PreprocessingConfig.model_validate({"rescale": rescale})
     except ValidationError:
         raise ConfigError(
-            Problem("--rescale", f"is {rescale!r}; allowed: a number or a fraction like 1/255")
+            Problem("--rescale", f"must be a number or a fraction such as 1/255; got {rescale!r}")
         ) from None
 
 

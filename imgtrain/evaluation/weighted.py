@@ -53,7 +53,10 @@ def image_scores(
     rows = np.arange(len(labels))
     true = probabilities[rows, labels].astype(np.float64)
     squares = (probabilities.astype(np.float64) ** 2).sum(axis=1) - true**2 + (1 - true) ** 2
-    above = (probabilities > probabilities[rows, labels, None]).sum(axis=1)
+    # scikit-learn's rule: of equal probabilities, the class with the higher label ranks first.
+    of_truth, every_class = probabilities[rows, labels, None], np.arange(probabilities.shape[1])
+    outranks = (probabilities > of_truth) | ((probabilities == of_truth) & (every_class > labels[:, None]))
+    above = outranks.sum(axis=1)
     scores = {
         "accuracy": (labels == predicted).astype(np.float64),
         "log_loss": -np.log(np.clip(true, _LEAST, 1 - _LEAST)),

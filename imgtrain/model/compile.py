@@ -8,7 +8,7 @@ from typing import Any
 from imgtrain.config.catalogue import load_catalogue
 from imgtrain.config.head import resolve_loss, snake_case
 from imgtrain.config.schema import Config
-from imgtrain.config.wording import shown
+from imgtrain.config.wording import format_value
 from imgtrain.errors import ConfigError, Problem
 from imgtrain.model.fused_optimizers import fused
 from imgtrain.model.runtime import keras
@@ -61,7 +61,7 @@ def build_optimizer(config: Config) -> keras.optimizers.Optimizer:
     """
     spec = config.training.optimizer
     problems = [
-        Problem(config.where("training", "optimizer", name), f"is {shown(value)}; allowed: {allowed}")
+        Problem(config.where("training", "optimizer", name), f"must be {allowed}; got {format_value(value)}")
         for name, value in spec.arguments.items()
         if (allowed := _allowed_instead(name, value))
     ]
@@ -99,9 +99,9 @@ def _allowed_instead(name: str, value: Any) -> str:
         return ""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if name in _SHARES and not (number and 0 <= value < 1):
-        return "a number from 0 to below 1"
+        return "a number in [0, 1)"
     if name in _ABOVE_ZERO and not (number and value > 0):
-        return "a number above 0"
+        return "a number > 0"
     return "a number" if isinstance(value, str) else ""
 
 

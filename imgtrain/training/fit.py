@@ -21,6 +21,7 @@ from imgtrain.config.schema import TrainingConfig
 from imgtrain.errors import DataError, DivergedError, InterruptedRunError, Problem, RunFileError
 from imgtrain.events import BatchTrained, Emit, EpochEnded, EpochStarted, Message, TrainingEnded, ignore
 from imgtrain.model.runtime import keras
+from imgtrain.training.averaging import AveragedWeights
 from imgtrain.training.checkpointing import Checkpointer
 from imgtrain.training.graceful_shutdown import GracefulShutdown
 from imgtrain.training.history import Epoch, History
@@ -90,6 +91,7 @@ class _Run:
         self._interruption = interruption
         self._emit = emit
         self._steps = Steps(model, train)
+        self._average = AveragedWeights(model)
         self._rates = scheduled_rates(training, model.optimizer, steps_per_epoch=len(train))
         self._plateau, self._stopping = _make_callbacks(training)
         callbacks = [callback for callback in (self._plateau, self._stopping) if callback is not None]
@@ -122,8 +124,8 @@ class _Run:
             self._stop_if_asked()
         if self._checkpoints is not None:
             self._checkpoints.wait()
-        # With `use_ema` the weights become their average; EarlyStopping's best ones, if any, come after it.
-        model.optimizer.finalize_variable_values(model.trainable_weights)
+        # EarlyStopping's best weights, if any, replace the average of the last epoch.
+        self._average.put_in_place()
         self._callbacks.on_train_end()
         return self._make_history()
 
@@ -153,11 +155,13 @@ class _Run:
                 if self._checkpoints is not None and self._checkpoints.are_due():
                     self._save()
         logs = dict(position.logs)
-        if self._validation is not None:
-            logs |= {f"val_{name}": value for name, value in self._validate(self._validation).items()}
-        _refuse_nan(logs, position.epoch)
-        logs["learning_rate"] = float(self._model.optimizer.learning_rate)
-        self._callbacks.on_epoch_end(position.epoch, dict(logs))
+        # EarlyStopping keeps the weights that were validated.
+        with self._average.in_place():
+            if self._validation is not None:
+                logs |= {f"val_{name}": value for name, value in self._validate(self._validation).items()}
+            _refuse_nan(logs, position.epoch)
+            logs["learning_rate"] = float(self._model.optimizer.learning_rate)
+            self._callbacks.on_epoch_end(position.epoch, dict(logs))
         speed = position.images / position.seconds
         return Epoch(position.epoch, time.perf_counter() - begun, speed, logs)
 
@@ -207,7 +211,9 @@ class _Run:
             "reduce_lr_on_plateau": capture_callback(self._plateau),
         }
         best = None if self._stopping is None else self._stopping.best_weights
-        self._checkpoints.save(progress, capture_arrays(self._model, best))
+        with self._average.set_aside():
+            arrays = capture_arrays(self._model, best)
+        self._checkpoints.save(progress, arrays)
 
     def _restore(self) -> None:
         earlier = None if self._checkpoints is None else self._checkpoints.earlier

@@ -12,7 +12,7 @@ from typing import Any
 from imgtrain.config.load import load_config, parse_config
 from imgtrain.config.render import to_plain
 from imgtrain.config.schema import Config
-from imgtrain.config.wording import shown
+from imgtrain.config.wording import format_value
 from imgtrain.errors import ConfigError, DataError, InterruptedRunError, Problem, RunFileError
 from imgtrain.events import Emit, Message, ignore
 from imgtrain.pixels.load_images import Images
@@ -169,8 +169,8 @@ def _refuse_changes(config: Config, asked: Mapping[str, Any], where: str) -> Non
             continue
         if before is _ABSENT and after == _default(path):
             continue  # a key that the imgtrain of the earlier run did not have yet
-        was = "is not set" if before is _ABSENT else f"is {shown(before)}"
-        what = "is not set" if after is _ABSENT else f"is {shown(after)}"
+        was = "is not set" if before is _ABSENT else f"is {format_value(before)}"
+        what = "is not set" if after is _ABSENT else f"is {format_value(after)}"
         problems.append(Problem(config.where(*path), f"{what}; in the run to go on with it {was}"))
     if problems:
         hint = (

@@ -15,7 +15,7 @@ from imgtrain.dataset.groups import assign_groups
 from imgtrain.dataset.plan import Plan
 from imgtrain.errors import ConfigError
 from imgtrain.evaluation.baselines import fit_baselines, majority, warn_if_not_above_baselines
-from imgtrain.evaluation.calibration import apply_temperature, fit_temperature
+from imgtrain.evaluation.calibration import apply_temperature, fit_temperature, warn_at_bounds
 from imgtrain.evaluation.decide import Decision, choose_decision, decide
 from imgtrain.evaluation.metrics import Predictions, render_predictions, score
 from imgtrain.evaluation.predict import predict_split
@@ -240,6 +240,8 @@ def _calibrate(model: Any, plan: Plan, validation: SplitImages | None, emit: Emi
         return None
     before = _predict(model, plan, validation, emit)
     temperature = fit_temperature(before.labels, before.probabilities)
+    for warning in warn_at_bounds(temperature):
+        emit(Message(warning, "warning"))
     apply_temperature(model, temperature)
     emit(Message(f"the logits are divided by a temperature of {temperature:.3f}, fitted on validation"))
     return temperature

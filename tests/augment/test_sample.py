@@ -247,10 +247,13 @@ def test_no_warning_where_keras_means_the_same(given_range):
 @pytest.mark.parametrize(
     ("given_range", "expected"),
     [
-        (1, "would move nothing for a whole number"),
-        (5, "would move by a whole number of pixels below 5"),
-        ((0.1, 3.0), "so 0.1 is a fraction of the height; ImageDataGenerator would * take it as pixels"),
-        ((-5.0, -3.0), "so -5, -3 is pixels; ImageDataGenerator would * take it as a fraction of the height"),
+        (1, "would shift nothing for an integer"),
+        (5, "would shift by 0 to 4 pixels for an integer"),
+        ((0.1, 3.0), "so 0.1 is a fraction of the height; ImageDataGenerator * would interpret it as pixels"),
+        (
+            (-5.0, -3.0),
+            "so -5, -3 is pixels; ImageDataGenerator * would interpret it as a fraction of the height",
+        ),
     ],
 )
 def test_a_warning_says_what_keras_would_have_done(given_range, expected):

@@ -321,7 +321,7 @@ def test_one_line_is_a_whole_configuration(imgtrain, tmp_path, make_folders):
     [
         ("training.early_stopping.monitor=val_acuracy", "did you mean 'val_accuracy'?"),
         ("training.class_weight={brigth: 2}", "did you mean 'bright'?"),
-        ("training.loss=categorical_crossentropy", "does not fit class_mode binary"),
+        ("training.loss=categorical_crossentropy", "match class_mode binary"),
         ("model.layers.4={Dense: {units: 3, activation: softmax}}", "Dense: {units: 1, activation: sigmoid}"),
         ("data.test=tset", "did you mean"),
     ],

@@ -86,7 +86,7 @@ def test_another_activation_at_the_end_is_a_hidden_layer() -> None:
 
 def test_binary_needs_two_classes() -> None:
     (problem,) = check_output(make_config("binary"), 3)
-    assert problem.what == "binary needs exactly two classes, found 3"
+    assert problem.what == "binary requires exactly two classes; found 3"
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_no_flip_where_mirrored_means_something_else(tmp_path, classes, flip):
     text, config = propose(tmp_path / "signs")
     assert config.augmentation.horizontal_flip is flip
     line = next(line for line in text.splitlines() if "horizontal_flip" in line)
-    assert ("mirrored" in line) is not flip  # ("horizontal_flip")[1].split("\n")[0]) is not flip
+    assert ("flipped" in line) is not flip  # ("horizontal_flip")[1].split("\n")[0]) is not flip
 
 
 @pytest.mark.parametrize(

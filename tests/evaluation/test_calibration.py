@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from imgtrain.evaluation.calibration import apply_temperature, fit_temperature
+from imgtrain.evaluation.calibration import apply_temperature, fit_temperature, warn_at_bounds
 
 
 def draw(images, class_count, temperature, seed=0):
@@ -27,6 +27,51 @@ def test_certain_mistakes_do_not_break_the_search():
     labels, probabilities = draw(200, 3, 1.0)
     probabilities = np.eye(3, dtype=np.float32)[probabilities.argmax(axis=1)]
     assert 1 < fit_temperature(labels, probabilities) < 100
+
+
+def log_loss(labels, probabilities, temperature):
+    logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)) / temperature
+    return -np.log(softmax(logits, axis=1)[np.arange(len(labels)), labels]).mean()
+
+
+def test_validation_without_a_mistake_makes_no_model_certain():
+    # The model is honest and right in 96 of 100 cases; 20 validation images happen to be all right.
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 20_020)
+    logits = 2.5 * (rng.normal(size=(len(labels), 2)) + 2.5 * np.eye(2)[labels])
+    right = np.flatnonzero(logits.argmax(axis=1) == labels)[:20]
+    test = np.setdiff1d(np.arange(len(labels)), right)
+    probabilities = softmax(logits, axis=1)
+    temperature = fit_temperature(labels[right].astype(np.int32), probabilities[right].astype(np.float32))
+    uncalibrated, calibrated = (log_loss(labels[test], probabilities[test], t) for t in (1, temperature))
+    assert uncalibrated == pytest.approx(0.1, abs=0.02)
+    # As sure as 20 of 20 allow, about 21/22; on unsmoothed targets the loss is 1.0.
+    assert calibrated < 0.2
+
+
+@pytest.mark.parametrize(("images", "most"), [(12, 0.3), (40, 0.1), (200, 0.03)])
+@pytest.mark.parametrize(("class_count", "signal"), [(2, 2.5), (5, 2.5), (5, 4.0)])
+def test_calibration_costs_little_on_few_images_whatever_the_model(class_count, signal, images, most):
+    # docs/results.md quotes the figures.
+    rng = np.random.default_rng(images)
+    for honest in (0.4, 1.0, 3.0):  # underconfident, honest, overconfident
+        worse = []
+        for _ in range(100):
+            labels = rng.integers(0, class_count, images + 2000).astype(np.int32)
+            logits = rng.normal(size=(len(labels), class_count)) + signal * np.eye(class_count)[labels]
+            probabilities = softmax(honest * signal * logits, axis=1).astype(np.float32)
+            temperature = fit_temperature(labels[:images], probabilities[:images])
+            test = labels[images:], probabilities[images:]
+            worse.append(log_loss(*test, temperature) - log_loss(*test, 1))
+        assert np.max(worse) < most
+
+
+def test_a_temperature_at_the_limit_of_the_search_is_warned_of():
+    labels, probabilities = draw(200, 3, 1.0)
+    wrong = np.roll(np.eye(3, dtype=np.float32)[labels], 1, axis=1)  # certain, and never right
+    (warning,) = warn_at_bounds(fit_temperature(labels, np.clip(wrong, 1e-9, 1)))
+    assert "20" in warning
+    assert warn_at_bounds(fit_temperature(labels, probabilities)) == []
 
 
 @pytest.mark.tensorflow

@@ -1,6 +1,7 @@
 """Scores of probabilities against computations of their own: sums over pairs and classes, by definition."""
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -119,6 +120,23 @@ def test_weighted_scores_are_scikit_learns(class_count, seed, digits, weights):
         assert precision_area[0] == pytest.approx(
             sk.average_precision_score(labels == k, probabilities[:, k])
         )
+
+
+@given(class_count=st.integers(3, 8), seed=st.integers(0, 1000), digits=st.sampled_from([None, 1]))
+@settings(max_examples=60, deadline=None)
+def test_top_k_is_scikit_learns_also_with_equal_probabilities(class_count, seed, digits):
+    predictions = make_predictions(40, class_count, seed=seed, digits=digits)
+    for k, share in score(predictions)["top_k"].items():
+        assert share == sk.top_k_accuracy_score(
+            predictions.labels, predictions.probabilities, k=int(k), labels=np.arange(class_count)
+        )
+
+
+def test_a_model_that_says_the_same_of_every_class_is_not_right_within_the_first_k():
+    predictions = make_predictions(40, 4)
+    undecided = replace(predictions, probabilities=np.full((40, 4), 0.25, np.float32))
+    # The k classes that the order of the labels puts first, not every class.
+    assert score(undecided)["top_k"]["2"] == np.mean(predictions.labels >= 2)
 
 
 def test_images_of_one_class_have_no_areas():

@@ -201,9 +201,9 @@ def test_accuracy_is_that_of_the_class_mode(mode: str) -> None:
 @pytest.mark.parametrize(
     ("optimizer", "place", "said"),
     [
-        ({"name": "adam", "beta_1": 1.5}, "beta_1", "from 0 to below 1"),
-        ({"name": "sgd", "momentum": -0.1}, "momentum", "from 0 to below 1"),
-        ({"name": "rmsprop", "epsilon": 0}, "epsilon", "above 0"),
+        ({"name": "adam", "beta_1": 1.5}, "beta_1", "in [0, 1)"),
+        ({"name": "sgd", "momentum": -0.1}, "momentum", "in [0, 1)"),
+        ({"name": "rmsprop", "epsilon": 0}, "epsilon", "> 0"),
         ({"name": "adam", "weight_decay": "a lot"}, "weight_decay", "a number"),
     ],
 )

@@ -84,10 +84,10 @@ def test_one_cycle_has_the_first_highest_and_last_rates_of_the_paper():
     [
         ({"name": "cosin"}, "did you mean 'cosine'?"),
         ({"name": "cosine", "factor": 0.5}, "cosine has no option 'factor'"),
-        ({"name": "cosine", "warmup_epochs": 1, "warmup_steps": 5}, "exclude each other"),
+        ({"name": "cosine", "warmup_epochs": 1, "warmup_steps": 5}, "mutually exclusive"),
         ({"name": "step", "factor": 2}, "training.schedule.factor"),
-        ({"name": "CosineDecay", "initial_learning_rate": 0.1}, "CosineDecay needs decay_steps"),
-        (7, "allowed: a schedule's name"),
+        ({"name": "CosineDecay", "initial_learning_rate": 0.1}, "CosineDecay requires decay_steps"),
+        (7, "must be the name of a schedule"),
     ],
 )
 def test_a_wrong_schedule_is_an_error_that_names_what_is_allowed(written, expected):
