@@ -33,6 +33,7 @@ __all__ = [
     "MOST_BYTES",
     "MOST_SECONDS",
     "MOST_SECONDS_TO_START",
+    "STOPPED",
     "USUAL_SECONDS",
     "decode_each_in_worker",
     "decode_in_worker",
@@ -48,6 +49,9 @@ MOST_SECONDS = 60.0
 
 MOST_SECONDS_TO_START = 300.0
 """A process that has not started by then is given up; starting is not counted as decoding."""
+
+STOPPED = "its decoder was stopped after"
+"""How the reason begins if a file took too long."""
 
 MOST_BYTES = 3 << 30
 """Memory that decoding one file may take: the largest permitted picture, turned and converted, needs less."""
@@ -164,7 +168,7 @@ class _DecodeProcess:
             if self._poll.poll((longer - seconds) * 1000):
                 return
             seconds = longer
-        raise _NoAnswer(f"its decoder was stopped after {seconds:.0f} seconds")
+        raise _NoAnswer(f"{STOPPED} {seconds:.0f} seconds")
 
     @property
     def alive(self) -> bool:

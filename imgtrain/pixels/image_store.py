@@ -23,7 +23,7 @@ from imgtrain.errors import DataError, Problem, RunFileError
 from imgtrain.events import Emit, Message, ignore
 from imgtrain.pixels.decode import DECODER_VERSION, DecodedImage, DecodeSettings, UndecodableImage
 from imgtrain.pixels.decode_folder import decode_folder, decode_unchanged
-from imgtrain.pixels.decode_workers import decode_each_in_worker
+from imgtrain.pixels.decode_workers import STOPPED, decode_each_in_worker
 from imgtrain.pixels.packed_file import (
     FORMAT_VERSION,
     PackedFile,
@@ -287,8 +287,8 @@ def _find(
         emit(Message(f"the pixel cache {path} is made again: {error}", "warning"))
         return None
     # Permissions, memory, other programs or a file system that was away: the key does not see such causes go.
-    if file.reasons:
-        emit(Message(f"decoding {count(len(file.reasons), 'file')} again that failed before"))
+    if slow := sum(reason.startswith(STOPPED) for reason in file.reasons.values()):
+        emit(Message(f"decoding {count(slow, 'file')} again that took too long before"))
     failed = [folder.file(index) for index in file.reasons]
     with closing(decode_each_in_worker(failed, settings)) as outcomes:
         for index, outcome in zip(list(file.reasons), outcomes, strict=True):
