@@ -28,6 +28,7 @@ _LOSSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "categorical_hinge",
             "kl_divergence",
             "cosine_similarity",
+            "mean_squared_logarithmic_error",
             *_REGRESSION_LOSSES,
         ),
         "sparse": ("sparse_categorical_crossentropy",),
@@ -39,7 +40,6 @@ _COMMON_METRICS = (
     "auc",
     "precision",
     "recall",
-    "f1_score",
     "true_positives",
     "true_negatives",
     "false_positives",
@@ -47,6 +47,10 @@ _COMMON_METRICS = (
     "mean_squared_error",
     "mean_absolute_error",
     "root_mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "log_cosh_error",
+    "r2_score",
+    "binary_io_u",
 )
 _METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -59,6 +63,7 @@ _METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "categorical_hinge",
             "kl_divergence",
             "cosine_similarity",
+            "concordance_correlation",
         ),
         "sparse": (
             "accuracy",
@@ -76,7 +81,9 @@ _SYNONYMS: Mapping[str, str] = MappingProxyType(
         "bce": "binary_crossentropy",
         "kld": "kl_divergence",
         "mae": "mean_absolute_error",
+        "mape": "mean_absolute_percentage_error",
         "mse": "mean_squared_error",
+        "msle": "mean_squared_logarithmic_error",
         "top_k_accuracy": "top_k_categorical_accuracy",
     }
 )
