@@ -47,7 +47,7 @@ def pairs(kind, *, allowed):
     found = {
         (mode, snake_case(name)): (mode, name)
         for mode in CLASSES
-        for name in reversed(sorted(CATALOGUE[kind]))
+        for name in sorted(CATALOGUE[kind], reverse=True)
         if is_allowed(kind, mode, name) == allowed
     }
     return sorted(found.values())
@@ -118,8 +118,8 @@ def test_every_name_of_a_loss_and_of_a_metric_is_compiled(mode):
     compiled(mode, metrics=names["metrics"])
 
 
-def loss_flaw(mode, name):
-    """Return what is wrong with a loss for the labels and the output of a class mode; None if nothing is."""
+def loss_flaws(mode, name):
+    """Yield what is wrong with a loss for the labels and the output of a class mode."""
     loss = compiled(mode, loss=name).loss
     loss.reduction = None
 
@@ -131,38 +131,39 @@ def loss_flaw(mode, name):
             warnings.simplefilter("error")
             perfect, right, unsure, wrong = (cost(answers(mode, sure=sure)) for sure in (1.0, 0.9, 0.5, 0.01))
     except Exception as error:  # Keras and its backend raise many types
-        return f"raises {type(error).__name__}"
+        yield f"raises {type(error).__name__}"
+        return
     if perfect.shape != (IMAGES,):
-        return "gives no value for each image"
+        yield "gives no value for each image"
+        return
     if not np.isfinite(wrong).all() or wrong.max() > 1e6:
-        return "divides by the zeros among the labels"
+        yield "divides by the zeros among the labels"
     if not ((right < unsure) & (unsure < wrong)).all():
-        return "does not cost more where the answer is worse"
+        yield "does not cost more where the answer is worse"
     # Of 100 images that look the same, 55 are of one class, 45 of the next: which answer costs least?
     shares = np.linspace(0, 1, 101)
     mixed = [answers(mode, sure=share, second=1 - share) for share in shares]
     costs = [0.55 * cost(given) + 0.45 * cost(given, shift=1) for given in mixed]
     if (shares[np.argmin(costs, axis=0)] < 0.5).any():
-        return "prefers the rarer class"
+        yield "prefers the rarer class"
     # The cosine of equal directions is 1, and Keras turns its sign.
     if not np.allclose(perfect, -1 if snake_case(name) == "cosine_similarity" else 0, atol=1e-5):
-        return "charges for a perfect answer"
-    return None
+        yield "charges for a perfect answer"
 
 
 @pytest.mark.parametrize(("mode", "name"), pairs("loss", allowed=True))
 def test_an_allowed_loss_has_no_flaw(mode, name):
-    assert loss_flaw(mode, name) is None
+    assert not list(loss_flaws(mode, name))
 
 
 @pytest.mark.parametrize(("mode", "name"), pairs("loss", allowed=False))
 def test_a_refused_loss_has_a_flaw(mode, name):
     if ("loss", mode, snake_case(name)) not in LIKELY_MISTAKES:
-        assert loss_flaw(mode, name) is not None
+        assert list(loss_flaws(mode, name))
 
 
-def metric_flaw(mode, name):
-    """Return what is wrong with a metric for the labels and the output of a class mode; None if nothing is."""
+def metric_flaws(mode, name):
+    """Yield what is wrong with a metric for the labels and the output of a class mode."""
     from imgtrain.model.compile import _build_metric
 
     def value(sure, second=None):
@@ -175,32 +176,30 @@ def metric_flaw(mode, name):
             warnings.simplefilter("error")
             perfect, right, wrong = map(value, (1.0, 0.9, 0.01))
     except Exception as error:  # Keras and its backend raise many types
-        return f"raises {type(error).__name__}"
+        yield f"raises {type(error).__name__}"
+        return
     if not np.isfinite([perfect, right, wrong]).all() or max(right, wrong) > 1e6:
-        return "divides by the zeros among the labels"
+        yield "divides by the zeros among the labels"
     if snake_case(name) in ("true_positives", "true_negatives", "false_positives", "false_negatives"):
-        return (
-            None
-            if abs(right - value(0.01, 0.99)) >= IMAGES / 2
-            else "counts the same for right and wrong answers"
-        )
+        if abs(right - value(0.01, 0.99)) < IMAGES / 2:
+            yield "counts the same for right and wrong answers"
+        return
     falls = perfect < wrong
     if not (perfect <= right < wrong if falls else perfect >= right > wrong):
-        return "is not better where the answers are"
+        yield "is not better where the answers are"
     if not np.isclose(perfect, 0 if falls else 1, atol=1e-5):
-        return "is not perfect for perfect answers"
-    return None
+        yield "is not perfect for perfect answers"
 
 
 @pytest.mark.parametrize(("mode", "name"), pairs("metrics", allowed=True))
 def test_an_allowed_metric_has_no_flaw(mode, name):
-    assert metric_flaw(mode, name) is None
+    assert not list(metric_flaws(mode, name))
 
 
 @pytest.mark.parametrize(("mode", "name"), pairs("metrics", allowed=False))
 def test_a_refused_metric_has_a_flaw(mode, name):
     if ("metrics", mode, snake_case(name)) not in LIKELY_MISTAKES:
-        assert metric_flaw(mode, name) is not None
+        assert list(metric_flaws(mode, name))
 
 
 def test_why_what_keras_computes_is_refused_as_a_likely_mistake():
