@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imgtrain.errors import Problem, RunFileError
+from imgtrain.model.initial_state import saving_initial_state
 from imgtrain.model.inspect import check_model_file, read_keras_version
 from imgtrain.model.runtime import keras
 from imgtrain.run.model_metadata import ATTRIBUTE, MEMBER, ModelMetadata, find_model_file, read_metadata
@@ -65,10 +66,12 @@ def save_model(model: keras.Model, record: ModelMetadata, path: Path) -> None:
         RunFileError: The file cannot be written.
     """
     with atomic_write(path) as aside:
-        model.save(aside)
         if path.suffix == ".h5":
-            _add_to_h5(record, aside)
+            model.save(aside)
+            _finish_h5(record, aside)
         else:
+            with saving_initial_state(model):
+                model.save(aside)
             with zipfile.ZipFile(aside, "a") as archive:
                 archive.writestr(MEMBER, record.to_json())
 
@@ -169,8 +172,10 @@ def _output_activation(layer: keras.Layer) -> str:
     return getattr(activation, "__name__", "linear")
 
 
-def _add_to_h5(record: ModelMetadata, path: Path) -> None:
+def _finish_h5(record: ModelMetadata, path: Path) -> None:
     import h5py
 
     with h5py.File(path, "r+") as file:
         file.attrs[ATTRIBUTE] = record.to_json()
+        # With it, Keras builds the optimizer of a loaded Sequential for no variables, and then refuses to train.
+        del file["optimizer_weights"]

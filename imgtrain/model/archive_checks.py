@@ -23,6 +23,8 @@ __all__ = ["UnsafeFile", "check_h5", "check_zip"]
 _MOST_OBJECTS = 200_000
 # HDF5's own: deflate, shuffle, Fletcher-32, and h5py's LZF. Others are plug-ins.
 _FILTERS = {1, 2, 3, 32000}
+# Models are loaded without their optimizer: its state takes no memory.
+_NOT_LOADED = ("/optimizer/", "/optimizer_weights/")
 
 
 class UnsafeFile(Exception):  # noqa: N818 (the caller names the file)
@@ -76,7 +78,8 @@ def check_h5(file: Path | io.BytesIO, *, most_bytes: int) -> None:
                 else:
                     size += count * attribute.dtype.itemsize
             if isinstance(item, h5py.Dataset):
-                size += _array_bytes(item, name)
+                taken = _array_bytes(item, name)
+                size += 0 if name.startswith(_NOT_LOADED) else taken
                 stored += item.id.get_storage_size()
             # Inside the loop: what comes later may take for ever.
             _refuse_size(size, most_bytes, "its arrays take")
