@@ -48,6 +48,9 @@ REFUSED_LAYERS = {
     **dict.fromkeys(("CategoryEncoding", "HashedCrossing", "Hashing"), _NOT_IMAGES),
     **dict.fromkeys(("Embedding", "ReversibleEmbedding", "MelSpectrogram", "STFTSpectrogram"), _NOT_IMAGES),
     **dict.fromkeys(("CutMix", "MaxNumBoundingBoxes", "MixUp"), _LABELS),
+    # Both fail in every network: their symbolic output is not what they return.
+    "Equalization": "is not supported: Keras cannot use it inside a model; use AutoContrast",
+    "RandomCrop": "is not supported: Keras crops in training only, so no layer after it fits; use CenterCrop",
     "Layer": _BASE,
 }
 REFUSED_OPTIMIZERS = {
@@ -55,6 +58,8 @@ REFUSED_OPTIMIZERS = {
     "MultiOptimizer": "is not supported: it wraps other optimizers",
     "OptimizerMap": "is not supported: it wraps other optimizers",
     "Optimizer": _BASE,
+    "ScheduleFreeAdamW": "is not supported: Keras never evaluates or saves its averaged weights; use adamw with "
+    "training.ema or training.schedule",
 }
 REFUSED_SCHEDULES = {"LearningRateSchedule": _BASE}
 # Would otherwise need `adapt` before use.

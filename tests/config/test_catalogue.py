@@ -168,6 +168,8 @@ def test_optimizers_in_any_case(catalogue, name):
         ("TimeDistributed", "wraps other layers"),
         ("StringLookup", "for text, categories or sound"),
         ("MixUp", "changes the labels"),
+        ("RandomCrop", "use CenterCrop"),
+        ("Equalization", "use AutoContrast"),
         ("lambda", "runs custom code"),
         ("maxpooling2d", "did you mean 'MaxPooling2D'?"),
         ("os.system", "unknown layer"),
@@ -206,6 +208,7 @@ def test_metrics(catalogue, name, log_name, better):
         ("optimizer", "rms", "unknown optimizer"),
         ("optimizer", "LossScaleOptimizer", "training.precision"),
         ("optimizer", "Optimizer", "base class"),
+        ("optimizer", "schedulefreeadamw", "use adamw"),
     ],
 )
 def test_other_names_that_cannot_be_used(catalogue, find, name, message):
