@@ -94,4 +94,4 @@ def test_what_contradicts_a_schedule_is_an_error(plan):
             }
         )
     assert "sets the learning rate of every batch already" in str(caught.value)
-    assert "less than training.epochs, 3" in str(caught.value)
+    assert "less than training.epochs (3)" in str(caught.value)
