@@ -11,7 +11,7 @@ from rich.text import Text
 from imgtrain.audit.cost import Cost
 from imgtrain.audit.findings import Finding
 from imgtrain.audit.result import AuditReport
-from imgtrain.cli.tables import plain, say_bytes, say_duration
+from imgtrain.cli.tables import format_bytes, format_duration, plain
 
 __all__ = ["draw_audit_report"]
 
@@ -58,14 +58,14 @@ def _draw_finding(finding: Finding, *, every_file: bool) -> Iterator[RenderableT
 
 def _draw_cost(cost: Cost) -> Text:
     epoch = (
-        f"about {say_duration(cost.epoch_seconds)} per epoch of {cost.images:,} images "
+        f"about {format_duration(cost.epoch_seconds)} per epoch of {cost.images:,} images "
         f"({cost.train_images_per_second:,.0f} images/s)"
         if cost.epoch_seconds is not None and cost.train_images_per_second is not None
         else f"time per epoch unknown: {', '.join(cost.unknown_layers)} are not estimated"
     )
     return plain(
-        f"estimated cost: {epoch}; {cost.parameters:,} parameters, {say_bytes(cost.memory_bytes)} of memory, "
-        f"{say_bytes(cost.cache_bytes)} of cache; decoding {cost.decode_images_per_second:,.0f} and augmenting "
+        f"estimated cost: {epoch}; {cost.parameters:,} parameters, {format_bytes(cost.memory_bytes)} of memory, "
+        f"{format_bytes(cost.cache_bytes)} of cache; decoding {cost.decode_images_per_second:,.0f} and augmenting "
         f"{cost.augment_images_per_second:,.0f} images/s"
     )
 

@@ -1,4 +1,4 @@
-"""Events on the screen: live bars and tables on a terminal, plain lines elsewhere, everything in the run's log."""
+"""Show events: live bars and tables on a terminal, plain lines elsewhere, and everything in the run's log."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from imgtrain.cli.tables import (
     draw_epochs,
     draw_model,
     draw_scores,
+    format_duration,
+    format_logs,
+    format_prediction,
     plain,
-    say_answer,
-    say_duration,
-    say_logs,
 )
 
 if TYPE_CHECKING:
@@ -37,21 +37,21 @@ if TYPE_CHECKING:
 __all__ = ["Display"]
 
 _LOG_WIDTH = 110
-# Lines that the live table of epochs leaves to the bar, the table's head and what stands above.
+# Lines reserved for the progress bar, the table header and the text above.
 _LINES_AROUND_EPOCHS = 8
 
 
 class Display:
-    """Shows events while a command runs; a context manager, so that the terminal is left as it was.
+    """Shows events while a command runs; a context manager that restores the terminal.
 
-    On a terminal without `NO_COLOR` there are live bars; otherwise a line per finished task and epoch, as Keras's
-    `verbose=2` prints them. `quiet` shows warnings and results only. Warnings go to stderr, the rest to stdout.
+    On a terminal without `NO_COLOR` it shows live progress bars, otherwise one line per task and epoch, like
+    Keras's `verbose=2`. `quiet` only shows warnings and results. Warnings go to stderr, everything else to stdout.
     """
 
     def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:
         self.verbose = verbose
         self.quiet = quiet
-        # A pipe has no width; a file is read with lines of the log's length.
+        # A pipe has no width: use that of the log.
         width = None if sys.stdout.isatty() else _LOG_WIDTH
         self._out = Console(file=sys.stdout, markup=False, highlight=False, width=width)
         self._err = Console(file=sys.stderr, markup=False, highlight=False, soft_wrap=True)
@@ -61,18 +61,18 @@ class Display:
         self._bars: Progress | None = None
         self._epochs: list[events.EpochEnded] = []
         self._task_started = 0.0
-        # Before the run directory stands, the log is kept here.
+        # The log is kept in memory until the run directory exists.
         self._log_file: TextIO = io.StringIO()
         self._log = self._log_console()
 
     def __enter__(self) -> Self:
-        """Start to show."""
+        """Start showing events."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave the terminal as it was, and write why it ended into the log."""
+        """Restore the terminal and write the final error to the log."""
         self._stop_live()
         if self._epochs and kind is not None:
             self._print(draw_epochs(self._epochs))
@@ -93,8 +93,8 @@ class Display:
             case events.Progress():
                 self._show_progress(event)
             case events.ImageClassified():
-                # Not through rich, which turns tabs into spaces: the lines are also for programs.
-                self._out.file.write(f"{say_answer(event)}\n")
+                # Not printed by rich, which replaces tabs by spaces: programs parse these lines.
+                self._out.file.write(f"{format_prediction(event)}\n")
             case events.RunOpened(log=log, resumed=resumed):
                 self._open_log(log, "a" if resumed else "w")
             case events.ModelBuilt():
@@ -109,19 +109,19 @@ class Display:
                 self._show_training_ended(event)
 
     def show_result(self, result: TrainResult) -> None:
-        """Show what a finished training run came to."""
+        """Show the scores of a finished training run."""
         for split, metrics in result.metrics.items():
             self._print(draw_scores(split, metrics), important=True)
         if result.directory is None:
             self._print(
                 Text(
-                    "dry run: configuration, folders and network fit together; no image was decoded "
-                    "(`imgtrain check` does), nothing was written"
+                    "dry run: configuration, folders and network are consistent; no image was decoded "
+                    "(use `imgtrain check`), nothing was written"
                 ),
                 important=True,
             )
         else:
-            self._print(plain(f"the run is in {result.directory}"), important=True)
+            self._print(plain(f"run saved to {result.directory}"), important=True)
 
     def show_evaluation(self, result: EvaluateResult) -> None:
         """Show the scores of an evaluated model."""
@@ -130,20 +130,20 @@ class Display:
             self._print(plain(f"written to {result.directory}"), important=True)
 
     def show_predictions(self, result: PredictResult) -> None:
-        """Show how many files were classified, where the answers themselves went into a file."""
+        """Show the number of predictions per class if the predictions were written to a file."""
         if result.output is not None:
             for name, count in result.counts.items():
                 self._print(plain(f"{count:>9,}  {name}"))
             self._print(plain(f"written to {result.output}"), important=True)
 
     def show_report(self, report: AuditReport) -> None:
-        """Show what a check found; every file of it with `verbose`."""
+        """Show the findings of a check; with `verbose`, all files."""
         from imgtrain.cli.audit_report import draw_audit_report
 
         self._print(draw_audit_report(report, every_file=self.verbose), important=True)
 
     def show_comparison(self, comparison: Comparison) -> None:
-        """Show how two runs differ, and whether one is better."""
+        """Show how two runs differ and whether one is better."""
         self._print(draw_comparison(comparison.content))
         self._print(Text(comparison.sentence, style="bold"), important=True)
 
@@ -158,7 +158,9 @@ class Display:
             self._stop_live()
             seconds = time.perf_counter() - self._task_started
             rate = f" ({event.total / seconds:,.0f} {event.unit}/s)" if seconds > 0 and event.total else ""
-            self._print(Text(f"{event.task}: {event.total:,} {event.unit} in {say_duration(seconds)}{rate}"))
+            self._print(
+                Text(f"{event.task}: {event.total:,} {event.unit} in {format_duration(seconds)}{rate}")
+            )
 
     def _show_epoch_started(self, event: events.EpochStarted) -> None:
         if not self._lively:
@@ -177,7 +179,7 @@ class Display:
         if self._bars is not None:
             task = self._bars.tasks[-1]
             speed = event.images / task.elapsed if task.elapsed else 0.0
-            logs = f"{speed:,.0f} images/s  {say_logs(event.logs)}"
+            logs = f"{speed:,.0f} images/s  {format_logs(event.logs)}"
             self._bars.update(task.id, completed=event.images, logs=logs)
 
     def _show_epoch_ended(self, event: events.EpochEnded) -> None:
@@ -186,8 +188,8 @@ class Display:
         if logs["learning_rate"] == self._epochs[0].logs["learning_rate"]:
             del logs["learning_rate"]
         line = (
-            f"Epoch {event.epoch + 1}/{event.epochs} - {say_duration(event.seconds)} - "
-            f"{event.images_per_second:,.0f} images/s - {say_logs(logs)}{' - best so far' if event.best else ''}"
+            f"Epoch {event.epoch + 1}/{event.epochs} - {format_duration(event.seconds)} - "
+            f"{event.images_per_second:,.0f} images/s - {format_logs(logs)}{' - best so far' if event.best else ''}"
         )
         if self._lively:
             self._write_log(Text(line))
@@ -200,9 +202,9 @@ class Display:
         if self._lively:
             self._out.print(draw_epochs(self._epochs))
         self._epochs = []
-        stopped = "stopped early after" if event.stopped_early else "trained"
+        ended = "stopped early after" if event.stopped_early else "trained"
         epochs = f"{event.epochs_run} epoch{'' if event.epochs_run == 1 else 's'}"
-        self._print(Text(f"{stopped} {epochs}; the model has the weights of epoch {event.best_epoch + 1}"))
+        self._print(Text(f"{ended} {epochs}; using the weights of epoch {event.best_epoch + 1}"))
 
     def _draw_live(self) -> None:
         assert self._live is not None
@@ -239,13 +241,13 @@ class Display:
         self._write_log(line)
 
     def _print(self, what: RenderableType, *, important: bool = False) -> None:
-        """Print to stdout and the log; what is not important is left out of stdout with `--quiet`."""
+        """Print to stdout and the log; with `--quiet`, only important text goes to stdout."""
         if important or not self.quiet:
             self._out.print(what, soft_wrap=isinstance(what, Text))
         self._write_log(what)
 
     def _write_log(self, what: RenderableType) -> None:
-        # On a full disk the run itself says so, where something is lost by it.
+        # If the disk is full, the run itself reports it for files that matter.
         with suppress(OSError):
             self._log.print(what, soft_wrap=isinstance(what, Text))
 

@@ -1,4 +1,4 @@
-"""Values drawn as rich tables; pure functions. Text from outside is shown escaped, and never read as markup."""
+"""Draw values as rich tables. Text from outside is escaped and never interpreted as markup."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from imgtrain.evaluation.score_names import describe_accuracy, explain_interval, list_scores
 from imgtrain.events import EpochEnded, ImageClassified, ModelBuilt
 from imgtrain.text import printable
 
@@ -18,62 +19,47 @@ __all__ = [
     "draw_epochs",
     "draw_model",
     "draw_scores",
+    "format_bytes",
+    "format_duration",
+    "format_logs",
+    "format_prediction",
     "plain",
-    "say_answer",
-    "say_bytes",
-    "say_duration",
-    "say_logs",
 ]
 
-# A wider confusion matrix is no longer read as a picture; the files hold it whole.
-_WIDEST_MATRIX = 20
-_BAR_WIDTH = 12
-_OVERALL = {
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "weighted_f1": "weighted F1",
-    "auc": "area under ROC",
-    "average_precision": "average precision",
-    "log_loss": "log loss",
-    "brier": "Brier score",
-    "expected_calibration_error": "calibration error",
-}
-_BASELINES = {
-    "majority_class": "the most frequent class",
-    "thumbnail_logistic_regression": "8×8 thumbnails, regression",
-}
+# Wider confusion matrices are unreadable on a terminal; metrics.json has them.
+_MAX_MATRIX_CLASSES = 20
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Return text that may hold names from outside, escaped; the door for all that no `Message` brings."""
+    """Return text that may contain names from outside, escaped. For all text that isn't in a `Message`."""
     return Text(printable(text), style)
 
 
 def draw_model(model: ModelBuilt) -> RenderableType:
-    """Return the network as a table of layers, with parameter count and memory."""
-    table = _table("layer", "output shape", "parameters", title="network", right=("parameters",))
+    """Return the model summary: a table of layers, parameter count and memory."""
+    table = _table("Layer (type)", "Output shape", "Param #", title="Model", right=("Param #",))
     for layer, shape, parameters in model.rows:
         table.add_row(layer, shape, f"{parameters:,}")
-    trainable = (
-        "" if model.trainable_parameters == model.parameters else f" ({model.trainable_parameters:,} trained)"
-    )
+    all_trainable = model.trainable_parameters == model.parameters
+    trainable = "" if all_trainable else f"; trainable params: {model.trainable_parameters:,}"
     line = (
-        f"{model.parameters:,} parameters{trainable}, {say_bytes(model.weight_bytes)} of weights; "
-        f"about {say_bytes(model.training_bytes)} while training"
+        f"Total params: {model.parameters:,} ({format_bytes(model.weight_bytes)}){trainable}; "
+        f"estimated memory for training: {format_bytes(model.training_bytes)}"
     )
     return Group(table, Text(line))
 
 
 def draw_epochs(epochs: Sequence[EpochEnded], *, rows: int | None = None) -> RenderableType:
-    """Return the table of epochs, the best one marked; with `rows`, only the last so many."""
+    """Return the table of epochs with the best one marked; with `rows`, only the last `rows` epochs."""
     names = [name for name in epochs[-1].logs if name != "learning_rate"] if epochs else []
-    table = _table("epoch", "time", "images/s", *names, "", right=("epoch", "time", "images/s", *names))
+    right = ("Epoch", "Time", "Images/s", *names)
+    table = _table(*right, "", right=right)
     best = max((number for number, epoch in enumerate(epochs) if epoch.best), default=None)
     shown = list(enumerate(epochs))[-rows if rows else 0 :]
     for number, epoch in shown:
         table.add_row(
             f"{epoch.epoch + 1}/{epoch.epochs}",
-            say_duration(epoch.seconds),
+            format_duration(epoch.seconds),
             f"{epoch.images_per_second:,.0f}",
             *(f"{epoch.logs[name]:.4f}" for name in names),
             "best" if number == best else "",
@@ -82,8 +68,8 @@ def draw_epochs(epochs: Sequence[EpochEnded], *, rows: int | None = None) -> Ren
     return table
 
 
-def say_answer(event: ImageClassified) -> str:
-    """Return a line of what a model says of a file: path, answer, probability, separated by tabs."""
+def format_prediction(event: ImageClassified) -> str:
+    """Return path, prediction and probability, separated by tabs."""
     cells = [event.path, event.answer, f"{event.probability:.4f}"]
     if len(event.ranked) > 1:
         cells += [f"{name} {probability:.4f}" for name, probability in event.ranked]
@@ -91,90 +77,65 @@ def say_answer(event: ImageClassified) -> str:
 
 
 def draw_comparison(content: Mapping[str, Any]) -> RenderableType:
-    """Return what two runs have right, the differences with their intervals, and where they differ."""
-    totals = _table("", "A", "B", "B − A", "95 % interval", right=("A", "B", "B − A", "95 % interval"))
-    for key, title in (("accuracy", "accuracy"), ("macro_f1", "macro F1")):
+    """Return the scores of two runs, the differences with their intervals, and the differences by class."""
+    columns = ("A", "B", "B − A", "95 % CI")
+    totals = _table("Score", *columns, right=columns)
+    for key, title in (("accuracy", "Accuracy"), ("macro_f1", "Macro F1")):
         low, high = content[f"{key}_difference_ci95"]
         totals.add_row(
             title,
             f"{content['a'][key]:.3f}",
             f"{content['b'][key]:.3f}",
             f"{content[f'{key}_difference']:+.3f}",
-            f"{low:+.3f} to {high:+.3f}",
+            f"[{low:+.3f}, {high:+.3f}]",
         )
-    columns = ("images", "different answers", "only A right", "only B right")
-    classes = _table("class", *columns, right=columns)
+    columns = ("Support", "Different predictions", "Only A correct", "Only B correct")
+    classes = _table("Class", *columns, right=columns)
     for name, counts in content["per_class"].items():
         classes.add_row(plain(name), *(f"{count:,}" for count in counts.values()))
     test = content["mcnemar"]
     line = (
-        f"{content['images']:,} test images; only A has "
-        f"{test['only_a_right']:,} of them right, only B {test['only_b_right']:,} (McNemar's exact test: "
-        f"p = {test['p_value']:.3g})"
+        f"{content['images']:,} test images; {test['only_a_right']:,} classified correctly only by A, "
+        f"{test['only_b_right']:,} only by B (McNemar's exact test: p = {test['p_value']:.3g})"
     )
     runs = (plain(f"{name.upper()}: {content[name]['run']}") for name in "ab")
     return Group(*runs, Text(line), totals, classes)
 
 
 def draw_scores(name: str, metrics: Mapping[str, Any]) -> RenderableType:
-    """Return the scores of a split: the headline, what it is to be seen beside, the classes, the confusions."""
-    low, high = metrics.get("accuracy_grouped_ci95") or metrics["accuracy_ci95"]
-    headline = plain(
-        f"{name}: {metrics['accuracy']:.1%} of {metrics['images']:,} images right "
-        f"(95 % interval {low:.1%} to {high:.1%}), macro F1 {metrics['macro_f1']:.3f}, loss {metrics['loss']:.4f}",
-        style="bold",
-    )
+    """Return the scores of a split: headline, all scores, scores by class, confusion matrix."""
     parts: list[RenderableType] = [
-        headline,
+        plain(describe_accuracy(name, metrics), style="bold"),
+        Text(explain_interval(metrics)),
         _draw_overall(metrics),
         _draw_classes(metrics["per_class"]),
     ]
-    if len(metrics["class_names"]) <= _WIDEST_MATRIX:
+    if len(metrics["class_names"]) <= _MAX_MATRIX_CLASSES:
         parts.append(_draw_confusion(metrics["class_names"], metrics["confusion_matrix"]))
     return Group(*parts)
 
 
 def _draw_overall(metrics: Mapping[str, Any]) -> RenderableType:
-    """Return each score of all classes together with its interval, and the baselines below."""
-    table = _table("score", "value", "95 % interval", right=("value", "95 % interval"))
-    for key, title in _OVERALL.items():
-        if metrics.get(key) is not None:
-            low, high = metrics[f"{key}_ci95"]
-            table.add_row(title, f"{metrics[key]:.3f}", f"{low:.3f} to {high:.3f}")
-    for k, share in metrics["top_k"].items():
-        low, high = metrics["top_k_ci95"][k]
-        table.add_row(f"right within the first {k}", f"{share:.3f}", f"{low:.3f} to {high:.3f}")
-    if abstention := metrics.get("abstention"):
-        table.add_row(f"answered (from {abstention['below']:.3f} on)", f"{abstention['answered']:.3f}", "")
-        if abstention["accuracy_of_answered"] is not None:
-            low, high = abstention["accuracy_of_answered_ci95"]
-            right = abstention["accuracy_of_answered"]
-            table.add_row("accuracy of the answers", f"{right:.3f}", f"{low:.3f} to {high:.3f}")
-    for key, baseline in metrics["baselines"].items():
-        low, high = baseline["accuracy_ci95"]
-        table.add_row(
-            f"accuracy of {_BASELINES.get(key, key)}",
-            f"{baseline['accuracy']:.3f}",
-            f"{low:.3f} to {high:.3f}",
-            style="dim",
-        )
+    """Return the scores over all classes with their intervals, followed by the baselines."""
+    table = _table("Score", "Value", "95 % CI", right=("Value", "95 % CI"))
+    for row in list_scores(metrics):
+        style = "dim" if row.is_baseline else None
+        table.add_row(row.title, _format_score(row.value), _format_limits(row.limits), style=style)
     return table
 
 
 def _draw_classes(per_class: Mapping[str, Mapping[str, Any]]) -> RenderableType:
-    right = ("precision", "recall", "F1", "± F1", "AUC", "images")
-    table = _table("class", "precision", "recall", "F1", "± F1", "AUC", "images", "", right=right)
+    columns = ("Precision", "Recall", "F1", "F1 95 % CI", "ROC AUC", "Support")
+    table = _table("Class", *columns, right=columns)
     for class_name, scores in per_class.items():
-        limits, area = scores["f1_ci95"], scores["auc"]
         table.add_row(
             plain(class_name),
-            f"{scores['precision']:.3f}",
-            f"{scores['recall']:.3f}",
-            f"{scores['f1']:.3f}",
-            f"{(limits[1] - limits[0]) / 2:.3f}" if limits else "",
-            "" if area is None else f"{area:.3f}",
+            _format_score(scores["precision"]),
+            _format_score(scores["recall"]),
+            _format_score(scores["f1"]),
+            _format_limits(scores["f1_ci95"]),
+            _format_score(scores["auc"]),
             f"{scores['support']:,}",
-            Text("█" * round(scores["f1"] * _BAR_WIDTH), style="blue"),
         )
     return table
 
@@ -182,7 +143,7 @@ def _draw_classes(per_class: Mapping[str, Mapping[str, Any]]) -> RenderableType:
 def _draw_confusion(class_names: Sequence[str], matrix: Sequence[Sequence[int]]) -> RenderableType:
     shown = [printable(name) for name in class_names]
     short = [name if len(name) <= 10 else f"{name[:9]}…" for name in shown]
-    table = Table(title="true (rows) × predicted (columns)", box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD)
     table.add_column("")
     for name in short:
         table.add_column(Text(name), justify="right")
@@ -192,19 +153,20 @@ def _draw_confusion(class_names: Sequence[str], matrix: Sequence[Sequence[int]])
             for column, count in enumerate(counts)
         ]
         table.add_row(Text(name), *cells)
-    return table
+    # Not the table's title, which would be wrapped to the width of a small matrix.
+    return Group(Text("Confusion matrix (rows: true, columns: predicted)", style="italic"), table)
 
 
-def say_logs(logs: Mapping[str, float]) -> str:
-    """Return metrics as Keras's `verbose=2` writes them: `loss: 0.6931 - accuracy: 0.5000`."""
+def format_logs(logs: Mapping[str, float]) -> str:
+    """Return metrics in the format of Keras's `verbose=2`: `loss: 0.6931 - accuracy: 0.5000`."""
     return " - ".join(
         f"{name}: {value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{name}: {value:.4e}"
         for name, value in logs.items()
     )
 
 
-def say_duration(seconds: float) -> str:
-    """Return a duration as people read it: `0.8 s`, `42 s`, `3:20 min`, `1:02:03 h`."""
+def format_duration(seconds: float) -> str:
+    """Return a human-readable duration: `0.8 s`, `42 s`, `3:20 min`, `1:02:03 h`."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, whole = divmod(round(seconds), 60)
@@ -214,14 +176,22 @@ def say_duration(seconds: float) -> str:
     return f"{minutes}:{whole:02} min" if minutes else f"{whole} s"
 
 
-def say_bytes(count: int) -> str:
-    """Return a size as people read it: `512 B`, `1.5 MiB`."""
+def format_bytes(count: int) -> str:
+    """Return a human-readable size: `512 B`, `1.5 MiB`."""
     size = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def _format_score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _format_limits(limits: Sequence[float] | None) -> str:
+    return "–" if limits is None else f"[{limits[0]:.3f}, {limits[1]:.3f}]"
 
 
 def _table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) -> Table:

@@ -1,4 +1,4 @@
-"""What a run or an evaluation has left in its directory, read back for the report."""
+"""Load the files of a run or an evaluation for the report."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["Facts", "load_facts"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Facts:
-    """A directory's contents; what an evaluation does not have is None.
+    """The contents of a run or evaluation directory; missing parts are None.
 
     Attributes:
         directory: The run or evaluation.
-        split: The split that is reported: `test`, else `validation`; `evaluation`.
-        metrics: Of every split, as in `metrics.json`.
-        predictions: Of the split; None if they were not kept, as those of `validation`.
-        root: Folder of the split's images, as it was when they were read; None if it is not known.
+        split: The reported split: `evaluation`, `test` or, without test images, `validation`.
+        metrics: The metrics of every split, as in `metrics.json`.
+        predictions: The predictions of the split.
+        root: Folder of the split's images; None if unknown.
         run: `run.json`.
         data: `data.json`.
-        history: A row per epoch, each value by its name.
+        history: The values of each epoch by name.
         config: The text of `config.yaml`.
     """
 
@@ -43,29 +43,29 @@ class Facts:
 
     @property
     def scores(self) -> Mapping[str, Any]:
-        """The metrics of the split that is reported."""
+        """The metrics of the reported split."""
         scores: Mapping[str, Any] = self.metrics[self.split]
         return scores
 
 
 def load_facts(directory: Path, *, root: Path | None = None) -> Facts:
-    """Read a run directory, or the output of an evaluation.
+    """Load a run directory, or the output of an evaluation.
 
     Args:
         directory: The directory.
-        root: Folder of the images; a run's own `data.json` knows better.
+        root: Folder of the images, if there is no `data.json`.
 
     Raises:
-        RunFileError: It holds no scores, or a file in it is damaged.
+        RunFileError: It contains no scores, or a file in it is corrupt.
     """
     run = RunDirectory(directory)
     if not run.metrics.exists():
-        hint = "the report is made from a finished run, or from what `imgtrain evaluate --output` wrote"
-        raise RunFileError(Problem(str(directory), f"holds no {run.metrics.name}", hint))
+        hint = "give a completed run, or the output of `imgtrain evaluate --output`"
+        raise RunFileError(Problem(str(directory), f"contains no {run.metrics.name}", hint))
     metrics = read_json(run.metrics)
     split = next((name for name in ("evaluation", "test", "validation") if name in metrics), None)
     if split is None:
-        raise RunFileError(Problem(str(run.metrics), "holds the scores of no split"))
+        raise RunFileError(Problem(str(run.metrics), "contains no scores"))
     file = run.predictions(None if split == "evaluation" else split)
     data = read_json(run.data) if run.data.exists() else None
     if data is not None and split in data.get("splits", {}):
@@ -88,4 +88,4 @@ def _read_history(path: Path) -> tuple[Mapping[str, float], ...]:
         with path.open(newline="", encoding="utf-8") as file:
             return tuple({name: float(value) for name, value in row.items()} for row in csv.DictReader(file))
     except (OSError, ValueError, TypeError) as error:
-        raise RunFileError(Problem(str(path), f"is damaged: {error}")) from None
+        raise RunFileError(Problem(str(path), f"is corrupt: {error}")) from None

@@ -1,6 +1,6 @@
-"""The report's figures as SVG, in the page's own colours, so that one drawing serves light and dark.
+"""The report's figures as SVG, in the colors of the page, for both light and dark mode.
 
-Matplotlib draws in colours that stand for roles; they are then replaced by the page's CSS variables.
+Matplotlib draws with placeholder colors, which are then replaced by the page's CSS variables.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from imgtrain.text import printable
 
 __all__ = ["draw_calibration", "draw_history", "draw_precision_recall", "draw_roc"]
 
-# Colours that no figure has otherwise, and what the page calls them.
+# Placeholder colors, and the page's names for them.
 _INK, _FAINT = "#010203", "#040506"
 _SERIES = ("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05", "#0a0b06")
 _ROLES = {
     _INK: "currentColor",
     _FAINT: "var(--faint)",
-    **{colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES, start=1)},
+    **{color: f"var(--series-{number})" for number, color in enumerate(_SERIES, start=1)},
 }
-# Classes are told apart by the dashes too, not by colour alone.
+# Classes are also distinguished by dashes, not by color alone.
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
-_MOST_CURVES = 6
-_MOST_POINTS = 150
+_MAX_CURVES = 6
+_MAX_POINTS = 150
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "imgtrain",
@@ -55,11 +55,11 @@ _STYLE: dict[Any, Any] = {
 
 
 def draw_history(history: Sequence[Mapping[str, float]], best_epoch: int | None) -> dict[str, str]:
-    """Return a figure for each metric that was followed: training and validation over the epochs.
+    """Return a figure for each metric: training and validation values over the epochs.
 
     Args:
-        history: A row per epoch, with `epoch` from 1.
-        best_epoch: The epoch, from 1, whose weights the model has.
+        history: The values of each epoch by name, with `epoch` from 1.
+        best_epoch: The epoch (from 1) whose weights the model uses.
     """
     names = [
         name
@@ -90,24 +90,22 @@ def draw_history(history: Sequence[Mapping[str, float]], best_epoch: int | None)
 
 
 def draw_calibration(reliability: Sequence[Mapping[str, Any]]) -> str:
-    """Return how often the model is right against how sure it is; area of the points ∝ images."""
+    """Return the reliability diagram: accuracy against confidence, with point areas proportional to images."""
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(square=True)
         confidence = [part["confidence"] for part in reliability]
         accuracy = [part["accuracy"] for part in reliability]
         images = np.array([part["images"] for part in reliability])
-        axes.plot([0, 1], [0, 1], ":", color=_INK, linewidth=1, label="as sure as right")
+        axes.plot([0, 1], [0, 1], ":", color=_INK, linewidth=1, label="perfectly calibrated")
         axes.plot(confidence, accuracy, color=_SERIES[0], linewidth=1)
-        axes.scatter(
-            confidence, accuracy, 12 + 200 * images / images.sum(), color=_SERIES[0], label="this model"
-        )
-        axes.set(xlabel="confidence", ylabel="share right", xlim=(0, 1.03), ylim=(-0.03, 1.03))
+        axes.scatter(confidence, accuracy, 12 + 200 * images / images.sum(), color=_SERIES[0], label="model")
+        axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(-0.03, 1.03))
         axes.legend(loc="upper left")
         return _as_svg(figure, "calibration")
 
 
 def draw_roc(predictions: Predictions, areas: Mapping[str, float | None]) -> str:
-    """Return the ROC curve of the positive class, or of each class against the rest, the worst first."""
+    """Return the ROC curve of the positive class, or the one-vs-rest curves, lowest AUC first."""
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(square=True)
         axes.plot([0, 1], [0, 1], ":", color=_INK, linewidth=1)
@@ -124,7 +122,7 @@ def draw_roc(predictions: Predictions, areas: Mapping[str, float | None]) -> str
 
 
 def draw_precision_recall(predictions: Predictions, areas: Mapping[str, float | None]) -> str:
-    """Return the precision-recall curve of the positive class, or of each class, the worst first."""
+    """Return the precision-recall curve of the positive class, or of each class, lowest average precision first."""
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(square=True)
         for place, (label, name) in enumerate(_chosen(predictions, areas)):
@@ -138,28 +136,28 @@ def draw_precision_recall(predictions: Predictions, areas: Mapping[str, float | 
 
 
 def areas_of(areas: Mapping[str, float | None], predictions: Predictions, label: int) -> str:
-    """Return the area of a class as text."""
+    """Return the formatted area of a class."""
     return f"{areas[predictions.class_names[label]]:.3f}"
 
 
 def _chosen(predictions: Predictions, areas: Mapping[str, float | None]) -> list[tuple[int, str]]:
-    """Return (label, shown name) of the classes that have a curve: the positive one, or those of least area."""
+    """Return (label, displayed name) of the classes to draw: the positive one, or those with the smallest area."""
     names = predictions.class_names
     known = [label for label, name in enumerate(names) if areas[name] is not None]
     if len(names) == 2:
         known = [label for label in known if label == 1]
-    ranked = sorted(known, key=lambda label: areas[names[label]] or 0.0)[:_MOST_CURVES]
+    ranked = sorted(known, key=lambda label: areas[names[label]] or 0.0)[:_MAX_CURVES]
     return [(label, _short(names[label])) for label in ranked]
 
 
 def _curve(axes: Axes, place: int, x: Any, y: Any, label: str) -> None:
-    kept = np.unique(np.linspace(0, len(x) - 1, _MOST_POINTS).astype(int))
+    kept = np.unique(np.linspace(0, len(x) - 1, _MAX_POINTS).astype(int))
     axes.plot(x[kept], y[kept], color=_SERIES[place], linestyle=_DASHES[place], label=label)
 
 
 def _short(name: str) -> str:
     shown = printable(name)
-    # Matplotlib leaves out of the legend what begins with an underscore.
+    # Matplotlib omits labels that start with an underscore from the legend.
     shown = f"\u200b{shown}" if shown.startswith("_") else shown
     return shown if len(shown) <= 18 else f"{shown[:17]}…"
 
@@ -177,12 +175,12 @@ def _as_svg(figure: Figure, name: str) -> str:
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
-    for colour, role in _ROLES.items():
-        svg = svg.replace(colour, role)
-    # Several figures share a page, and the same name must not stand for two things.
+    for color, role in _ROLES.items():
+        svg = svg.replace(color, role)
+    # IDs must be unique across all figures of the page.
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    # The text beside each figure says what it shows.
+    # The caption of each figure describes its content.
     return svg.replace("<svg", '<svg aria-hidden="true" focusable="false"', 1)

@@ -1,4 +1,4 @@
-"""Which of the images the report shows: a bounded number, whatever the size of the split."""
+"""Select the images for the report; their number is limited, whatever the size of the split."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from imgtrain.evaluation.metrics import Predictions
 
 __all__ = ["Gallery", "choose_images"]
 
-_MOST_MISTAKES = 24
-_MOST_UNCERTAIN = 12
-_MOST_IN_A_CELL = 12
-_MOST_IN_CELLS = 360
+_MAX_MISTAKES = 24
+_MAX_UNCERTAIN = 12
+_MAX_PER_CELL = 12
+_MAX_IN_CELLS = 360
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gallery:
-    """Rows of the predictions that are shown.
+    """The selected rows of the predictions.
 
     Attributes:
-        mistakes: Wrong, the most confident first.
-        uncertain: Those whose two most probable classes are nearest to each other, the nearest first.
-        cells: For each (true, predicted) pair of labels, its most confident images first.
+        mistakes: Wrong predictions, most confident first.
+        uncertain: Predictions with the smallest margin between the two most probable classes, smallest first.
+        cells: Images for each (true, predicted) pair of labels, most confident first.
     """
 
     mistakes: tuple[int, ...]
@@ -32,25 +32,25 @@ class Gallery:
     cells: dict[tuple[int, int], tuple[int, ...]]
 
     def rows(self) -> list[int]:
-        """Return every row once, in order."""
+        """Return all selected rows, sorted and without duplicates."""
         in_cells = (row for rows in self.cells.values() for row in rows)
         return sorted({*self.mistakes, *self.uncertain, *in_cells})
 
     def explained(self) -> list[int]:
-        """Return the rows that are shown with what the network looked at."""
+        """Return the rows that are shown with a Grad-CAM heat map."""
         return sorted({*self.mistakes, *self.uncertain})
 
 
 def choose_images(predictions: Predictions) -> Gallery:
-    """Choose the images that teach most about a model."""
+    """Choose the most informative images: mistakes, uncertain predictions, and examples of each cell."""
     probabilities, predicted = predictions.probabilities, predictions.predicted
     confidence = probabilities[np.arange(len(predictions)), predicted]
     wrong = np.flatnonzero(predicted != predictions.labels)
     two_best = np.sort(probabilities, axis=1)[:, -2:]
     margin = two_best[:, 1] - two_best[:, 0]
     return Gallery(
-        mistakes=_as_rows(wrong[np.argsort(-confidence[wrong], kind="stable")][:_MOST_MISTAKES]),
-        uncertain=_as_rows(np.argsort(margin, kind="stable")[:_MOST_UNCERTAIN]),
+        mistakes=_as_rows(wrong[np.argsort(-confidence[wrong], kind="stable")][:_MAX_MISTAKES]),
+        uncertain=_as_rows(np.argsort(margin, kind="stable")[:_MAX_UNCERTAIN]),
         cells=_choose_for_cells(predictions, confidence),
     )
 
@@ -58,7 +58,7 @@ def choose_images(predictions: Predictions) -> Gallery:
 def _choose_for_cells(
     predictions: Predictions, confidence: NDArray[np.float32]
 ) -> dict[tuple[int, int], tuple[int, ...]]:
-    """Take every cell's first image, then every cell's second, and so on, mistakes before right answers."""
+    """Select the first image of each cell, then the second, and so on; mistakes before correct predictions."""
     class_count = len(predictions.class_names)
     cell = predictions.labels.astype(np.int64) * class_count + predictions.predicted
     order = np.lexsort((-confidence, cell))
@@ -67,7 +67,7 @@ def _choose_for_cells(
     place = np.arange(len(order)) - starts
     right = predictions.labels[order] == predictions.predicted[order]
     turns = np.lexsort((place, right))
-    taken = [turn for turn in turns if place[turn] < _MOST_IN_A_CELL][:_MOST_IN_CELLS]
+    taken = [turn for turn in turns if place[turn] < _MAX_PER_CELL][:_MAX_IN_CELLS]
     cells: dict[tuple[int, int], list[int]] = {}
     for turn in sorted(taken):
         row = int(order[turn])

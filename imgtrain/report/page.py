@@ -1,4 +1,4 @@
-"""The page: facts, figures and pictures put into the template."""
+"""Render the report from facts, figures and images."""
 
 from __future__ import annotations
 
@@ -14,45 +14,30 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imgtrain.evaluation.metrics import Predictions
+from imgtrain.evaluation.score_names import BASELINES, describe_accuracy, explain_interval, list_scores
 from imgtrain.report.facts import Facts
 from imgtrain.report.figures import draw_calibration, draw_history, draw_precision_recall, draw_roc
 from imgtrain.report.gallery import Gallery
-from imgtrain.report.pictures import as_data_uri, overlay, picture_uri
+from imgtrain.report.pictures import as_data_uri, image_uri, overlay
 from imgtrain.text import printable
 
 __all__ = ["Pictures", "render_page"]
 
-# A wider matrix is read by nobody: then the most frequent confusions are listed.
-_WIDEST_MATRIX = 25
+# Wider confusion matrices are unreadable; the most frequent confusions are listed instead.
+_MAX_MATRIX_CLASSES = 25
 _MOST_PAIRS = 60
 _SHEET_WIDTH = 1100
-
-SCORES = {
-    "accuracy": ("Accuracy", "share of the images that are right"),
-    "balanced_accuracy": ("Balanced accuracy", "mean recall: every class counts alike"),
-    "macro_f1": ("Macro F1", "mean F1: every class counts alike"),
-    "weighted_f1": ("Weighted F1", "mean F1: every image counts alike"),
-    "auc": ("Area under ROC", "0.5 is chance, 1 is perfect"),
-    "average_precision": ("Average precision", "area under the precision-recall curve"),
-    "log_loss": ("Log loss", "0 is perfect"),
-    "brier": ("Brier score", "squared error of the probabilities; 0 is perfect"),
-    "expected_calibration_error": ("Calibration error", "mean distance of confidence from accuracy"),
-}
-BASELINES = {
-    "majority_class": "Always the most frequent class",
-    "thumbnail_logistic_regression": "Logistic regression on 8×8 thumbnails",
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pictures:
-    """What the page shows of the images.
+    """The images on the page.
 
     Attributes:
-        gallery: Which rows of the predictions.
-        pixels: (height, width, channels) uint8 of each of these rows, as far as the images are there.
-        heat: Where the network looked, (height, width) 0 to 1, of those that are explained.
-        augmentation: The contact sheet of the training's augmentation, if it could be made.
+        gallery: The selected rows of the predictions.
+        pixels: (height, width, channels) uint8 of each of these rows, as far as the files are available.
+        heat: Grad-CAM heat maps, (height, width) in [0, 1], of the explained rows.
+        augmentation: The contact sheet of the training augmentation, if available.
     """
 
     gallery: Gallery
@@ -65,17 +50,16 @@ def render_page(facts: Facts, pictures: Pictures | None) -> str:
     """Return the report as one HTML file.
 
     Args:
-        facts: What the run left.
-        pictures: None where there are no predictions of single images.
+        facts: The contents of the run directory.
+        pictures: None if there are no per-image predictions.
     """
     environment = Environment(
         loader=PackageLoader("imgtrain.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=lambda value: printable(value) if type(value) is str else value,
     )  # fmt: skip
     environment.filters |= {
-        "percent": lambda share: f"{100 * share:.1f} %",
         "number": lambda value: "–" if value is None else f"{value:.3f}",
-        "limits": lambda limits: "–" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}",
+        "limits": lambda limits: "–" if limits is None else f"[{limits[0]:.3f}, {limits[1]:.3f}]",
         "count": lambda value: f"{value:,}",
     }
     page = environment.get_template("report.html.j2")
@@ -83,9 +67,9 @@ def render_page(facts: Facts, pictures: Pictures | None) -> str:
         facts=facts,
         scores=facts.scores,
         title=facts.directory.name,
+        heading=describe_accuracy(facts.split, facts.scores),
         headline=_headline(facts),
-        overall=_overall(facts.scores),
-        baselines=BASELINES,
+        overall=list(list_scores(facts.scores)),
         figures={name: Markup(svg) for name, svg in _draw(facts).items()},
         matrix=_matrix(facts.scores),
         data=_describe_data(facts),
@@ -97,48 +81,28 @@ def render_page(facts: Facts, pictures: Pictures | None) -> str:
 def _headline(facts: Facts) -> list[str]:
     """Return what the scores mean, in plain sentences."""
     scores = facts.scores
-    low, high = scores.get("accuracy_grouped_ci95") or scores["accuracy_ci95"]
-    sentences = [
-        f"Of other images of the same kind, between {100 * low:.0f} % and {100 * high:.0f} % would be right: "
-        f"that is how far {scores['images']:,} images can tell (95 % interval)."
-    ]
+    sentences = [explain_interval(scores)]
     for name, baseline in scores["baselines"].items():
         low, high = (100 * limit for limit in baseline["gain_ci95"])
-        what = f"“{BASELINES.get(name, name)}” reaches {100 * baseline['accuracy']:.1f} %"
+        what = f"Baseline ({BASELINES.get(name, name)}): {100 * baseline['accuracy']:.1f} %"
         if low > 0:
-            sentences.append(f"{what}; the model is better by {low:.0f} to {high:.0f} points.")
+            sentences.append(f"{what}; the model is better by {low:.0f} to {high:.0f} percentage points.")
         else:
-            sentences.append(f"{what}: the model is not surely better ({low:+.0f} to {high:+.0f} points).")
+            difference = f"{low:+.0f} to {high:+.0f} percentage points"
+            sentences.append(f"{what}; the model is not significantly better ({difference}).")
     hardest = min(
         (name for name, of_class in scores["per_class"].items() if of_class["support"]),
         key=lambda name: scores["per_class"][name]["recall"],
     )
     recall = scores["per_class"][hardest]["recall"]
-    sentences.append(f"The hardest class is {hardest}: {100 * recall:.0f} % of its images are found.")
+    sentences.append(f"The class with the lowest recall is {hardest} ({100 * recall:.0f} %).")
     error = scores["expected_calibration_error"]
     if scores["expected_calibration_error_ci95"] is not None and error > 0.1:
         sentences.append(
-            f"Its confidence is off by {100 * error:.0f} points on average: do not take it literally."
+            f"The probabilities are not well calibrated: confidence and accuracy differ by {100 * error:.0f} "
+            "percentage points on average (ECE)."
         )
     return sentences
-
-
-def _overall(scores: Mapping[str, Any]) -> list[tuple[str, str, float, list[float] | None]]:
-    rows = [
-        (title, meaning, scores[key], scores[f"{key}_ci95"])
-        for key, (title, meaning) in SCORES.items()
-        if scores.get(key) is not None
-    ]
-    rows += [
-        (
-            f"Top-{k} accuracy",
-            f"the true class is among the {k} most probable",
-            share,
-            scores["top_k_ci95"][k],
-        )
-        for k, share in scores["top_k"].items()
-    ]
-    return rows
 
 
 def _draw(facts: Facts) -> dict[str, str]:
@@ -158,7 +122,7 @@ def _draw(facts: Facts) -> dict[str, str]:
 
 
 def _matrix(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the confusion matrix, or the pairs that are confused most where it would be too wide."""
+    """Return the confusion matrix, and the most frequently confused pairs in case it is too wide."""
     counts = np.array(scores["confusion_matrix"])
     names = scores["class_names"]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -169,13 +133,13 @@ def _matrix(scores: Mapping[str, Any]) -> dict[str, Any]:
         "names": [*map(printable, names)],
         "counts": counts.tolist(),
         "shares": shares.tolist(),
-        "whole": len(names) <= _WIDEST_MATRIX,
+        "whole": len(names) <= _MAX_MATRIX_CLASSES,
         "pairs": [(true, chosen, int(wrong[true, chosen])) for true, chosen in pairs if wrong[true, chosen]],
     }
 
 
 def _describe_data(facts: Facts) -> dict[str, Any]:
-    """Return the images of each split by class, and the pictures that stand in it twice or in two splits."""
+    """Return the images of each split by class, duplicates within splits, and leaks between splits."""
     if facts.data is None:
         return {}
     splits = facts.data["splits"]
@@ -199,7 +163,7 @@ def _describe_data(facts: Facts) -> dict[str, Any]:
 
 
 def _show(predictions: Predictions | None, pictures: Pictures | None) -> dict[str, Any]:
-    """Return the pictures with their captions, and which of them each part of the page shows."""
+    """Return the images with their captions, and which of them each part of the page shows."""
     nothing: dict[str, Any] = {"shown": [], "mistakes": [], "uncertain": [], "cells": {}, "sheet": None}
     if predictions is None or pictures is None:
         return nothing
@@ -220,7 +184,7 @@ def _show(predictions: Predictions | None, pictures: Pictures | None) -> dict[st
                 "truth": printable(names[label]),
                 "predicted": printable(names[chosen]),
                 "right": label == chosen,
-                "sure": f"{100 * predictions.probabilities[row, chosen]:.0f} %",
+                "confidence": f"{100 * predictions.probabilities[row, chosen]:.0f} %",
             }
         )
 
@@ -233,5 +197,5 @@ def _show(predictions: Predictions | None, pictures: Pictures | None) -> dict[st
         "mistakes": there(gallery.mistakes),
         "uncertain": there(gallery.uncertain),
         "cells": {f"{true}-{chosen}": there(rows) for (true, chosen), rows in gallery.cells.items()},
-        "sheet": None if sheet is None else picture_uri(sheet, most=_SHEET_WIDTH),
+        "sheet": None if sheet is None else image_uri(sheet, most=_SHEET_WIDTH),
     }

@@ -24,8 +24,8 @@ const element = (tag, properties, ...children) => {
 
 const draw = (one) => {
   const pair = element("div", { className: "pair" }, element("img", { src: one.source, alt: one.path }));
-  if (one.heat) pair.append(element("img", { src: one.heat, alt: `The same image, red where it spoke for ${one.predicted}` }));
-  const caption = element("figcaption", {}, element("strong", { textContent: one.predicted }), ` (${one.sure})`,
+  if (one.heat) pair.append(element("img", { src: one.heat, alt: `Grad-CAM for ${one.predicted}` }));
+  const caption = element("figcaption", {}, "predicted ", element("strong", { textContent: one.predicted }), ` (${one.confidence})`,
     element("span", { className: "path", textContent: one.path }));
   return element("figure", { className: "picture" }, pair, caption);
 };
@@ -36,7 +36,7 @@ for (const button of document.querySelectorAll("[data-cell]")) {
     const [truth, chosen] = button.dataset.cell.split("-").map((label) => names[label]);
     const pictures = cells[button.dataset.cell].map((number) => draw(shown[number]));
     const some = pictures.length < Number(button.textContent.replace(/\D/g, "")) ? `, ${pictures.length} of ${button.textContent.trim()}` : "";
-    dialog.querySelector("h2").textContent = `${truth}, taken for ${chosen}${some}`;
+    dialog.querySelector("h2").textContent = `${truth}, predicted as ${chosen}${some}`;
     dialog.querySelector(".gallery").replaceChildren(...pictures);
     dialog.showModal();
   });
