@@ -72,7 +72,7 @@ def _items(inventory: Inventory, indices: Iterable[int], details: Sequence[str] 
 def _undecodable(inventory: Inventory, severity: Severity) -> list[Finding]:
     too_large = [index for index, reason in inventory.reasons.items() if reason.startswith("too large")]
     damaged = [index for index in inventory.reasons if index not in set(too_large)]
-    remedy = "mend or remove them, or set `data.on_bad_image: skip` to leave them out"
+    remedy = "repair or remove them, or set `data.on_bad_image: skip`"
     findings = []
     if damaged:
         kinds = Counter(inventory.reasons[index].split(":")[0] for index in damaged)

@@ -1,4 +1,4 @@
-"""The front desk: parse, call a workflow, print. Only here is anything printed.
+"""The command line: parse arguments, call a workflow, print the result. No other package prints.
 
-One file per command; each imports what it needs only when it runs, so that `--help` is fast.
+There is one module per command. Heavy imports happen inside the commands, so that `--help` is fast.
 """

@@ -1,4 +1,4 @@
-"""What a check found, drawn for people: the worst first, each with harm and remedy."""
+"""Draw the findings of a check, most severe first, each with its impact and how to fix it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_PATHS = 4
 
 
 def draw_audit_report(report: AuditReport, *, every_file: bool = False) -> RenderableType:
-    """Return the findings by severity; of each the first files, or all with `every_file`."""
+    """Return the findings by severity, with the first files of each, or all with `every_file`."""
     parts: list[RenderableType] = [_headline(report)]
     for finding in report.findings:
         parts += [Text(), *_draw_finding(finding, every_file=every_file)]
@@ -32,7 +32,7 @@ def draw_audit_report(report: AuditReport, *, every_file: bool = False) -> Rende
 
 
 def _headline(report: AuditReport) -> Text:
-    images = ", ".join(f"{name} {number:,}" for name, number in report.images.items()) or "none found"
+    images = ", ".join(f"{name} {number:,}" for name, number in report.images.items()) or "none"
     return plain(f"{report.source}: {len(report.class_names)} classes; images: {images}", style="bold")
 
 
@@ -42,8 +42,8 @@ def _draw_finding(finding: Finding, *, every_file: bool) -> Iterator[RenderableT
     head.append(f"{finding.code}: ", "bold")
     head.append_text(plain(finding.what))
     yield head
-    yield Padding(plain(f"harm: {finding.harm}"), (0, 0, 0, 4))
-    yield Padding(plain(f"remedy: {finding.remedy}", "green"), (0, 0, 0, 4))
+    yield Padding(plain(f"impact: {finding.harm}"), (0, 0, 0, 4))
+    yield Padding(plain(f"fix: {finding.remedy}", "green"), (0, 0, 0, 4))
     shown = finding.items if every_file else finding.items[:_MOST_ITEMS]
     for item in shown:
         paths = item.paths if every_file else item.paths[:_MOST_PATHS]
@@ -53,7 +53,9 @@ def _draw_finding(finding: Finding, *, every_file: bool) -> Iterator[RenderableT
         detail = f"  ({item.detail})" if item.detail else ""
         yield Padding(plain(text + detail, "dim"), (0, 0, 0, 4))
     if more := len(finding.items) - len(shown):
-        yield Padding(Text(f"and {more:,} more (--verbose or --json lists all)", style="dim"), (0, 0, 0, 4))
+        yield Padding(
+            Text(f"and {more:,} more (use --verbose or --json to list all)", style="dim"), (0, 0, 0, 4)
+        )
 
 
 def _draw_cost(cost: Cost) -> Text:
@@ -61,7 +63,7 @@ def _draw_cost(cost: Cost) -> Text:
         f"about {format_duration(cost.epoch_seconds)} per epoch of {cost.images:,} images "
         f"({cost.train_images_per_second:,.0f} images/s)"
         if cost.epoch_seconds is not None and cost.train_images_per_second is not None
-        else f"time per epoch unknown: {', '.join(cost.unknown_layers)} are not estimated"
+        else f"unknown time per epoch: no estimate for {', '.join(cost.unknown_layers)}"
     )
     return plain(
         f"estimated cost: {epoch}; {cost.parameters:,} parameters, {format_bytes(cost.memory_bytes)} of memory, "
@@ -72,7 +74,7 @@ def _draw_cost(cost: Cost) -> Text:
 
 def _draw_counts(report: AuditReport) -> Text:
     if not report.findings:
-        return Text("nothing found", style="bold green")
+        return Text("no problems found", style="bold green")
     text = Text()
     for severity, number in report.counts.items():
         text.append(

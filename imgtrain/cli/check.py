@@ -18,19 +18,19 @@ def check(
         Path,
         typer.Argument(
             metavar="CONFIG_OR_FOLDER",
-            help="A configuration; or class folders, or train/val/test folders of them.",
+            help="A configuration, or a folder that contains class folders or train/val/test folders of them.",
             show_default=False,
         ),
     ],
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print what was found as JSON and nothing else.")
+        bool, typer.Option("--json", help="Print the findings as JSON and nothing else.")
     ] = False,
     sheet: Annotated[
         Path | None,
         typer.Option(
             "--sheet",
             metavar="FILE.png",
-            help="Write a picture of the copies and bad files.",
+            help="Write an image of duplicates and bad files.",
             show_default=False,
         ),
     ] = None,
@@ -39,7 +39,7 @@ def check(
         typer.Option(
             "--fix-split",
             metavar="OUT.csv",
-            help="Write a list of files and splits without leaks, for data.split_file; no file is moved.",
+            help="Write a split without leaks for data.split_file. No files are moved.",
             show_default=False,
         ),
     ] = None,
@@ -47,10 +47,12 @@ def check(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Audit the data and the configuration: bad files, leaks, wrong labels, shortcuts, cost.
+    """Find problems in data and configuration.
 
-    The exit status is 3 if there are errors, 2 if only the configuration is wrong.
-    Example: imgtrain check photos --sheet found.png
+    Reports bad files, leaks between splits, label conflicts, duplicates, shortcuts, and the estimated cost of training.
+    The exit status is 3 if there are errors, 2 if only the configuration has errors.
+
+    Example: imgtrain check photos --sheet findings.png
     """
     from imgtrain.audit.check import check as audit
     from imgtrain.audit.result import describe_report

@@ -15,14 +15,16 @@ __all__ = ["compare"]
 
 def compare(
     run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run directory.")],
-    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another, tested on the same images.")],
+    run_b: Annotated[
+        Path, typer.Argument(metavar="RUN_B", help="Another run directory, tested on the same images.")
+    ],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the comparison as JSON and nothing else.")
     ] = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say whether B is really better than A, image by image.
+    """Test whether one run is significantly better than another.
 
     Example: imgtrain compare runs/small runs/large
     """

@@ -19,7 +19,7 @@ def evaluate(
         Path | None,
         typer.Option(
             "--data",
-            help="A folder with one sub-folder per class.  [default: the training's test folder]",
+            help="Folder with one subfolder per class.  [default: the test folder of the training run]",
             show_default=False,
         ),
     ] = None,
@@ -32,13 +32,13 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images in a batch.")] = 128,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images per batch.")] = 128,
     max_model_gib: MaxModelGib = 4.0,
     config: Annotated[
         Path | None,
         typer.Option(
             "--config",
-            help="For a model that imgtrain did not make: how its images are read.",
+            help="For models not made by imgtrain: the configuration for reading images.",
             show_default=False,
         ),
     ] = None,
@@ -46,8 +46,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--rescale",
-            help="For a model that imgtrain did not make: the factor its inputs were scaled by, "
-            "such as 1/255.",
+            help="For models not made by imgtrain: the factor its inputs were scaled by, such as 1/255.",
             show_default=False,
         ),
     ] = None,
@@ -55,7 +54,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--classes",
-            help="For a model that imgtrain did not make: its class names in order, with commas.  "
+            help="For models not made by imgtrain: class names in order, separated by commas.  "
             "[default: the sorted folder names]",
             show_default=False,
         ),
@@ -66,17 +65,17 @@ def evaluate(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluate a saved model on its test folder, or on another.
+    """Evaluate a saved model.
 
     Example: imgtrain evaluate runs/sample --data new-photos --output scores
     """
     from imgtrain.cli.display import Display
     from imgtrain.run.model_metadata import find_model_file, read_metadata
 
-    # A model that is not there, or is none, need not wait for TensorFlow to start.
+    # Reject missing or invalid models before importing TensorFlow.
     read_metadata(find_model_file(model))
     with Display(verbose=verbose, quiet=quiet or as_json) as display:
-        # The wall: only here does TensorFlow start.
+        # Imports TensorFlow.
         from imgtrain.workflows.evaluate import evaluate as evaluate_model
 
         result = evaluate_model(

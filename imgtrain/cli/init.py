@@ -14,16 +14,21 @@ __all__ = ["init"]
 
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Class folders, or train/val/test folders of them.")
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="Folder that contains class folders or train/val/test folders of them."
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The configuration to write.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Configuration file to write.")] = Path(
         "config.yaml"
     ),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Look at a folder of images and write a commented configuration that trains at once.
+    """Write a configuration for a folder of images.
+
+    Inspects the folder and writes a commented configuration that is ready to train.
 
     Example: imgtrain init photos --output photos.yaml
     """
@@ -35,10 +40,12 @@ def init(
 
     if output.exists() and not overwrite:
         raise ConfigError(
-            Problem(str(output), "exists already", "use --overwrite to replace it, or another --output")
+            Problem(
+                str(output), "already exists", "use --overwrite to replace it, or choose another --output"
+            )
         )
     if not output.parent.is_dir():
-        raise ConfigError(Problem(str(output), f"there is no folder {output.parent}"))
+        raise ConfigError(Problem(str(output), f"the folder {output.parent} does not exist"))
     text = propose_config(folder, relative_to=output.parent)
     write_text(output, text)
     if verbose:

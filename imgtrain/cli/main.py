@@ -1,4 +1,4 @@
-"""The application: its commands, and what every command has in common."""
+"""The application and its commands."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="imgtrain",
-    help="From folders of images and one YAML file to a trained, evaluated classifier.",
-    epilog="Start with: imgtrain init FOLDER, then: imgtrain train config.yaml",
+    help="Train image classifiers from class folders and one YAML file.",
+    epilog="Getting started: imgtrain init FOLDER, then imgtrain train config.yaml",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    # Drawing the help with rich would take longer than everything else that `--help` does together.
+    # Rendering the help with rich would take longer than everything else.
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -34,8 +34,8 @@ for command in (init, check, train, evaluate, predict, compare, report, preview_
     app.command(command.__name__.replace("_", "-"))(guarded(command))
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         typer.echo(f"imgtrain {version('imgtrain')}")
@@ -48,7 +48,7 @@ def _top(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """From folders of images and one YAML file to a trained, evaluated classifier."""
+    """Train image classifiers from class folders and one YAML file."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -9,25 +9,19 @@ import typer
 
 __all__ = ["ConfigPath", "MaxModelGib", "Overrides", "Quiet", "Verbose"]
 
-ConfigPath = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="The YAML configuration.", show_default=False)
-]
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML configuration.", show_default=False)]
 Overrides = Annotated[
     list[str],
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Override a key, with dots and a YAML value: training.epochs=3. May be repeated.",
+        help="Override a configuration key: training.epochs=3. Can be repeated.",
         show_default=False,
     ),
 ]
 MaxModelGib = Annotated[
     float,
-    typer.Option(
-        "--max-model-gib", min=0, help="The most memory that a model may claim before it is loaded, in GiB."
-    ),
+    typer.Option("--max-model-gib", min=0, help="Reject models that need more memory than this, in GiB."),
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print nothing but warnings, errors and the result.")
-]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Verbose output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only print warnings, errors and the result.")]

@@ -14,12 +14,12 @@ __all__ = ["predict"]
 
 def predict(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A model that imgtrain saved, or a run directory.")
+        Path, typer.Argument(metavar="MODEL", help="A model saved by imgtrain, or a run directory.")
     ],
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="PATH...", help="Files, folders, patterns; - reads a list of files from standard input."
+            metavar="PATH", help="Files, folders or glob patterns; - reads a list of files from stdin."
         ),
     ],
     output: Annotated[
@@ -27,7 +27,7 @@ def predict(
         typer.Option(
             "--output",
             "-o",
-            help="A .csv, .json or .jsonl file.  [default: the terminal]",
+            help="A .csv, .json or .jsonl file.  [default: print to the terminal]",
             show_default=False,
         ),
     ] = None,
@@ -37,18 +37,18 @@ def predict(
             "--top",
             "-k",
             min=1,
-            help="Only so many of the most probable classes.  [default: 1 on the terminal, all in a file]",
+            help="Number of most probable classes to write.  [default: 1 on the terminal, all in a file]",
             show_default=False,
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images in a batch.")] = 128,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images per batch.")] = 128,
     max_model_gib: MaxModelGib = 4.0,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Classify files and folders; with --output into a table.
+    """Classify images.
 
-    Example: imgtrain predict runs/sample new-photos --output answers.csv
+    Example: imgtrain predict runs/sample new-photos --output predictions.csv
     """
     from imgtrain.cli.display import Display
     from imgtrain.dataset.named_files import split_list
@@ -60,10 +60,10 @@ def predict(
         for path in paths
         for name in (split_list(typer.get_binary_stream("stdin").read()) if path == "-" else [path])
     ]
-    # A model that is not there, or is none, need not wait for TensorFlow to start.
+    # Reject missing or invalid models before importing TensorFlow.
     read_metadata(find_model_file(model))
     with Display(verbose=verbose, quiet=quiet) as display:
-        # The wall: only here does TensorFlow start.
+        # Imports TensorFlow.
         from imgtrain.workflows.predict import predict as predict_files
 
         result = predict_files(
@@ -78,4 +78,4 @@ def predict(
         display.show_predictions(result)
         if result.unreadable:
             count = f"{len(result.unreadable):,} of {len(result.unreadable) + result.answered:,} files"
-            raise DataError(Problem("", f"{count} could not be read; the others are classified"))
+            raise DataError(Problem("", f"{count} could not be read; the others were classified"))

@@ -19,20 +19,22 @@ def preview_aug(
         typer.Option(
             "--output",
             "-o",
-            help="The PNG to write, or with --each the folder.  [default: preview-aug.png or preview-aug]",
+            help="PNG file to write; with --each, the folder.  [default: preview-aug.png or preview-aug]",
             show_default=False,
         ),
     ] = None,
     count: Annotated[
         int, typer.Option("--count", "-n", min=1, max=100, help="Augmented versions of each image.")
     ] = 8,
-    images: Annotated[int, typer.Option("--images", "-m", min=1, max=1000, help="How many images.")] = 6,
-    each: Annotated[bool, typer.Option("--each", help="Write separate files instead of one sheet.")] = False,
+    images: Annotated[int, typer.Option("--images", "-m", min=1, max=1000, help="Number of images.")] = 6,
+    each: Annotated[
+        bool, typer.Option("--each", help="Write separate files instead of one contact sheet.")
+    ] = False,
     overrides: Overrides = [],  # noqa: B006  (typer copies it)
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show what the augmentation does: originals, and versions made by the numbers that training uses.
+    """Draw augmented training images, exactly as used in training.
 
     Example: imgtrain preview-aug config.yaml --output sheet.png
     """

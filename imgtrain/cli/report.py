@@ -13,7 +13,7 @@ __all__ = ["report"]
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a finished run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a completed run.")],
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -25,9 +25,9 @@ def report(
     from imgtrain.events import Message
     from imgtrain.report.facts import load_facts
 
-    load_facts(run)  # a mistake is told before TensorFlow starts
+    load_facts(run)  # report errors before importing TensorFlow
     with Display(verbose=verbose, quiet=quiet) as display:
-        # The wall: only here does TensorFlow start.
+        # Imports TensorFlow.
         from imgtrain.workflows.report import write_report
 
         written = write_report(run, emit=display.show)

@@ -12,7 +12,7 @@ __all__ = ["schema"]
 
 
 def schema(verbose: Verbose = False, quiet: Quiet = False) -> None:
-    """Print the JSON Schema of the configuration, for editors.
+    """Print the JSON Schema of configurations, for editors.
 
     Example: imgtrain schema > imgtrain.schema.json
     """

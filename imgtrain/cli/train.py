@@ -17,16 +17,18 @@ def train(
     config: ConfigPath,
     overrides: Overrides = [],  # noqa: B006  (typer copies it)
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The run directory.", show_default=False)
+        Path | None, typer.Option("--output", "-o", help="Run directory.", show_default=False)
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with a run that was stopped or killed; begin if there is none."),
+        typer.Option("--resume", help="Resume a stopped or killed run; start a new one if there is none."),
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Check everything and show the network, but train and write nothing."),
+        typer.Option(
+            "--dry-run", help="Check everything and show the model, without training or writing anything."
+        ),
     ] = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -36,7 +38,7 @@ def train(
     Example: imgtrain train configs/sample.yaml --set training.epochs=3
     """
     if resume and overwrite:
-        raise ConfigError("--resume goes on with a run and --overwrite removes it: choose one")
+        raise ConfigError("--resume and --overwrite are mutually exclusive")
     from imgtrain.cli.display import Display
     from imgtrain.config import load_config
     from imgtrain.dataset.plan import make_plan
@@ -48,12 +50,12 @@ def train(
         loaded = loaded.model_copy(update={"output": place})
     plan = make_plan(loaded)
     if not (dry_run or resume):
-        # The workflow asks again; here it is found before TensorFlow starts.
+        # The workflow checks this again; here it fails before importing TensorFlow.
         run = RunDirectory(plan.directory)
         run.refuse_if_alive()
         run.refuse_if_taken(overwrite=overwrite)
     with Display(verbose=verbose, quiet=quiet) as display:
-        # The wall: only here does TensorFlow start.
+        # Imports TensorFlow.
         from imgtrain.workflows.train import train as train_plan
 
         result = train_plan(plan, overwrite=overwrite, resume=resume, dry_run=dry_run, emit=display.show)

@@ -187,7 +187,7 @@ def load_splits(
         gathered[split.name] = SplitImages(split.without(bad), pixels, skipped)
     if problems:
         files = "1 file" if len(problems) == 1 else f"{len(problems):,} files"
-        hint = "mend or remove them (`imgtrain check --sheet` shows them), or set `data.on_bad_image: skip`"
+        hint = "repair or remove them (`imgtrain check --sheet` shows them), or set `data.on_bad_image: skip`"
         raise DataError([*problems, Problem("", f"{files} cannot be decoded", hint)])
     _say_what_was_skipped(gathered.values(), emit)
     return gathered

@@ -455,12 +455,12 @@ class TestCommand:
         assert done.returncode == 3
         assert "\x1b[31mred" not in done.stdout + done.stderr
         assert "\\x1b[31mred.png" in done.stdout
-        assert "remedy: mend or remove them" in done.stdout
+        assert "fix: repair or remove them" in done.stdout
 
     def test_a_sound_folder_is_status_0(self, folder: Path, imgtrain: Callable) -> None:
         done = imgtrain("check", folder)
         assert (done.returncode, done.stderr) == (0, "")
-        assert "nothing found" in done.stdout
+        assert "no problems found" in done.stdout
 
     def test_a_configuration_that_cannot_be_read_is_status_2(
         self, tmp_path: Path, imgtrain: Callable

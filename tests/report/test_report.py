@@ -92,13 +92,14 @@ def test_the_page_says_what_the_numbers_mean(tmp_path):
     predictions = make_run(tmp_path / "run", images=400, class_count=3)
     page = render(tmp_path / "run", predictions, side=16)
     scores = json.loads((tmp_path / "run/metrics.json").read_text())["test"]
-    assert f"{100 * scores['accuracy']:.1f} % of 400 test images right" in page
     low, high = scores["accuracy_ci95"]
-    assert f"between {100 * low:.0f} % and {100 * high:.0f} % would be right" in page
+    interval = f"95 % CI {100 * low:.1f}–{100 * high:.1f} %"
+    assert f"Test accuracy {100 * scores['accuracy']:.1f} % ({interval}, 400 images)" in page
+    assert f"between {100 * low:.0f} % and {100 * high:.0f} % would be classified correctly" in page
     assert "the model is better by" in page
     # 375 test images of 50 pictures; 60 training images hold them all.
-    assert re.search(r"Copies within the split</th><td[^>]*>10</td><td[^>]*>325</td>", page)
-    assert re.search(r"Also in training, pixel for pixel</th><td[^>]*>–</td><td[^>]*>375</td>", page)
+    assert re.search(r"Exact duplicates within the split</th><td[^>]*>10</td><td[^>]*>325</td>", page)
+    assert re.search(r"Exact duplicates of training images</th><td[^>]*>–</td><td[^>]*>375</td>", page)
     assert "best: epoch 2" in page
     assert "currentColor" in page
 
