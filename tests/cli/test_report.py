@@ -17,7 +17,7 @@ def test_the_report_is_written_again_also_when_images_have_gone(tmp_path, make_f
     assert done.returncode == 0, done.stderr
     page = tmp_path / "run/report.html"
     first = page.read_text()
-    assert "red where it spoke for" in first
+    assert "Grad-CAM for" in first
     page.unlink()
     done = imgtrain("report", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -105,7 +105,7 @@ def test_the_table_sorts_by_mouse_and_by_keyboard(open_page):
     page = open_page()
 
     def recalls():
-        return [float(text) for text in page.locator(".sortable tbody tr td:nth-child(4)").all_inner_texts()]
+        return [float(text) for text in page.locator(".sortable tbody tr td:nth-child(3)").all_inner_texts()]
 
     heading = page.get_by_role("button", name="Recall")
     heading.click()
