@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from imgtrain.augment.apply import augment_batch
 from imgtrain.augment.buffers import Buffers
+from imgtrain.augment.mix import mix_images, mix_targets, pair_up, sample_mixing
 from imgtrain.augment.random_streams import Stream, make_generator
 from imgtrain.augment.sample import epoch_order, sample_params
 from imgtrain.augment.warp import opencv_on_one_thread
@@ -42,7 +43,8 @@ class Batches:
     """The images of one split in batches; nothing in it changes after it is made.
 
     The form of the labels follows the class mode: `categorical` is one-hot float32 (b, classes), `binary` is
-    float32 0 and 1 (b, 1), `sparse` is int32 (b,).
+    float32 0 and 1 (b, 1), `sparse` is int32 (b,). Where images are mixed, labels are shares from 0 to 1, and the
+    weight of an image is the mean of the two by these shares.
 
     Attributes:
         pixels: Where the images come from.
@@ -103,6 +105,8 @@ class Batches:
             raise ValueError(f"class mode binary needs exactly two classes, got {class_count}")
         if class_weights is not None and len(class_weights) != class_count:
             raise ValueError(f"class_weights needs {class_count} values, got {len(class_weights)}")
+        if class_mode == "sparse" and augmentation is not None and augmentation.mixes:
+            raise ValueError("mixed labels are no integers: class mode sparse needs categorical batches")
         self.pixels = pixels
         self.indices = indices
         self.labels = labels
@@ -116,7 +120,15 @@ class Batches:
         self._buffers = Buffers()
         # Two passes: batches that are read ahead may already belong to the next one.
         self._pass = lru_cache(maxsize=2)(
-            partial(_lay_out_pass, indices, labels, shuffle=shuffle, balance=balance, seed=seed)
+            partial(
+                _lay_out_pass,
+                indices,
+                labels,
+                shuffle=shuffle,
+                balance=balance,
+                seed=seed,
+                pairs=augmentation is not None and augmentation.mixes,
+            )
         )
         counts = np.bincount(labels)
         self._images_per_pass = (
@@ -160,21 +172,7 @@ class Batches:
         Raises:
             IndexError: There is no such step.
         """
-        members = self._members(epoch, step)
-        shape = (len(members.samples), *self.pixels.shape)
-        images = self.pixels.read(self.indices[members.samples], self._buffers.take(shape))
-        if self._augmentation is not None:
-            height, width = images.shape[1:3]
-            params = sample_params(
-                self._augmentation,
-                seed=self._seed,
-                epoch=members.pass_index,
-                stream_indices=members.stream_indices,
-                height=height,
-                width=width,
-            )
-            images = augment_batch(images, params, self._augmentation, self._buffers.take(shape))
-        return (images, *self._targets(members.samples))
+        return self._draw(self._members(epoch, step))
 
     def read_ahead(
         self, epoch: int, start: int = 0, *, workers: int | None = None, depth: int | None = None
@@ -211,15 +209,21 @@ class Batches:
             emit: Takes `Progress` events.
             epoch: From 0.
         """
-        samples = self.samples(epoch)
-        images = np.empty((len(samples), *self.pixels.shape), np.uint8)
+        count = len(self.samples(epoch))
+        images = np.empty((count, *self.pixels.shape), np.uint8)
+        labels: list[NDArray[Any]] = []
+        weights: list[NDArray[np.float32]] = []
         done = 0
-        emit(Progress("gathering images", done, len(samples)))
-        for batch, *_ in self.read_ahead(epoch):
+        emit(Progress("gathering images", done, count))
+        for batch, batch_labels, *batch_weights in self.read_ahead(epoch):
             images[done : done + len(batch)] = batch
+            labels.append(batch_labels)
+            weights += batch_weights
             done += len(batch)
-            emit(Progress("gathering images", done, len(samples)))
-        return (images, *self._targets(samples))
+            emit(Progress("gathering images", done, count))
+        if weights:
+            return images, np.concatenate(labels), np.concatenate(weights)
+        return images, np.concatenate(labels)
 
     def unchanged_images(self) -> Iterator[NDArray[np.uint8]]:
         """Yield every image of the split once, not augmented, in batches (b, height, width, channels)."""
@@ -228,7 +232,7 @@ class Batches:
 
     def targets(self) -> NDArray[Any]:
         """Return the label of every image of the split in the class mode's form, in the order of `indices`."""
-        return self._targets(np.arange(len(self.indices)))[0]
+        return self._encode(self.labels)
 
     def _members(self, epoch: int, step: int) -> _Pass:
         """Return the part of a pass that a batch is made of."""
@@ -236,13 +240,64 @@ class Batches:
             raise IndexError(f"there are {self.steps} batches in an epoch, got step {step}")
         pass_index, step = divmod(epoch * self.steps + step, self._steps_per_pass)
         whole = self._pass(pass_index)
-        part = slice(step * self.batch_size, (step + 1) * self.batch_size)
-        return _Pass(pass_index, whole.samples[part], whole.stream_indices[part])
+        return whole.part(slice(step * self.batch_size, (step + 1) * self.batch_size))
+
+    def _draw(self, members: _Pass) -> Batch:
+        """Return the images of a part of a pass, with their labels and weights; any part is the same by itself."""
+        if self._augmentation is None or not self._augmentation.mixes:
+            images = self._augmented(members.pass_index, members.samples, members.stream_indices)
+            return (images, *self._targets(members, None))
+        height, width, _ = self.pixels.shape
+        mixing = sample_mixing(
+            self._augmentation,
+            seed=self._seed,
+            epoch=members.pass_index,
+            stream_indices=members.stream_indices,
+            height=height,
+            width=width,
+        )
+        # Partners that are not in this part follow its own images.
+        samples, stream_indices, partners = members.with_partners(mixing["own_share"] < 1)
+        images = self._augmented(members.pass_index, samples, stream_indices)
+        mixed = self._buffers.take((len(members.samples), *self.pixels.shape))
+        return (mix_images(images, partners, mixing, mixed), *self._targets(members, mixing))
+
+    def _augmented(
+        self, pass_index: int, samples: NDArray[np.intp], stream_indices: NDArray[np.intp]
+    ) -> NDArray[np.uint8]:
+        """Return images as they are before they are mixed."""
+        shape = (len(samples), *self.pixels.shape)
+        images = self.pixels.read(self.indices[samples], self._buffers.take(shape))
+        if self._augmentation is None:
+            return images
+        height, width = images.shape[1:3]
+        params = sample_params(
+            self._augmentation,
+            seed=self._seed,
+            epoch=pass_index,
+            stream_indices=stream_indices,
+            height=height,
+            width=width,
+        )
+        return augment_batch(images, params, self._augmentation, self._buffers.take(shape))
 
     def _targets(
-        self, samples: NDArray[np.intp]
+        self, members: _Pass, mixing: NDArray[Any] | None
     ) -> tuple[NDArray[Any]] | tuple[NDArray[Any], NDArray[np.float32]]:
-        labels = self.labels[samples]
+        """Return labels and, if asked for, weights."""
+        own, partners = self.labels[members.samples], self.labels[members.partner_samples]
+        encoded = self._encode(own)
+        if mixing is not None:
+            encoded = mix_targets(encoded, self._encode(partners), mixing)
+        if self._class_weights is None:
+            return (encoded,)
+        weights = self._class_weights[own]
+        if mixing is not None:
+            weights = mix_targets(weights, self._class_weights[partners], mixing)
+        return encoded, weights
+
+    def _encode(self, labels: NDArray[np.int32]) -> NDArray[Any]:
+        """Return labels, shape (k,), in the class mode's form."""
         encoded: NDArray[Any]
         match self._class_mode:
             case "categorical":
@@ -251,7 +306,7 @@ class Batches:
                 encoded = labels[:, None].astype(np.float32)
             case "sparse":
                 encoded = labels.astype(np.int32)
-        return (encoded,) if self._class_weights is None else (encoded, self._class_weights[labels])
+        return encoded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -262,11 +317,51 @@ class _Pass:
         pass_index: From 0.
         samples: Which images of the split are drawn, in order, shape (k,).
         stream_indices: Which part of the random stream each takes, shape (k,).
+        partner_samples: Which image each is mixed with, shape (k,); itself, if images are not mixed.
+        partner_stream_indices: Of the partners, shape (k,).
     """
 
     pass_index: int
     samples: NDArray[np.intp]
     stream_indices: NDArray[np.intp]
+    partner_samples: NDArray[np.intp]
+    partner_stream_indices: NDArray[np.intp]
+
+    def part(self, part: slice) -> _Pass:
+        """Return a part of it."""
+        return _Pass(
+            self.pass_index,
+            self.samples[part],
+            self.stream_indices[part],
+            self.partner_samples[part],
+            self.partner_stream_indices[part],
+        )
+
+    def with_partners(
+        self, needed: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+        """Return the members, behind them their partners from elsewhere in the pass, and each one's partner.
+
+        Args:
+            needed: Whose partner is needed, shape (k,).
+
+        Returns:
+            Samples and stream indices, shape (k or more,), and positions in these, shape (k,).
+        """
+        positions = {index: position for position, index in enumerate(self.stream_indices.tolist())}
+        partners = np.zeros(len(self.samples), np.intp)
+        outside = []
+        for member in np.flatnonzero(needed).tolist():
+            stream_index = int(self.partner_stream_indices[member])
+            if stream_index not in positions:
+                positions[stream_index] = len(positions)
+                outside.append(member)
+            partners[member] = positions[stream_index]
+        return (
+            np.concatenate([self.samples, self.partner_samples[outside]]),
+            np.concatenate([self.stream_indices, self.partner_stream_indices[outside]]),
+            partners,
+        )
 
 
 def _lay_out_pass(
@@ -277,18 +372,27 @@ def _lay_out_pass(
     shuffle: bool,
     balance: Literal["oversample"] | None,
     seed: int,
+    pairs: bool,
 ) -> _Pass:
-    """Say which images a pass draws, in which order."""
+    """Say which images a pass draws, in which order, and which are mixed with each other."""
     samples, stream_indices = np.arange(len(indices)), np.asarray(indices, np.intp)
     if balance == "oversample":
         copies = _choose_copies(labels, seed=seed, pass_index=pass_index)
         samples = np.concatenate([samples, copies])
         behind = stream_indices.max() + 1
         stream_indices = np.concatenate([stream_indices, behind + np.arange(len(copies))])
-    if shuffle:
-        order = epoch_order(seed=seed, epoch=pass_index, count=len(samples))
-        samples, stream_indices = samples[order], stream_indices[order]
-    return _Pass(pass_index, samples, stream_indices)
+    unshuffled = np.arange(len(samples))
+    order = epoch_order(seed=seed, epoch=pass_index, count=len(samples)) if shuffle or pairs else unshuffled
+    partners = pair_up(order) if pairs else unshuffled
+    if not shuffle:
+        order = unshuffled
+    return _Pass(
+        pass_index,
+        samples[order],
+        stream_indices[order],
+        samples[partners[order]],
+        stream_indices[partners[order]],
+    )
 
 
 def _choose_copies(labels: NDArray[np.int32], *, seed: int, pass_index: int) -> NDArray[np.intp]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from imgtrain.batches.batches import Batches, ClassMode
+from imgtrain.config.head import training_class_mode
 from imgtrain.dataset.plan import Plan
 from imgtrain.pixels.load_images import Images, SplitImages
 
@@ -22,10 +23,11 @@ _INFERENCE_ROOM = 2
 def make_batches(plan: Plan, images: Images, *, inference_batch_size: int) -> dict[str, Batches]:
     """Return the batches of every split: augmented and shuffled for training, in file order for the others."""
     data, training = plan.config.data, plan.config.training
+    class_mode = training_class_mode(plan.config)
     batches = {
         part.split.name: file_order_batches(
             _validation_subset(part, plan) if part.split.name == "validation" else part,
-            data.class_mode,
+            class_mode,
             inference_batch_size,
         )
         for part in images.evaluated()
@@ -37,7 +39,7 @@ def make_batches(plan: Plan, images: Images, *, inference_batch_size: int) -> di
         labels=split.labels,
         paths=split.paths,
         class_count=len(split.class_names),
-        class_mode=data.class_mode,
+        class_mode=class_mode,
         batch_size=data.batch_size,
         shuffle=data.shuffle,
         seed=training.seed,

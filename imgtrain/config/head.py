@@ -10,11 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal
 
 from imgtrain.config.schema import Config, LayerSpec
 from imgtrain.errors import Problem
 
-__all__ = ["check_output", "ends_with_output", "output_layer", "resolve_loss", "snake_case"]
+__all__ = [
+    "check_output",
+    "ends_with_output",
+    "output_layer",
+    "resolve_loss",
+    "resolve_training_loss",
+    "snake_case",
+    "training_class_mode",
+]
 
 _REGRESSION_LOSSES = ("mean_squared_error", "mean_absolute_error", "huber", "log_cosh")
 
@@ -34,6 +43,9 @@ _LOSSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "sparse": ("sparse_categorical_crossentropy",),
     }
 )
+
+# It compares the labeled class with the best of the others.
+_NEEDS_ONE_CLASS = ("categorical_hinge",)
 
 _COMMON_METRICS = (
     "accuracy",
@@ -102,6 +114,21 @@ def resolve_loss(config: Config) -> str:
     """Return the snake-case name of the Keras loss; `auto` follows the class mode."""
     loss = config.training.loss
     return _LOSSES[config.data.class_mode][0] if loss == "auto" else snake_case(loss)
+
+
+def training_class_mode(config: Config) -> Literal["categorical", "binary", "sparse"]:
+    """Return the form of the labels in training, and in the validation after each epoch.
+
+    Mixed labels are shares of the classes, which integers cannot hold: there, sparse labels become one-hot rows.
+    """
+    mode = config.data.class_mode
+    return "categorical" if mode == "sparse" and config.augmentation.mixes else mode
+
+
+def resolve_training_loss(config: Config) -> str:
+    """Return the Keras loss for the labels of `training_class_mode`, by its snake-case name."""
+    loss = resolve_loss(config)
+    return loss if training_class_mode(config) == "sparse" else loss.removeprefix("sparse_")
 
 
 def ends_with_output(config: Config) -> bool:
@@ -193,6 +220,14 @@ def _other_interpretation(last: LayerSpec, class_count: int) -> str:
 
 def _check_loss(config: Config) -> list[Problem]:
     mode, loss = config.data.class_mode, resolve_loss(config)
+    if config.augmentation.mixes and loss in _NEEDS_ONE_CLASS:
+        return [
+            Problem(
+                config.where("training", "loss"),
+                f"{config.training.loss} needs one class per image; augmentation.mixup and cutmix mix several",
+                "write `loss: auto`, or remove augmentation.mixup and augmentation.cutmix",
+            )
+        ]
     if loss in _LOSSES[mode]:
         return []
     fitting = [other for other, losses in _LOSSES.items() if loss in losses]

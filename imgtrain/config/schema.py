@@ -306,6 +306,15 @@ the minimum and maximum of the image."""
     """JPEG quality to compress the image with, drawn from [low, high], 1 (worst) to 100; null disables it."""
     erasing: Annotated[Finite, Field(ge=0, le=1)] = 0.0
     """Probability of filling a random rectangle (2 to 33 % of the area) with noise."""
+    mixup: Annotated[Finite, Field(gt=0)] | None = None
+    """MixUp: blend each image and its label with those of another image; the weight is drawn from \
+Beta(alpha, alpha) for this alpha. null disables it."""
+    cutmix: Annotated[Finite, Field(gt=0)] | None = None
+    """CutMix: replace a rectangle of each image with that of another image, and mix the labels by area; the \
+area is drawn from Beta(alpha, alpha) for this alpha. With `mixup` as well, each image gets one of the two with \
+equal probability. null disables it."""
+    mix_probability: Annotated[Finite, Field(gt=0, le=1)] = 1.0
+    """Probability of mixing an image, if `mixup` or `cutmix` is set."""
 
     @field_validator("zoom_range", "brightness_range")
     @classmethod
@@ -346,8 +355,13 @@ the minimum and maximum of the image."""
         return all(
             getattr(self, name) == getattr(neutral, name)
             for name in type(self).model_fields
-            if name not in ("fill_mode", "cval", "interpolation_order")
+            if name not in ("fill_mode", "cval", "interpolation_order", "mix_probability")
         )
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images and their labels are mixed with each other."""
+        return self.mixup is not None or self.cutmix is not None
 
 
 class LayerSpec(Section):

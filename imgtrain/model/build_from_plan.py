@@ -27,5 +27,11 @@ def build_from_plan(plan: Plan, train: Batches, precision: str, *, for_training:
         precision=precision,
         for_training=for_training,
     )
-    compile_network(model, config, precision=precision, for_training=for_training)
+    compile_network(
+        model,
+        config,
+        precision=precision,
+        for_training=for_training,
+        mixed_labels=config.augmentation.mixes,
+    )
     return model

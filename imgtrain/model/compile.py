@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from imgtrain.config.catalogue import load_catalogue
-from imgtrain.config.head import resolve_loss, snake_case
+from imgtrain.config.head import resolve_loss, resolve_training_loss, snake_case
 from imgtrain.config.schema import Config
 from imgtrain.config.wording import format_value
 from imgtrain.errors import ConfigError, Problem
@@ -21,7 +21,12 @@ _ABOVE_ZERO = ("epsilon", "clipnorm", "clipvalue", "global_clipnorm")
 
 
 def compile_network(
-    model: keras.Sequential, config: Config, *, precision: str = "float32", for_training: bool = False
+    model: keras.Sequential,
+    config: Config,
+    *,
+    precision: str = "float32",
+    for_training: bool = False,
+    mixed_labels: bool = False,
 ) -> None:
     """Compile the network with the configuration's optimizer, loss and metrics.
 
@@ -32,6 +37,8 @@ def compile_network(
         config: What was asked.
         precision: The number format of the network.
         for_training: Take the optimizers of `fused`; else all is plain Keras, and can be saved.
+        mixed_labels: Whether labels have the form of `training_class_mode` and may be mixed. The loss takes them as
+            they are, metrics take the class with the largest share.
 
     Raises:
         ConfigError: The optimizer does not accept its arguments.
@@ -46,11 +53,12 @@ def compile_network(
     if precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     # Instances, because Keras cannot read names such as `mse` back from an .h5 file.
-    model.compile(
-        optimizer=optimizer,
-        loss=_by_snake_case(keras.losses, resolve_loss(config))(),
-        metrics=[_build_metric(name, config.data.class_mode) for name in config.training.metrics],
-    )
+    loss = resolve_training_loss(config) if mixed_labels else resolve_loss(config)
+    metrics = [_build_metric(name, config.data.class_mode) for name in config.training.metrics]
+    if mixed_labels:
+        for metric in metrics:
+            _take_largest_share(metric, config.data.class_mode)
+    model.compile(optimizer=optimizer, loss=_by_snake_case(keras.losses, loss)(), metrics=metrics)
 
 
 def build_optimizer(config: Config) -> keras.optimizers.Optimizer:
@@ -111,6 +119,23 @@ def _build_metric(name: str, class_mode: str) -> keras.metrics.Metric:
     if meant == "accuracy":
         meant = {"sparse": "sparse_categorical_accuracy"}.get(class_mode, f"{class_mode}_accuracy")
     return _by_snake_case(keras.metrics, meant)(name=load_catalogue().metric_log_name(name))
+
+
+def _take_largest_share(metric: keras.metrics.Metric, class_mode: str) -> None:
+    """Let a metric see the class with the largest share instead of mixed labels, in the class mode's form."""
+    update = metric.update_state
+
+    def update_state(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        if class_mode == "binary":
+            labels = keras.ops.cast(y_true > 0.5, y_pred.dtype)
+        else:
+            labels = keras.ops.argmax(y_true, axis=-1)
+            if class_mode == "categorical":
+                labels = keras.ops.one_hot(labels, y_true.shape[-1], dtype=y_pred.dtype)
+        return update(labels, y_pred, sample_weight=sample_weight)
+
+    # The class stays Keras's, so that a compiled model can be saved and loaded without imgtrain.
+    metric.update_state = update_state
 
 
 def _by_snake_case(module: ModuleType, name: str) -> type:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgtrain.augment.apply import augment_batch
-from imgtrain.augment.sample import sample_params
+from imgtrain.augment.mix import mix_images, mix_targets, pair_up, sample_mixing
+from imgtrain.augment.sample import epoch_order, sample_params
 from imgtrain.batches.batches import Batches
 from imgtrain.config.schema import AugmentationConfig
 from imgtrain.events import Progress
@@ -186,6 +187,129 @@ class TestAugmentation:
     def test_one_that_changes_nothing_hands_the_pixels_on(self):
         batches = make_batches([0, 1, 0, 1], augmentation=AugmentationConfig(fill_mode="wrap"))
         assert (batches.batch(0, 0)[0] == batches.pixels.pixels).all()
+
+
+class TestMixing:
+    """MixUp and CutMix: what becomes of an image depends on seed, pass and image alone."""
+
+    MIXED = EVERYTHING.model_copy(
+        update={"mixup": 0.4, "cutmix": 1.0, "mix_probability": 0.8, "erasing": 0.5}
+    )
+
+    def draw(self, labels, **options):
+        options = {"class_mode": "categorical", "augmentation": self.MIXED, "shuffle": True} | options
+        return make_batches(labels, **options)
+
+    def by_sample(self, batches, epoch):
+        """Return the parts of an epoch, sorted by sample."""
+        parts = (np.concatenate(parts) for parts in zip(*all_batches(batches, epoch), strict=True))
+        return [part[np.argsort(batches.samples(epoch))] for part in parts]
+
+    def test_each_image_is_mixed_with_its_partner_as_it_would_be_without(self):
+        labels = np.arange(12) % 3
+        batches = self.draw(labels, batch_size=5, seed=4)
+        alone = self.draw(
+            labels, augmentation=self.MIXED.model_copy(update={"mixup": None, "cutmix": None}), seed=4
+        )
+        images, targets = self.by_sample(batches, 2)
+        plain, one_hot = self.by_sample(alone, 2)
+        partners = pair_up(epoch_order(seed=4, epoch=2, count=12))
+        mixing = sample_mixing(
+            self.MIXED, seed=4, epoch=2, stream_indices=np.arange(12), height=SHAPE[0], width=SHAPE[1]
+        )
+        assert 0 < np.count_nonzero(mixing["own_share"] < 1) < 12
+        assert (images == mix_images(plain, partners, mixing, np.empty_like(plain))).all()
+        assert (targets == mix_targets(one_hot, one_hot[partners], mixing)).all()
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        count=st.integers(1, 25),
+        batch_size=st.integers(1, 30),
+        other_size=st.integers(1, 30),
+        shuffle=st.booleans(),
+        balance=st.sampled_from([None, "oversample"]),
+        epoch=st.integers(0, 3),
+    )
+    def test_it_depends_neither_on_the_batch_size_nor_on_the_order(
+        self, count, batch_size, other_size, shuffle, balance, epoch
+    ):
+        labels = np.sort(np.arange(count) % 5 % 3)
+        options = {"balance": balance, "pixels": Noise(25)}
+        one = self.draw(labels, batch_size=batch_size, **options)
+        other = self.draw(labels, batch_size=other_size, shuffle=shuffle, **options)
+        # A copy is told from its original by its stream index.
+        parts = []
+        for batches in (one, other):
+            order = np.argsort(batches.stream_indices(epoch))
+            whole = (np.concatenate(part) for part in zip(*all_batches(batches, epoch), strict=True))
+            parts.append([part[order] for part in whole])
+        assert same(*parts)
+        np.testing.assert_allclose(parts[0][1].sum(axis=1), 1, rtol=1e-6)
+
+    def test_any_thread_and_any_start_give_the_same_batches(self):
+        batches = self.draw(np.arange(50) % 4, batch_size=7)
+        expected = all_batches(batches, 1)
+        again = self.draw(np.arange(50) % 4, batch_size=7)
+        ahead = list(again.read_ahead(1, start=3, workers=4))
+        assert all(map(same, ahead, expected[3:]))
+        assert len(ahead) == len(expected) - 3
+
+    def test_steps_cut_the_same_passes(self):
+        labels = np.arange(22) % 2
+        passes = self.draw(labels)
+        cut = self.draw(labels, steps=4)
+        whole = [batch for number in range(2) for batch in all_batches(passes, number)]
+        assert all(map(same, [batch for epoch in range(3) for batch in all_batches(cut, epoch)], whole))
+
+    def test_partners_of_a_shuffled_epoch_are_read_with_it(self):
+        """An even batch has the partners of all its images; another one needs at most two more."""
+        reads = []
+
+        class Counting(Noise):
+            def read(self, indices, out=None):
+                reads.append(len(indices))
+                return super().read(indices, out)
+
+        always = self.MIXED.model_copy(update={"mix_probability": 1.0})
+        list(
+            all_batches(
+                self.draw(np.arange(32) % 2, batch_size=8, augmentation=always, pixels=Counting(32)), 0
+            )
+        )
+        assert reads == [8] * 4
+        reads.clear()
+        list(
+            all_batches(
+                self.draw(np.arange(32) % 2, batch_size=5, augmentation=always, pixels=Counting(32)), 0
+            )
+        )
+        assert max(reads) <= 7
+
+    def test_binary_labels_are_one_column_of_shares(self):
+        _, labels = self.draw(np.arange(20) % 2, class_mode="binary", batch_size=20).batch(0, 0)
+        assert labels.shape == (20, 1)
+        assert labels.dtype == np.float32
+        assert ((labels > 0) & (labels < 1)).any()
+
+    def test_weights_are_mixed_like_the_labels(self):
+        weights = np.array([1.0, 10.0, 100.0], np.float32)
+        _, labels, mixed = self.draw(np.arange(20) % 3, batch_size=20, class_weights=weights).batch(0, 0)
+        np.testing.assert_allclose(mixed, labels @ weights, rtol=1e-5)
+        assert mixed.dtype == np.float32
+
+    def test_what_is_asked_of_the_whole_split_is_not_mixed(self):
+        batches = self.draw(np.arange(6) % 2, seed=1)
+        assert (np.concatenate(list(batches.unchanged_images())) == batches.pixels.pixels).all()
+        assert set(batches.targets().ravel()) == {0, 1}
+
+    def test_an_epoch_in_memory_has_the_mixed_labels(self):
+        batches = self.draw(np.arange(11) % 3, class_weights=np.array([1, 2, 3]))
+        expected = [np.concatenate(parts) for parts in zip(*all_batches(batches, 1), strict=True)]
+        assert same(batches.to_arrays(epoch=1), expected)
+
+    def test_integers_cannot_be_mixed(self):
+        with pytest.raises(ValueError, match="mixed labels are no integers"):
+            self.draw([0, 1], class_mode="sparse")
 
 
 class TestOversample:

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from imgtrain.config.head import check_output, output_layer, resolve_loss, snake_case
+from imgtrain.config.head import (
+    check_output,
+    output_layer,
+    resolve_loss,
+    resolve_training_loss,
+    snake_case,
+    training_class_mode,
+)
 from imgtrain.config.load import parse_config
 from imgtrain.config.schema import Config
 
@@ -170,3 +177,33 @@ def test_tensorflow_is_not_needed(module: str) -> None:
     code = f"import imgtrain.{module}, sys; print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("mode", "mixed_mode", "mixed_loss"),
+    [
+        ("binary", "binary", "binary_crossentropy"),
+        ("categorical", "categorical", "categorical_crossentropy"),
+        ("sparse", "categorical", "categorical_crossentropy"),
+    ],
+)
+@pytest.mark.parametrize("option", ["mixup", "cutmix"])
+def test_mixed_labels_are_shares_in_training_and_the_loss_outside_of_it_stays(
+    mode: str, mixed_mode: str, mixed_loss: str, option: str
+) -> None:
+    plain = make_config(mode)
+    assert (training_class_mode(plain), resolve_training_loss(plain)) == (mode, resolve_loss(plain))
+    mixed = plain.model_copy(
+        update={"augmentation": plain.augmentation.model_validate({option: 0.5, "erasing": 0.1})}
+    )
+    assert (training_class_mode(mixed), resolve_training_loss(mixed)) == (mixed_mode, mixed_loss)
+    assert resolve_loss(mixed) == resolve_loss(plain)
+    assert check_output(mixed, 2) == []
+
+
+def test_a_loss_that_needs_one_class_does_not_fit_mixed_labels() -> None:
+    config = make_config("categorical", loss="categorical_hinge")
+    assert check_output(config, 3) == []
+    mixed = config.model_copy(update={"augmentation": config.augmentation.model_validate({"mixup": 1})})
+    (problem,) = check_output(mixed, 3)
+    assert "needs one class per image" in problem.what

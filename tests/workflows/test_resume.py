@@ -140,6 +140,33 @@ def test_a_run_killed_at_many_batches_ends_like_the_unbroken_one(train, unbroken
     assert results(tmp_path / "run") == wanted
 
 
+def test_a_run_killed_amid_an_epoch_with_every_augmentation_on_ends_like_the_unbroken_one(train, tmp_path):
+    """Pairs of images that are mixed lie in different batches: batches are odd, and epochs cut the passes."""
+    changes = [
+        "data.class_mode=sparse",
+        "data.balance=oversample",
+        "training.metrics=[accuracy]",
+        "training.class_weight={a: 1, b: 2}",
+        "training.steps_per_epoch=3",
+        "training.epochs=3",
+        "augmentation.mixup=0.4",
+        "augmentation.cutmix=1",
+        "augmentation.mix_probability=0.9",
+        "augmentation.randaugment={}",
+        "augmentation.color_jitter={brightness: 0.2, contrast: 0.2, saturation: 0.2, hue: 0.1}",
+        "augmentation.grayscale=0.3",
+        "augmentation.gaussian_blur=[0, 1]",
+        "augmentation.jpeg_quality=[30, 90]",
+        "augmentation.erasing=0.5",
+    ]
+    train(tmp_path / "unbroken", *changes)
+    for number, batch in enumerate([2, 3]):
+        with pytest.raises(Killed):
+            train(tmp_path / "run", *changes, resume=number > 0, emit=at_batch(batch, kill))
+    train(tmp_path / "run", *changes, resume=True)
+    assert results(tmp_path / "run") == results(tmp_path / "unbroken")
+
+
 def test_a_signal_ends_it_after_the_batch_and_says_how_to_go_on(train, unbroken, tmp_path):
     run, batches = tmp_path / "a run", []
 
