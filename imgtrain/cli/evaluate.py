@@ -70,14 +70,9 @@ def evaluate(
     Example: imgtrain evaluate runs/sample --data new-photos --output scores
     """
     from imgtrain.cli.display import Display
-    from imgtrain.run.model_metadata import find_model_file, read_metadata
+    from imgtrain.workflows.evaluate import evaluate as evaluate_model
 
-    # Reject missing or invalid models before importing TensorFlow.
-    read_metadata(find_model_file(model))
     with Display(verbose=verbose, quiet=quiet or as_json) as display:
-        # Imports TensorFlow.
-        from imgtrain.workflows.evaluate import evaluate as evaluate_model
-
         result = evaluate_model(
             model,
             folder=data,

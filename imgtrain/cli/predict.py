@@ -53,19 +53,14 @@ def predict(
     from imgtrain.cli.display import Display
     from imgtrain.dataset.named_files import split_list
     from imgtrain.errors import DataError, Problem
-    from imgtrain.run.model_metadata import find_model_file, read_metadata
+    from imgtrain.workflows.predict import predict as predict_files
 
     names = [
         name
         for path in paths
         for name in (split_list(typer.get_binary_stream("stdin").read()) if path == "-" else [path])
     ]
-    # Reject missing or invalid models before importing TensorFlow.
-    read_metadata(find_model_file(model))
     with Display(verbose=verbose, quiet=quiet) as display:
-        # Imports TensorFlow.
-        from imgtrain.workflows.predict import predict as predict_files
-
         result = predict_files(
             model,
             names,

@@ -23,12 +23,8 @@ def report(
     """
     from imgtrain.cli.display import Display
     from imgtrain.events import Message
-    from imgtrain.report.facts import load_facts
+    from imgtrain.workflows.report import write_report
 
-    load_facts(run)  # report errors before importing TensorFlow
     with Display(verbose=verbose, quiet=quiet) as display:
-        # Imports TensorFlow.
-        from imgtrain.workflows.report import write_report
-
         written = write_report(run, emit=display.show)
         display.show(Message(f"wrote {written}"))

@@ -42,21 +42,13 @@ def train(
     from imgtrain.cli.display import Display
     from imgtrain.config import load_config
     from imgtrain.dataset.plan import make_plan
-    from imgtrain.run.run_directory import RunDirectory
+    from imgtrain.workflows.train import train as train_plan
 
     loaded = load_config(config, overrides)
     if output is not None:
         place = loaded.output.model_copy(update={"directory": output.absolute()})
         loaded = loaded.model_copy(update={"output": place})
     plan = make_plan(loaded)
-    if not (dry_run or resume):
-        # The workflow checks this again; here it fails before importing TensorFlow.
-        run = RunDirectory(plan.directory)
-        run.refuse_if_alive()
-        run.refuse_if_taken(overwrite=overwrite)
     with Display(verbose=verbose, quiet=quiet) as display:
-        # Imports TensorFlow.
-        from imgtrain.workflows.train import train as train_plan
-
         result = train_plan(plan, overwrite=overwrite, resume=resume, dry_run=dry_run, emit=display.show)
         display.show_result(result)

@@ -14,9 +14,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from imgtrain.evaluation.metrics import score
+from imgtrain.evaluation.predictions import Predictions
+from imgtrain.events import Emit, Message, ignore
 from imgtrain.pixels.load_images import SplitImages
 
-__all__ = ["MAJORITY", "THUMBNAILS", "Baselines", "fit_baselines", "majority", "warn_if_not_above_baselines"]
+__all__ = ["MAJORITY", "THUMBNAILS", "Baselines", "fit_baselines", "majority", "score_beside_baselines"]
 
 MAJORITY = "majority_class"
 THUMBNAILS = "thumbnail_logistic_regression"
@@ -89,8 +92,31 @@ def _read(part: SplitImages, indices: NDArray[np.intp]) -> Iterator[NDArray[np.u
         yield from part.pixels.read(indices[start : start + _READ_AT_ONCE])
 
 
-def warn_if_not_above_baselines(split: str, scores: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each baseline that the model's accuracy is not surely above."""
+def score_beside_baselines(
+    predictions: Mapping[str, Predictions],
+    guesses: Mapping[str, Mapping[str, NDArray[np.int32]]],
+    *,
+    seed: int = 0,
+    emit: Emit = ignore,
+) -> dict[str, Any]:
+    """Return the scores of every split, as in `metrics.json`.
+
+    Args:
+        predictions: Of the model, by the splits' names.
+        guesses: What each baseline predicts for the same images, (n,) each, by the splits' and baselines' names.
+        seed: Of the bootstrap.
+        emit: Takes a warning for each baseline that the model's accuracy is not surely above.
+    """
+    metrics = {
+        name: score(of_split, baselines=guesses[name], seed=seed) for name, of_split in predictions.items()
+    }
+    for name, scores in metrics.items():
+        for sentence in _not_above_baselines(name, scores):
+            emit(Message(sentence, "warning"))
+    return metrics
+
+
+def _not_above_baselines(split: str, scores: Mapping[str, Any]) -> list[str]:
     return [
         f"{split}: the model ({scores['accuracy']:.1%}) is not surely better than {_IN_WORDS.get(name, name)} "
         f"({baseline['accuracy']:.1%}): the difference lies between {100 * low:+.1f} and {100 * high:+.1f} points"

@@ -21,7 +21,7 @@ from imgtrain.config.load import load_config
 from imgtrain.dataset.groups import assign_groups
 from imgtrain.errors import DataError, Problem, RunFileError
 from imgtrain.evaluation.bootstrap import bootstrap, interval
-from imgtrain.evaluation.metrics import Predictions, load_predictions
+from imgtrain.evaluation.predictions import Predictions, load_predictions
 from imgtrain.evaluation.weighted import DecisionScores
 from imgtrain.run.run_directory import RunDirectory, read_json
 

@@ -13,14 +13,14 @@ from imgtrain.batches.batches import ClassMode
 from imgtrain.config.head import resolve_loss
 from imgtrain.config.load import load_config
 from imgtrain.config.preprocessing import needs_featurewise_statistics
-from imgtrain.config.schema import PreprocessingConfig
+from imgtrain.config.schema import Config, PreprocessingConfig
 from imgtrain.dataset.index import ImageFolder, index_folder
 from imgtrain.dataset.split import Split, name_ignored, split_data
 from imgtrain.errors import ConfigError, DataError, Problem
 from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.run.model_metadata import ModelMetadata
 
-__all__ = ["EvalInputs", "resolve_eval_inputs"]
+__all__ = ["EvalInputs", "EvalOptions", "inputs_of_imgtrain_model", "inputs_of_other_model"]
 
 # The name that problems give to the place of what the command line said.
 _DATA_OPTION = "--data"
@@ -66,74 +66,59 @@ class EvalInputs:
     warnings: tuple[str, ...] = ()
 
 
-def resolve_eval_inputs(
-    record: ModelMetadata | None,
-    *,
-    model: str,
-    input_shape: tuple[int, int, int],
-    units: int,
-    folder: Path | None,
-    config: Path | None,
-    rescale: str | float | None,
-    classes: tuple[str, ...] | None,
-) -> EvalInputs:
-    """Find the images that a model is to be evaluated on.
+@dataclass(frozen=True, slots=True)
+class EvalOptions:
+    """What was asked for; what was not said is None.
 
-    Args:
-        record: What the model file says of itself; None for a model that imgtrain did not make.
+    Attributes:
         model: The model file, as shown in errors.
-        input_shape: (height, width, channels) that the model takes.
-        units: Number of the model's outputs.
         folder: What `--data` said.
         config: What `--config` said.
         rescale: What `--rescale` said.
         classes: What `--classes` said.
+    """
+
+    model: str
+    folder: Path | None = None
+    config: Path | None = None
+    rescale: str | float | None = None
+    classes: tuple[str, ...] | None = None
+
+
+def inputs_of_imgtrain_model(record: ModelMetadata, asked: EvalOptions) -> EvalInputs:
+    """Find the images that a model is to be evaluated on, and how they are read, from what its file says.
 
     Raises:
-        ConfigError: Something is not said that must be, or said although the model knows better.
+        ConfigError: Something is said although the model knows better, or the test images are not known.
         DataError: The folder does not hold images of the model's classes.
     """
-    if record is not None:
-        return _by_record(record, model, folder, config, rescale, classes)
-    if config is not None:
-        return _by_config(config, model, input_shape, units, folder, rescale, classes)
-    return _by_options(model, input_shape, units, folder, rescale, classes)
-
-
-def _by_record(
-    record: ModelMetadata,
-    model: str,
-    folder: Path | None,
-    config: Path | None,
-    rescale: str | float | None,
-    classes: tuple[str, ...] | None,
-) -> EvalInputs:
     problems = [
-        Problem(option, f"is for models that imgtrain did not make; {model} brings {what}", "leave it out")
+        Problem(
+            option, f"is for models that imgtrain did not make; {asked.model} brings {what}", "leave it out"
+        )
         for option, given, what in (
-            ("--rescale", rescale, "its preprocessing in itself"),
-            ("--classes", classes, f"its classes: {', '.join(record.class_names)}"),
+            ("--rescale", asked.rescale, "its preprocessing in itself"),
+            ("--classes", asked.classes, f"its classes: {', '.join(record.class_names)}"),
         )
         if given is not None
     ]
-    if config is not None and folder is not None:
+    if asked.config is not None and asked.folder is not None:
         problems.append(Problem("--config", "says which images, as --data does", "give one of the two"))
     if problems:
         raise ConfigError(problems)
-    warnings: tuple[str, ...] = ()
-    if config is not None:
-        split, warnings = _test_split(config)
+    if asked.config is not None:
+        split = _test_split(load_config(asked.config))
         if split.class_names != record.class_names:
             raise DataError(
                 Problem(
-                    str(config),
+                    str(asked.config),
                     f"its classes are {', '.join(split.class_names)}, the model's are "
                     f"{', '.join(record.class_names)}",
                 )
             )
     else:
-        split = _whole(_folder_of_record(record, model, folder))
-        warnings = (*_missing_classes(split), *name_ignored([split.folder]))
+        split = _whole(_folder_of_record(record, asked.model, asked.folder))
+    majority = record.majority_class
     return EvalInputs(
         split=split,
         settings=DecodeSettings(*record.target_size, record.color_mode, record.interpolation, record.resize),
@@ -144,11 +129,26 @@ def _by_record(
         loss=record.loss or _LOSSES[record.class_mode],
         group_by=record.group_by,
         on_bad_image=record.on_bad_image,
-        majority_label=None
-        if record.majority_class is None
-        else record.class_names.index(record.majority_class),
-        warnings=warnings,
+        majority_label=None if majority is None else record.class_names.index(majority),
+        warnings=_warnings(split),
     )
+
+
+def inputs_of_other_model(asked: EvalOptions, input_shape: tuple[int, int, int], units: int) -> EvalInputs:
+    """Find the images for a model that imgtrain did not make, and how they are read, from what the user says.
+
+    Args:
+        asked: The options.
+        input_shape: (height, width, channels) that the model takes.
+        units: Number of the model's outputs.
+
+    Raises:
+        ConfigError: Something is not said that must be.
+        DataError: The folder does not hold images of as many classes as the model has.
+    """
+    if asked.config is not None:
+        return _by_config(load_config(asked.config), asked, input_shape, units)
+    return _by_options(asked, input_shape, units)
 
 
 def _folder_of_record(record: ModelMetadata, model: str, folder: Path | None) -> ImageFolder:
@@ -178,19 +178,12 @@ def _folder_of_record(record: ModelMetadata, model: str, folder: Path | None) ->
 
 
 def _by_config(
-    config_path: Path,
-    model: str,
-    input_shape: tuple[int, int, int],
-    units: int,
-    folder: Path | None,
-    rescale: str | float | None,
-    classes: tuple[str, ...] | None,
+    config: Config, asked: EvalOptions, input_shape: tuple[int, int, int], units: int
 ) -> EvalInputs:
-    config = load_config(config_path)
     data = config.data
     problems = [
-        Problem(option, f"{config_path} says it already", "give one of the two")
-        for option, given in (("--rescale", rescale), ("--classes", classes))
+        Problem(option, f"{asked.config} says it already", "give one of the two")
+        for option, given in (("--rescale", asked.rescale), ("--classes", asked.classes))
         if given is not None
     ]
     if input_shape != data.image_shape:
@@ -217,19 +210,18 @@ def _by_config(
         )
     if problems:
         raise ConfigError(problems)
-    if folder is None:
-        split, warnings = _test_split(config_path)
+    if asked.folder is None:
+        split = _test_split(config)
     else:
         index = index_folder(
-            folder.absolute(),
+            asked.folder.absolute(),
             class_names=data.classes,
             nested=data.nested,
             follow_links=data.follow_links,
             where=_DATA_OPTION,
         )
         split = _whole(index)
-        warnings = (*_missing_classes(split), *name_ignored([split.folder]))
-    _refuse_other_count(split.class_names, units, model)
+    _refuse_other_count(split.class_names, units, asked.model)
     threshold = config.evaluation.threshold
     return EvalInputs(
         split=split,
@@ -241,38 +233,35 @@ def _by_config(
         loss=resolve_loss(config),
         group_by=data.group_by,
         on_bad_image=data.on_bad_image,
-        warnings=warnings,
+        warnings=_warnings(split),
     )
 
 
-def _by_options(
-    model: str,
-    input_shape: tuple[int, int, int],
-    units: int,
-    folder: Path | None,
-    rescale: str | float | None,
-    classes: tuple[str, ...] | None,
-) -> EvalInputs:
+def _by_options(asked: EvalOptions, input_shape: tuple[int, int, int], units: int) -> EvalInputs:
     problems = []
-    if folder is None:
-        problems.append(Problem(model, "says nothing of its test images", "name them: --data FOLDER"))
-    if rescale is None:
+    if asked.folder is None:
+        problems.append(Problem(asked.model, "says nothing of its test images", "name them: --data FOLDER"))
+    if asked.rescale is None:
         problems.append(
             Problem(
-                model,
+                asked.model,
                 "was not made by imgtrain, so how its inputs were scaled is not known",
                 "say it: `--rescale 1/255` as in most scripts, `--rescale 1` for raw pixels; or give --config CONFIG",
             )
         )
     if problems:
         raise ConfigError(problems)
-    assert folder is not None
-    assert rescale is not None
+    assert asked.folder is not None
+    assert asked.rescale is not None
     height, width, channels = input_shape
     index = index_folder(
-        folder.absolute(), class_names=classes, nested=False, follow_links=False, where=_DATA_OPTION
+        asked.folder.absolute(),
+        class_names=asked.classes,
+        nested=False,
+        follow_links=False,
+        where=_DATA_OPTION,
     )
-    _refuse_other_count(index.class_names, units, model)
+    _refuse_other_count(index.class_names, units, asked.model)
     split = _whole(index)
     class_mode: ClassMode = "binary" if units == 1 else "categorical"
     return EvalInputs(
@@ -282,9 +271,9 @@ def _by_options(
         class_mode=class_mode,
         threshold=0.5 if units == 1 else None,
         abstain_below=None,
-        preprocessing=_preprocessing(rescale),
+        preprocessing=_preprocessing(asked.rescale),
         loss=_LOSSES[class_mode],
-        warnings=(*_missing_classes(split), *name_ignored([split.folder])),
+        warnings=_warnings(split),
     )
 
 
@@ -297,16 +286,13 @@ def _preprocessing(rescale: str | float) -> PreprocessingConfig:
         ) from None
 
 
-def _test_split(config_path: Path) -> tuple[Split, tuple[str, ...]]:
-    """Return the test images of a configuration, and what the user should know of them."""
-    config = load_config(config_path)
+def _test_split(config: Config) -> Split:
     test = split_data(config).test
     if test is None:
         raise ConfigError(
             Problem(config.where("data"), "names no test images", "set data.test, or give --data FOLDER")
         )
-    split = replace(test, name=_NAME)
-    return split, (*_missing_classes(split), *name_ignored([split.folder]))
+    return replace(test, name=_NAME)
 
 
 def _whole(folder: ImageFolder) -> Split:
@@ -325,9 +311,10 @@ def _refuse_other_count(class_names: tuple[str, ...], units: int, model: str) ->
         )
 
 
-def _missing_classes(split: Split) -> tuple[str, ...]:
+def _warnings(split: Split) -> tuple[str, ...]:
     missing = [name for name, count in zip(split.class_names, split.counts(), strict=True) if not count]
-    return (f"there are no images of {', '.join(missing)}: their scores say nothing",) if missing else ()
+    without = f"there are no images of {', '.join(missing)}: their scores say nothing"
+    return (*([without] if missing else []), *name_ignored([split.folder]))
 
 
 def _shape(shape: tuple[int, int, int]) -> str:

@@ -12,13 +12,11 @@ from imgtrain.errors import Problem, RunFileError
 from imgtrain.model.initial_state import saving_initial_state
 from imgtrain.model.inspect import check_model_file, read_keras_version
 from imgtrain.model.runtime import keras
-from imgtrain.run.model_metadata import ATTRIBUTE, MEMBER, ModelMetadata, find_model_file, read_metadata
+from imgtrain.run.model_metadata import ATTRIBUTE, MAX_MODEL_GIB, MEMBER, ModelFile, ModelMetadata, find_model
 from imgtrain.run.run_directory import atomic_write
 
-__all__ = ["MAX_MODEL_GIB", "LoadedModel", "ModelShape", "describe", "load_model", "save_model"]
+__all__ = ["LoadedModel", "ModelShape", "describe", "load_model", "save_model"]
 
-MAX_MODEL_GIB = 4.0
-"""The largest model that is loaded unless a larger one is allowed; no network of keras.applications has half of it."""
 _ACTIVATIONS = ("sigmoid", "softmax")
 
 
@@ -76,20 +74,22 @@ def save_model(model: keras.Model, record: ModelMetadata, path: Path) -> None:
                 archive.writestr(MEMBER, record.to_json())
 
 
-def load_model(path: Path | str, *, max_gib: float = MAX_MODEL_GIB) -> LoadedModel:
+def load_model(file: ModelFile | Path | str, *, max_gib: float = MAX_MODEL_GIB) -> LoadedModel:
     """Load an image classifier without running anything that the file says.
 
     Args:
-        path: A `.keras` or `.h5` file, made by imgtrain or by Keras; or a run directory.
+        file: What `find_model` returned, or the path that it takes: a `.keras` or `.h5` file, made by imgtrain or by
+            Keras, or a run directory.
         max_gib: The most memory that its weights, or a layer's output for one image, may take.
 
     Raises:
         RunFileError: The file is missing, damaged, too large, no image classifier, names other than built-in
             layers, or its record does not fit its network.
     """
-    path = find_model_file(path)
+    if not isinstance(file, ModelFile):
+        file = find_model(file)
+    path, record = file.path, file.metadata
     check_model_file(path, most_bytes=int(max_gib * 2**30))
-    record = read_metadata(path)
     where = str(path)
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)

@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from math import prod
 from typing import Any, NoReturn
 
-from imgtrain.batches.featurewise import FeaturewiseStatistics
+from imgtrain.batches.batches import Batches
+from imgtrain.batches.featurewise import FeaturewiseStatistics, fit_featurewise_statistics
 from imgtrain.config.head import output_layer, snake_case
+from imgtrain.config.preprocessing import needs_featurewise_statistics
 from imgtrain.config.schema import Config, LayerSpec
+from imgtrain.dataset.plan import Plan
 from imgtrain.errors import ConfigError, Problem
 from imgtrain.model.abstract_build import abstract_build, allocate_on_exit
 from imgtrain.model.compile import build_optimizer, compile_network
@@ -25,10 +28,33 @@ from imgtrain.model.runtime import keras
 from imgtrain.model.training_layers import plain_class, plain_configuration, training_class
 from imgtrain.run.machine import memory_bytes
 
-__all__ = ["build_network", "check_network", "float32_copy"]
+__all__ = ["build_and_compile", "build_network", "check_network", "float32_copy"]
 
 # Training holds a weight, its gradient and, with Adam, two moments: four times the weights.
 _WEIGHTS_IN_TRAINING = 4
+
+
+def build_and_compile(plan: Plan, train: Batches, precision: str, *, for_training: bool = False) -> Any:
+    """Return the compiled network, its preprocessing fitted on the training images."""
+    config = plan.config
+    statistics = None
+    if needs_featurewise_statistics(config.preprocessing):
+        statistics = fit_featurewise_statistics(train.unchanged_images(), config.preprocessing)
+    model = build_network(
+        config,
+        class_count=len(plan.class_names),
+        statistics=statistics,
+        precision=precision,
+        for_training=for_training,
+    )
+    compile_network(
+        model,
+        config,
+        precision=precision,
+        for_training=for_training,
+        mixed_labels=config.augmentation.mixes,
+    )
+    return model
 
 
 def build_network(

@@ -1,4 +1,4 @@
-"""Load the files of a run or an evaluation for the report."""
+"""The contents of the report: passed at the end of a run or an evaluation, or loaded from its directory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imgtrain.errors import Problem, RunFileError
-from imgtrain.evaluation.metrics import Predictions, load_predictions
+from imgtrain.evaluation.predictions import Predictions, load_predictions
 from imgtrain.run.run_directory import RunDirectory, read_json
 
 __all__ = ["Facts", "load_facts"]
@@ -17,7 +17,7 @@ __all__ = ["Facts", "load_facts"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Facts:
-    """The contents of a run or evaluation directory; missing parts are None.
+    """The contents of the report; missing parts are None.
 
     Attributes:
         directory: The run or evaluation.
@@ -35,11 +35,11 @@ class Facts:
     split: str
     metrics: Mapping[str, Any]
     predictions: Predictions | None
-    root: Path | None
-    run: Mapping[str, Any] | None
-    data: Mapping[str, Any] | None
-    history: tuple[Mapping[str, float], ...]
-    config: str | None
+    root: Path | None = None
+    run: Mapping[str, Any] | None = None
+    data: Mapping[str, Any] | None = None
+    history: tuple[Mapping[str, float], ...] = ()
+    config: str | None = None
 
     @property
     def scores(self) -> Mapping[str, Any]:
@@ -48,12 +48,8 @@ class Facts:
         return scores
 
 
-def load_facts(directory: Path, *, root: Path | None = None) -> Facts:
+def load_facts(directory: Path) -> Facts:
     """Load a run directory, or the output of an evaluation.
-
-    Args:
-        directory: The directory.
-        root: Folder of the images, if there is no `data.json`.
 
     Raises:
         RunFileError: It contains no scores, or a file in it is corrupt.
@@ -68,14 +64,13 @@ def load_facts(directory: Path, *, root: Path | None = None) -> Facts:
         raise RunFileError(Problem(str(run.metrics), "contains no scores"))
     file = run.predictions(None if split == "evaluation" else split)
     data = read_json(run.data) if run.data.exists() else None
-    if data is not None and split in data.get("splits", {}):
-        root = Path(data["splits"][split]["folder"])
+    folder = (data or {}).get("splits", {}).get(split, {}).get("folder")
     return Facts(
         directory=run.path,
         split=split,
         metrics=metrics,
         predictions=load_predictions(file) if file.exists() else None,
-        root=root,
+        root=None if folder is None else Path(folder),
         run=run.read_run() if run.run.exists() else None,
         data=data,
         history=_read_history(run.history) if run.history.exists() else (),

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from imgtrain.evaluation.metrics import Predictions
+from imgtrain.evaluation.predictions import Predictions
 from imgtrain.text import printable
 
 __all__ = ["draw_calibration", "draw_history", "draw_precision_recall", "draw_roc"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from imgtrain.evaluation.metrics import Predictions
+from imgtrain.evaluation.predictions import Predictions
 
 __all__ = ["Gallery", "choose_images"]
 

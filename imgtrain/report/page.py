@@ -13,7 +13,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgtrain.evaluation.metrics import Predictions
+from imgtrain.evaluation.predictions import Predictions
 from imgtrain.evaluation.score_names import BASELINES, describe_accuracy, explain_interval, list_scores
 from imgtrain.report.facts import Facts
 from imgtrain.report.figures import draw_calibration, draw_history, draw_precision_recall, draw_roc

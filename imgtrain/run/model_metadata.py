@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import zipfile
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,9 +21,12 @@ from imgtrain.errors import Problem, RunFileError
 __all__ = [
     "ATTRIBUTE",
     "FORMAT_VERSION",
+    "MAX_MODEL_GIB",
     "MEMBER",
     "WEIGHTS_MEMBER",
+    "ModelFile",
     "ModelMetadata",
+    "find_model",
     "find_model_file",
     "model_file_kind",
     "read_metadata",
@@ -34,6 +38,8 @@ WEIGHTS_MEMBER = "model.weights.h5"
 """Name of the weights inside a `.keras` file, as Keras calls them."""
 ATTRIBUTE = "imgtrain"
 """Name of the record inside an `.h5` file."""
+MAX_MODEL_GIB = 4.0
+"""The largest model that is loaded unless a larger one is allowed; no network of keras.applications has half of it."""
 FORMAT_VERSION = 1
 """Raised when an older imgtrain could misread a record; a further key does not raise it."""
 
@@ -164,6 +170,29 @@ class ModelMetadata(BaseModel):
                 )
             )
         return record
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model file that was found, and not opened further than its metadata.
+
+    Attributes:
+        path: The file.
+        metadata: None for a model that imgtrain did not make.
+    """
+
+    path: Path
+    metadata: ModelMetadata | None
+
+
+def find_model(path: Path | str) -> ModelFile:
+    """Return the model file that the user means by a path, and its metadata.
+
+    Raises:
+        RunFileError: As `find_model_file` and `read_metadata`.
+    """
+    file = find_model_file(path)
+    return ModelFile(file, read_metadata(file))
 
 
 def read_metadata(path: Path | str) -> ModelMetadata | None:

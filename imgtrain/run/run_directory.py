@@ -132,16 +132,6 @@ class RunDirectory:
                 )
             )
 
-    def refuse_if_alive(self) -> None:
-        """Do nothing if no process is writing a run here.
-
-        Raises:
-            RunFileError: One is.
-        """
-        if (self.path / LOCK).exists():
-            with self.locked():
-                pass
-
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Make the folder and hold it, so that no other process writes a run into it meanwhile.
@@ -152,6 +142,7 @@ class RunDirectory:
             RunFileError: Another run is being written here, or the folder cannot be written.
         """
         lock = filelock.FileLock(self.path / LOCK)
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
@@ -165,19 +156,10 @@ class RunDirectory:
             # Removed while it is still held: nobody else can be waiting for this very file.
             (self.path / LOCK).unlink(missing_ok=True)
             lock.release()
-
-    def create(self, *, overwrite: bool) -> None:
-        """Make the folder for a new run.
-
-        With `overwrite`, the files of the earlier run are removed; files that imgtrain did not write stay.
-
-        Raises:
-            RunFileError: As `refuse_if_taken`, or it cannot be written.
-        """
-        self.refuse_if_taken(overwrite=overwrite)
-        if self.run.exists():
-            self._remove_run()
-        self.create_for_evaluation()
+            # A run that was refused leaves no empty folders.
+            with suppress(OSError):
+                for folder in made:
+                    folder.rmdir()
 
     def refuse_if_run(self) -> None:
         """Do nothing unless this is a run, whose scores those of an evaluation would replace.
@@ -189,8 +171,8 @@ class RunDirectory:
             what = "holds a run, whose scores would be replaced"
             raise RunFileError(Problem(str(self.path), what, "choose another directory with --output"))
 
-    def create_for_evaluation(self) -> None:
-        """Make the folder for the files of an evaluation, whatever else it holds.
+    def create(self) -> None:
+        """Make the folder, for the files of an evaluation, whatever else it holds.
 
         Raises:
             RunFileError: It cannot be written.
@@ -270,7 +252,7 @@ class RunDirectory:
             status = "killed"  # No living process holds the lock.
         return f"{status}, started {run.get('started', 'at an unknown time')}"
 
-    def _remove_run(self) -> None:
+    def clear(self) -> None:
         """Remove what a run writes, `run.json` last, so that an interrupted removal still shows as a run."""
         written = [CONFIG, DATA, HISTORY, METRICS, LOG, PREDICTIONS, REPORT]
         paths = [self.path / name for name in written]

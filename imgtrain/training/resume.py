@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -15,7 +15,6 @@ from imgtrain.config.schema import Config
 from imgtrain.config.wording import format_value
 from imgtrain.errors import ConfigError, DataError, InterruptedRunError, Problem, RunFileError
 from imgtrain.events import Emit, Message, ignore
-from imgtrain.pixels.load_images import Images
 from imgtrain.run.run_directory import RunDirectory, now, read_json
 from imgtrain.training.checkpoint_store import Checkpoint, CheckpointStore
 
@@ -100,25 +99,33 @@ def find_earlier_run(config: Config, run: RunDirectory, emit: Emit = ignore) -> 
     return EarlierRun(facts, checkpoint)
 
 
-def check_same_images(earlier: EarlierRun, images: Images, run: RunDirectory) -> None:
+def check_same_images(
+    earlier: EarlierRun, run: RunDirectory, fingerprint: str, describe: Callable[[], Mapping[str, Any]]
+) -> None:
     """Do nothing if the images are those that the earlier run was trained on.
+
+    Args:
+        earlier: The run to resume.
+        run: Its directory.
+        fingerprint: Of the images that there are now.
+        describe: Returns what `data.json` would say of them.
 
     Raises:
         DataError: They are not; says how each split has changed.
     """
-    if earlier.origin("data_fingerprint") in (None, images.fingerprint()):
+    if earlier.origin("data_fingerprint") in (None, fingerprint):
         return
     where = str(run.path)
     problems = []
     with suppress(RunFileError, KeyError, TypeError, AttributeError):
-        problems = list(_changed_splits(read_json(run.data)["splits"], images.describe()["splits"]))
+        problems = list(_changed_splits(read_json(run.data)["splits"], describe()["splits"]))
     hint = "put the images back, or start a new run with --output or --overwrite"
     raise DataError([*problems, Problem(where, "was trained on other images than there are now", hint)])
 
 
-def describe_origin(config: Config, images: Images, facts: Mapping[str, Any]) -> dict[str, Any]:
+def describe_origin(config: Config, fingerprint: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return what every checkpoint of a run says about it: what was asked, and what was found."""
-    return {"config": to_plain(config), "data_fingerprint": images.fingerprint(), **facts}
+    return {"config": to_plain(config), "data_fingerprint": fingerprint, **facts}
 
 
 def describe_resumption(earlier: EarlierRun | None) -> dict[str, Any]:

@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from imgtrain.batches.make_batches import INFERENCE_BATCH_SIZE, file_order_batches
-from imgtrain.dataset.groups import assign_groups
-from imgtrain.evaluation.baselines import MAJORITY, majority, warn_if_not_above_baselines
-from imgtrain.evaluation.decide import decide
-from imgtrain.evaluation.eval_inputs import resolve_eval_inputs
-from imgtrain.evaluation.metrics import Predictions, render_predictions, score
-from imgtrain.evaluation.predict import predict_split
+from imgtrain.evaluation.eval_inputs import EvalOptions, inputs_of_imgtrain_model, inputs_of_other_model
 from imgtrain.events import Emit, Message, ignore
-from imgtrain.model.archive import MAX_MODEL_GIB, load_model
-from imgtrain.model.preprocess import with_preprocessing
 from imgtrain.pixels.load_images import load_splits
+from imgtrain.run.model_metadata import MAX_MODEL_GIB, find_model
 from imgtrain.run.run_directory import RunDirectory, write_json, write_text
-from imgtrain.workflows.report import try_report
+
+if TYPE_CHECKING:
+    from imgtrain.evaluation.predictions import Predictions
 
 __all__ = ["EvaluateResult", "evaluate"]
 
@@ -73,58 +69,61 @@ def evaluate(
         DataError: The images are wrong, or their folders do not fit the model's classes.
         RunFileError: The model cannot be loaded, or the output cannot be written.
     """
-    loaded = load_model(Path(model), max_gib=max_model_gib)
-    reading = resolve_eval_inputs(
-        loaded.record,
-        model=str(loaded.path),
-        input_shape=loaded.shape.image_shape,
-        units=loaded.shape.units,
+    file = find_model(model)
+    directory = None if output is None else RunDirectory(Path(output))
+    if directory is not None:
+        directory.refuse_if_run()
+    asked = EvalOptions(
+        model=str(file.path),
         folder=None if folder is None else Path(folder),
         config=None if config is None else Path(config),
         rescale=rescale,
         classes=classes,
     )
-    for warning in reading.warnings:
+    inputs = None if file.metadata is None else inputs_of_imgtrain_model(file.metadata, asked)
+
+    # Only here does TensorFlow start.
+    from imgtrain.evaluation.baselines import MAJORITY, majority, score_beside_baselines
+    from imgtrain.evaluation.decide import Decision
+    from imgtrain.evaluation.predict import predict_split
+    from imgtrain.evaluation.predictions import Predictions, render_predictions
+    from imgtrain.model.archive import load_model
+    from imgtrain.model.preprocess import with_preprocessing
+    from imgtrain.report.facts import Facts
+    from imgtrain.workflows.report import try_report
+
+    loaded = load_model(file, max_gib=max_model_gib)
+    if inputs is None:
+        inputs = inputs_of_other_model(asked, loaded.shape.image_shape, loaded.shape.units)
+    for warning in inputs.warnings:
         emit(Message(warning, "warning"))
-    directory = None
-    if output is not None:
-        directory = RunDirectory(Path(output))
-        directory.refuse_if_run()
-        directory.create_for_evaluation()
+    if directory is not None:
+        directory.create()
 
     part = load_splits(
-        [reading.split],
-        reading.settings,
+        [inputs.split],
+        inputs.settings,
         cache="auto",
         cache_directory=None,
-        on_bad_image=reading.on_bad_image,
+        on_bad_image=inputs.on_bad_image,
         emit=emit,
     )["evaluation"]
+    split = part.split
 
     network = loaded.model
-    if reading.preprocessing is not None:
-        network = with_preprocessing(network, reading.preprocessing, reading.settings.shape)
-    batches = file_order_batches(part, reading.class_mode, batch_size)
-    probabilities, loss = predict_split(network, batches, loss=reading.loss, task="evaluating", emit=emit)
-    predictions = Predictions(
-        paths=part.split.paths,
-        labels=part.split.labels,
-        probabilities=probabilities,
-        predicted=decide(probabilities, reading.threshold),
-        loss=loss,
-        class_names=part.split.class_names,
-        groups=assign_groups(part.split.group_paths, reading.group_by),
-        abstain_below=reading.abstain_below,
-    )
-    most_frequent = majority(predictions.labels) if reading.majority_label is None else reading.majority_label
-    guesses = np.full_like(predictions.labels, most_frequent)
-    metrics = {"evaluation": score(predictions, baselines={MAJORITY: guesses})}
-    for sentence in warn_if_not_above_baselines("evaluation", metrics["evaluation"]):
-        emit(Message(sentence, "warning"))
+    if inputs.preprocessing is not None:
+        network = with_preprocessing(network, inputs.preprocessing, inputs.settings.shape)
+    batches = file_order_batches(part, inputs.class_mode, batch_size)
+    probabilities, loss = predict_split(network, batches, loss=inputs.loss, task="evaluating", emit=emit)
+    decision = Decision(inputs.threshold, abstain_below=inputs.abstain_below)
+    predictions = Predictions.decided(split, probabilities, loss, decision, group_by=inputs.group_by)
+    most_frequent = majority(split.labels) if inputs.majority_label is None else inputs.majority_label
+    guesses = {MAJORITY: np.full_like(split.labels, most_frequent)}
+    metrics = score_beside_baselines({"evaluation": predictions}, {"evaluation": guesses}, emit=emit)
 
     if directory is not None:
         write_text(directory.predictions(), render_predictions(predictions))
         write_json(directory.metrics, metrics)
-        try_report(directory, part, network, emit=emit)
+        try_report(Facts(directory.path, "evaluation", metrics, predictions), part, network, emit=emit)
     written = None if directory is None else directory.path
-    return EvaluateResult(part.split.folder.root, written, predictions, metrics)
+    return EvaluateResult(split.folder.root, written, predictions, metrics)

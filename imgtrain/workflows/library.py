@@ -8,7 +8,7 @@ from typing import Any
 from imgtrain.batches.make_batches import make_batches
 from imgtrain.dataset.plan import Plan
 from imgtrain.events import Emit, ignore
-from imgtrain.model.build_from_plan import build_from_plan
+from imgtrain.model.build import build_and_compile
 from imgtrain.pixels.load_images import load_images
 from imgtrain.training.keras_dataset import BatchDataset
 
@@ -58,4 +58,4 @@ def build_model(batches: OpenBatches) -> Any:
     Raises:
         ConfigError: A layer or the optimizer does not accept its arguments or its input.
     """
-    return build_from_plan(batches.plan, batches.train.batches, "float32")
+    return build_and_compile(batches.plan, batches.train.batches, "float32")

@@ -11,7 +11,6 @@ from pathlib import Path
 from imgtrain.batches.make_batches import INFERENCE_BATCH_SIZE
 from imgtrain.dataset.named_files import expand_paths
 from imgtrain.errors import ConfigError, DataError, Problem
-from imgtrain.evaluation.classify import classify
 from imgtrain.evaluation.prediction_writer import (
     FilePrediction,
     UnreadableFile,
@@ -20,7 +19,7 @@ from imgtrain.evaluation.prediction_writer import (
     prediction_writer,
 )
 from imgtrain.events import Emit, ImageClassified, Message, Progress, ignore
-from imgtrain.model.archive import MAX_MODEL_GIB, load_model
+from imgtrain.run.model_metadata import MAX_MODEL_GIB, find_model
 
 __all__ = ["PredictResult", "predict"]
 
@@ -73,15 +72,22 @@ def predict(
     """
     if output is not None:
         check_prediction_path(Path(output))
+    file = find_model(model)
+    if file.metadata is None:
+        hint = "`imgtrain evaluate` takes such models, with --rescale"
+        raise ConfigError(
+            Problem(str(file.path), "was not made by imgtrain: its classes are not known", hint)
+        )
+    class_names = file.metadata.class_names
     paths = list(expand_paths(names))
     if not paths:
         raise DataError(Problem("", "there is nothing to classify: no image was found"))
-    loaded = load_model(Path(model), max_gib=max_model_gib)
-    if loaded.record is None:
-        where = str(loaded.path)
-        hint = "`imgtrain evaluate` takes such models, with --rescale"
-        raise ConfigError(Problem(where, "was not made by imgtrain: its classes are not known", hint))
-    class_names = loaded.record.class_names
+
+    # Only here does TensorFlow start.
+    from imgtrain.evaluation.classify import classify
+    from imgtrain.model.archive import load_model
+
+    network = load_model(file, max_gib=max_model_gib).model
     counts = dict.fromkeys(class_names, 0)
     unreadable: list[tuple[str, str]] = []
     with ExitStack() as stack:
@@ -90,7 +96,7 @@ def predict(
             shown = None if top is None else min(top, len(class_names))
             write = stack.enter_context(prediction_writer(Path(output), class_names, shown))
             emit(Progress("classifying", 0, len(paths), "files"))
-        answers = classify(loaded.model, loaded.record, paths, batch_size=batch_size)
+        answers = classify(network, file.metadata, paths, batch_size=batch_size)
         for done, answer in enumerate(stack.enter_context(closing(answers)), start=1):
             if isinstance(answer, UnreadableFile):
                 unreadable.append((answer.path, answer.reason))

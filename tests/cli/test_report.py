@@ -21,7 +21,8 @@ def test_the_report_is_written_again_also_when_images_have_gone(tmp_path, make_f
     page.unlink()
     done = imgtrain("report", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert page.read_text().count("data:image/webp") == first.count("data:image/webp")
+    # What the training shows from memory is what is read back from the files.
+    assert page.read_text() == first
     shutil.rmtree(tmp_path / "test")
     done = imgtrain("report", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,10 @@
 """What is quick to start, starts no TensorFlow."""
 
+import zipfile
+
 import pytest
+
+from imgtrain.run.model_metadata import ModelMetadata
 
 HEAVY = {"tensorflow", "keras", "sklearn", "cv2", "scipy", "matplotlib"}
 
@@ -64,3 +68,48 @@ def test_a_split_without_images_is_found_without_tensorflow(imported_modules, co
     (tmp_path / "empty").mkdir()
     code = run_command("train", config, "--set", f"data.test={tmp_path / 'empty'}")
     assert not imported_modules(code) & {"tensorflow", "keras"}
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A file that says it is a model of imgtrain, tested on a folder that is not there."""
+    metadata = ModelMetadata(
+        class_names=("a", "b"), target_size=(8, 8), color_mode="rgb", class_mode="categorical", resize="stretch",
+        interpolation="bilinear", test_folder=str(tmp_path / "gone"), data_fingerprint="sha256:0", versions={},
+        created="2026-11-21T00:00:00+00:00",
+    )  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
+        archive.writestr("imgtrain.json", metadata.to_json())
+    return tmp_path / "model.keras"
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("train(plan)", "holds a run already"),
+        ("train(plan, resume=True)", "another configuration"),
+        ("evaluate('missing.keras')", "no such model file"),
+        ("evaluate('model.keras')", "is not there"),
+        ("evaluate('model.keras', folder='train', classes=('a', 'b'))", "leave it out"),
+        ("evaluate('model.keras', folder='train', output='run')", "holds a run"),
+        ("predict('missing.keras', ['train'])", "no such model file"),
+        ("predict('other.keras', ['train'])", "was not made by imgtrain"),
+        ("write_report('train')", "no metrics.json"),
+    ],
+)
+def test_the_library_refuses_before_tensorflow_starts(imported_modules, config, model, tmp_path, call, told):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text("{}")
+    (run / "config.yaml").write_text(config.read_text().replace("target_size: [8, 8]", "target_size: [9, 9]"))
+    with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+    code = (
+        "import imgtrain\n"
+        "plan = imgtrain.make_plan(imgtrain.load_config('config.yaml', ['output.directory=run']))\n"
+        f"try:\n    imgtrain.{call}\n"
+        f"except imgtrain.ImgtrainError as error:\n    assert {told!r} in str(error), error\n"
+        "else:\n    raise AssertionError('not refused')\n"
+    )
+    assert not imported_modules(code, cwd=tmp_path) & {"tensorflow", "keras"}
+    assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "run.json"]

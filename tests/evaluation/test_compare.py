@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 from imgtrain.errors import DataError, RunFileError
 from imgtrain.evaluation.compare import compare_runs
-from imgtrain.evaluation.metrics import Predictions, render_predictions
+from imgtrain.evaluation.predictions import Predictions, render_predictions
 
 NAMES = ("ant", "bee", "cow")
 

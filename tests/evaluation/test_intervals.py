@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from imgtrain.evaluation.bootstrap import interval, resample_weights
-from imgtrain.evaluation.metrics import Predictions, score
+from imgtrain.evaluation.metrics import score
+from imgtrain.evaluation.predictions import Predictions
 
 
 def draw_experiment(rng, images, *, groups=None):

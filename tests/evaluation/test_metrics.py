@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgtrain.evaluation.metrics import Predictions, accuracy_interval, render_predictions, score
+from imgtrain.evaluation.metrics import accuracy_interval, score
+from imgtrain.evaluation.predictions import Predictions, render_predictions
 
 
 def predictions(labels, predicted, class_names=("a", "b", "c"), probabilities=None):

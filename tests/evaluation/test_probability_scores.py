@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from imgtrain.evaluation.metrics import Predictions, load_predictions, render_predictions, score
+from imgtrain.evaluation.metrics import score
+from imgtrain.evaluation.predictions import Predictions, load_predictions, render_predictions
 from imgtrain.evaluation.weighted import DecisionScores, MeanScores, RankingScores
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgtrain.evaluation.metrics import Predictions, render_predictions, score
+from imgtrain.evaluation.metrics import score
+from imgtrain.evaluation.predictions import Predictions, render_predictions
 from imgtrain.report.facts import load_facts
 from imgtrain.report.gallery import choose_images
 from imgtrain.report.page import Pictures, render_page

@@ -86,37 +86,38 @@ def test_file_names_that_are_no_utf8_survive_csv(tmp_path):
 
 def test_an_earlier_run_needs_overwrite_and_foreign_files_stay(tmp_path):
     run = RunDirectory(tmp_path / "run")
-    run.create(overwrite=False)
+    run.create()
     write_json(run.run, {"status": "completed", "started": "2026-01-01T00:00:00+00:00", "model": "skin.h5"})
     for name in ("skin.h5", "metrics.json", "predictions-test.csv", "notes.txt"):
         (run.path / name).write_text("x")
     with pytest.raises(
         RunFileError, match=r"holds a run already \(completed, started 2026-01-01.*\n.*--overwrite"
     ):
-        run.create(overwrite=False)
+        run.refuse_if_taken(overwrite=False)
     assert (run.path / "skin.h5").exists()
-    run.create(overwrite=True)
+    run.refuse_if_taken(overwrite=True)
+    run.clear()
     assert files(run.path) == ["notes.txt"]
 
 
 def test_a_folder_that_is_no_run_is_never_touched(tmp_path):
     (tmp_path / "thesis.doc").write_text("x")
     with pytest.raises(RunFileError, match="not a run of imgtrain"):
-        RunDirectory(tmp_path).create(overwrite=True)
+        RunDirectory(tmp_path).refuse_if_taken(overwrite=True)
     assert files(tmp_path) == ["thesis.doc"]
 
 
 def test_an_output_that_is_a_file_is_an_error(tmp_path):
     (tmp_path / "run").write_text(json.dumps({}))
     with pytest.raises(RunFileError, match="cannot be written"):
-        RunDirectory(tmp_path / "run").create(overwrite=True)
+        RunDirectory(tmp_path / "run").refuse_if_taken(overwrite=True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_directory_that_is_read_only_is_an_error(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(RunFileError, match="cannot be written: Permission denied"):
-        RunDirectory(tmp_path / "run").create(overwrite=False)
+        RunDirectory(tmp_path / "run").create()
 
 
 def test_a_directory_that_disappears_is_an_error(tmp_path):
@@ -141,3 +142,21 @@ def test_files_are_written_with_few_handles_left_or_say_so(tmp_path):
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_run_leaves_no_folders_and_no_lock(tmp_path):
+    (tmp_path / "runs").mkdir()
+    run = RunDirectory(tmp_path / "runs/a/b")
+    with contextlib.suppress(ZeroDivisionError), run.locked():
+        assert run.path.is_dir()
+        raise ZeroDivisionError
+    assert files(tmp_path / "runs") == []
+    with run.locked():
+        write_json(run.run, {})
+    assert files(run.path) == ["run.json"]
+
+
+def test_a_folder_that_was_there_before_a_refused_run_stays(tmp_path):
+    with RunDirectory(tmp_path).locked():
+        pass
+    assert tmp_path.is_dir()

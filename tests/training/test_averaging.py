@@ -35,6 +35,7 @@ class Trained:
 @pytest.fixture(scope="module")
 def train(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trained]:
     from imgtrain.model.build_from_plan import build_from_plan
+
     from imgtrain.training.fit import fit
     from imgtrain.workflows.library import open_batches
 

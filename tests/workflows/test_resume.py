@@ -437,11 +437,10 @@ def test_a_run_under_way_is_not_touched_by_another(train, unbroken, tmp_path):
 
 def test_the_lock_of_a_dead_process_is_none(tmp_path):
     run = RunDirectory(tmp_path / "run")
-    with run.locked():
-        pass
+    run.create()
     (run.path / ".lock").write_text("")
-    run.refuse_if_alive()
-    run.refuse_if_taken(overwrite=False)
+    with run.locked():
+        run.refuse_if_taken(overwrite=False)
     run.run.write_text(json.dumps({"status": "running", "started": "yesterday"}))
     with pytest.raises(RunFileError, match=r"\(killed, started yesterday\)\n.*--resume"):
         run.refuse_if_taken(overwrite=False)

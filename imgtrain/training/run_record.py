@@ -12,7 +12,14 @@ from imgtrain.model.runtime import device_name, versions
 from imgtrain.run.run_directory import RunDirectory, render_csv, write_text
 from imgtrain.training.history import Epoch, History
 
-__all__ = ["NOT_KNOWN_YET", "describe_history", "describe_run", "peak_memory_mib", "record_epochs"]
+__all__ = [
+    "NOT_KNOWN_YET",
+    "describe_history",
+    "describe_run",
+    "history_rows",
+    "peak_memory_mib",
+    "record_epochs",
+]
 
 # What `run.json` says of a run until it is known.
 NOT_KNOWN_YET: Mapping[str, Any] = {
@@ -52,13 +59,16 @@ def describe_history(history: History) -> dict[str, Any]:
     }
 
 
-def _render_history(epochs: Sequence[Epoch]) -> str:
-    """Return a row per epoch, counted from 1 as on the screen."""
-    names = list(epochs[0].logs)
-    rows = (
-        [epoch.number + 1, f"{epoch.seconds:.3f}", *(epoch.logs[name] for name in names)] for epoch in epochs
+def history_rows(epochs: Sequence[Epoch]) -> tuple[Mapping[str, float], ...]:
+    """Return the rows of `history.csv`: one per epoch, counted from 1 as on the screen."""
+    return tuple(
+        {"epoch": epoch.number + 1, "seconds": round(epoch.seconds, 3), **epoch.logs} for epoch in epochs
     )
-    return render_csv(["epoch", "seconds", *names], rows)
+
+
+def _render_history(epochs: Sequence[Epoch]) -> str:
+    rows = history_rows(epochs)
+    return render_csv(list(rows[0]), (list(row.values()) for row in rows))
 
 
 def peak_memory_mib() -> float:

@@ -1,0 +1,83 @@
+"""The saved model: what it says of itself, and that it gives the same probabilities as the trained network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtrain.dataset.plan import Plan
+from imgtrain.dataset.split import Split
+from imgtrain.errors import Problem, RunFileError
+from imgtrain.evaluation.baselines import majority
+from imgtrain.evaluation.evaluate_splits import Evaluation
+from imgtrain.evaluation.predict import predictor
+from imgtrain.model.archive import load_model
+from imgtrain.model.runtime import versions
+from imgtrain.run.model_metadata import ModelMetadata
+from imgtrain.run.run_directory import now
+
+__all__ = ["describe_model", "verify_saved_model"]
+
+# Largest difference of a probability that saving and loading may make.
+_SAVED_TOLERANCE = 1e-5
+
+
+def describe_model(plan: Plan, train: Split, fingerprint: str, evaluation: Evaluation) -> ModelMetadata:
+    """Return what evaluation and prediction must know of a training; it travels in the model file.
+
+    Args:
+        plan: What was trained.
+        train: The training images, without those that were skipped.
+        fingerprint: Of all images.
+        evaluation: Of the trained model.
+    """
+    data = plan.config.data
+    return ModelMetadata(
+        class_names=plan.class_names,
+        target_size=data.target_size,
+        color_mode=data.color_mode,
+        class_mode=data.class_mode,
+        resize=data.resize,
+        interpolation=data.interpolation,
+        threshold=evaluation.decision.threshold,
+        threshold_rule=evaluation.decision.rule,
+        abstain_below=evaluation.decision.abstain_below,
+        temperature=evaluation.temperature,
+        # With a split file, the folder alone does not say which of its images are test images.
+        test_folder=None if data.test is None or data.split_file is not None else str(data.test),
+        nested=data.nested,
+        follow_links=data.follow_links,
+        group_by=data.group_by,
+        on_bad_image=data.on_bad_image,
+        loss=plan.loss,
+        majority_class=plan.class_names[majority(train.labels)],
+        data_fingerprint=fingerprint,
+        versions=versions(),
+        created=now(),
+    )
+
+
+def verify_saved_model(path: Path, model: Any, images: NDArray[np.uint8]) -> None:
+    """Load the saved model as `evaluate` does, and compare its probabilities of some images.
+
+    Args:
+        path: The saved model.
+        model: The trained network.
+        images: Raw pixels, (b, height, width, channels).
+
+    Raises:
+        RunFileError: They differ.
+    """
+    saved, trained = (predictor(network)(images) for network in (load_model(path).model, model))
+    difference = float(np.abs(saved - trained).max())
+    if not difference <= _SAVED_TOLERANCE:
+        raise RunFileError(
+            Problem(
+                str(path),
+                f"the saved model gives other probabilities than the trained one (by {difference:.2g})",
+                "set output.model to model.keras",
+            )
+        )

@@ -1,0 +1,168 @@
+"""What of `imgtrain train` needs TensorFlow: images, network, training, evaluation, the saved model, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from imgtrain.batches.make_batches import inference_batch_size, make_batches
+from imgtrain.config.render import render_config
+from imgtrain.config.schema import PreprocessingConfig
+from imgtrain.dataset.plan import Plan
+from imgtrain.errors import ConfigError
+from imgtrain.evaluation.evaluate_splits import evaluate_splits
+from imgtrain.evaluation.predictions import render_predictions
+from imgtrain.evaluation.saved_model import describe_model, verify_saved_model
+from imgtrain.events import Emit, Message, RunOpened
+from imgtrain.model.archive import save_model
+from imgtrain.model.build import build_and_compile, build_network, check_network, float32_copy
+from imgtrain.model.measure import explain_out_of_memory, measure_network
+from imgtrain.model.precision import choose_precision
+from imgtrain.model.runtime import device_name, start, versions
+from imgtrain.pixels.load_images import load_images
+from imgtrain.report.facts import Facts
+from imgtrain.report.images import draw_augmentation
+from imgtrain.run.run_directory import RunDirectory, write_json, write_text
+from imgtrain.training.checkpoint_store import CheckpointStore
+from imgtrain.training.checkpointing import Checkpointer
+from imgtrain.training.fit import fit
+from imgtrain.training.history import History
+from imgtrain.training.resume import EarlierRun, check_same_images, describe_origin, describe_resumption
+from imgtrain.training.run_record import (
+    NOT_KNOWN_YET,
+    describe_history,
+    describe_run,
+    history_rows,
+    peak_memory_mib,
+    record_epochs,
+)
+from imgtrain.training.tracking import Trackers, check_trackers, track
+from imgtrain.workflows.report import try_report
+
+__all__ = ["show_network", "train_and_evaluate"]
+
+
+def show_network(plan: Plan, emit: Emit) -> Any:
+    """Build and show the network; statistics of the images, which preprocessing may need, are left out.
+
+    Raises:
+        ConfigError: The network does not fit together.
+    """
+    _start(plan)
+    config = plan.config.model_copy(update={"preprocessing": PreprocessingConfig()})
+    model = build_network(config, class_count=len(plan.class_names), statistics=None)
+    emit(measure_network(model, config))
+    return model
+
+
+def train_and_evaluate(
+    plan: Plan, run: RunDirectory, earlier: EarlierRun | None, emit: Emit
+) -> tuple[Any, History, Mapping[str, Any]]:
+    """Return the trained model, its history, and the contents of `metrics.json`.
+
+    Args:
+        plan: What to train.
+        run: Its directory, locked.
+        earlier: The run to resume; None begins.
+        emit: Takes events while the work goes on.
+
+    Raises:
+        ImgtrainError: As `train`.
+    """
+    _start(plan)
+    with track(plan.config, run, emit) as trackers:
+        model, history, metrics = _run(plan, run, earlier, trackers, trackers.listen)
+        trackers.finish(metrics, run)
+        return model, history, metrics
+
+
+def _start(plan: Plan) -> None:
+    start(plan.config.training.seed)
+    problems = check_network(plan.config, class_count=len(plan.class_names)) + check_trackers(plan.config)
+    if problems:
+        raise ConfigError(problems)
+
+
+def _run(
+    plan: Plan, run: RunDirectory, earlier: EarlierRun | None, trackers: Trackers, emit: Emit
+) -> tuple[Any, History, Mapping[str, Any]]:
+    config = plan.config
+    checkpoint = None if earlier is None else earlier.checkpoint
+    images = load_images(config, plan.splits, emit)
+    fingerprint = images.fingerprint()
+    if earlier is not None and checkpoint is not None:
+        check_same_images(earlier, run, fingerprint, images.describe)
+    else:
+        run.clear()
+    # The weights follow from the number format: it stays, also on hardware that would choose another.
+    begun_in = None if earlier is None else earlier.origin("precision")
+    precision = choose_precision(begun_in or config.training.precision)
+    described = describe_run(plan, precision)
+    with run.opened({**described, **NOT_KNOWN_YET, **describe_resumption(earlier)}) as facts:
+        emit(RunOpened(run.path, run.log, resumed=checkpoint is not None))
+        write_text(run.config, render_config(config))
+        write_json(run.data, images.describe())
+
+        # The network.
+        batches = make_batches(plan, images, inference_batch_size=inference_batch_size(plan))
+        trackers.take_samples(batches["train"])
+        model = build_and_compile(plan, batches["train"], precision.name, for_training=True)
+        emit(measure_network(model, config))
+        emit(Message(precision.reason, "warning" if precision.slow else "info"))
+        named = ", ".join(f"{package} {version}" for package, version in versions().items())
+        emit(Message(f"{device_name()}; {named}; seed {config.training.seed}", "detail"))
+
+        # Training.
+        store = CheckpointStore(run.checkpoints)
+        origin = describe_origin(config, fingerprint, described)
+        with explain_out_of_memory(model, config):
+            history = fit(
+                model,
+                batches["train"],
+                batches.get("validation"),
+                config.training,
+                checkpoints=Checkpointer(
+                    store, origin=origin, minutes=config.training.checkpoint_minutes, earlier=checkpoint
+                ),
+                on_epoch=partial(record_epochs, run, facts),
+                emit=emit,
+            )
+        record_epochs(run, facts, history.epochs)
+        facts.update(describe_history(history))
+
+        # Evaluation, and what is kept of it.
+        model = float32_copy(model, config)
+        evaluation = evaluate_splits(model, plan, images, emit)
+        path = run.model(config.output.model)
+        save_model(model, describe_model(plan, images.train.split, fingerprint, evaluation), path)
+        verify_saved_model(path, model, batches["train"].batch(0, 0)[0])
+        shown = images.test or images.validation
+        if shown is not None:
+            name = shown.split.name
+            write_text(run.predictions(name), render_predictions(evaluation.predictions[name]))
+        write_json(run.metrics, evaluation.metrics)
+        facts["peak_memory_mib"] = peak_memory_mib()
+
+    if shown is None:
+        emit(Message("there is no report, because there are neither validation nor test images"))
+    else:
+        report = Facts(
+            directory=run.path,
+            split=shown.split.name,
+            metrics=evaluation.metrics,
+            predictions=evaluation.predictions[shown.split.name],
+            root=shown.split.folder.root,
+            run=facts,
+            data=images.describe(),
+            history=history_rows(history.epochs),
+            config=render_config(config),
+        )
+        sheet = partial(draw_augmentation, config, images.train.split)
+        try_report(report, shown, model, sheet=sheet, emit=emit)
+    # More epochs can follow the last one, but nothing follows an early stop.
+    if history.stopped_early:
+        store.remove()
+    else:
+        store.keep_newest()
+    return model, history, evaluation.metrics
