@@ -73,6 +73,7 @@ class Batches:
         balance: Literal["oversample"] | None = None,
         steps: int | None = None,
         class_weights: NDArray[np.float32] | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
         """Take the images of a split.
 
@@ -91,6 +92,7 @@ class Batches:
                 equally often and, where that does not divide, some once more, chosen anew in every pass.
             steps: Batches in an epoch; None for one pass.
             class_weights: Weight of each class, shape (class_count,); each batch then ends with weights.
+            label_smoothing: Share of each label that is spread evenly over all classes, 0 to below 1.
 
         Raises:
             ValueError: There is no image, or the arguments contradict each other.
@@ -105,14 +107,16 @@ class Batches:
             raise ValueError(f"class mode binary needs exactly two classes, got {class_count}")
         if class_weights is not None and len(class_weights) != class_count:
             raise ValueError(f"class_weights needs {class_count} values, got {len(class_weights)}")
-        if class_mode == "sparse" and augmentation is not None and augmentation.mixes:
-            raise ValueError("mixed labels are no integers: class mode sparse needs categorical batches")
+        soft = label_smoothing > 0 or (augmentation is not None and augmentation.mixes)
+        if class_mode == "sparse" and soft:
+            raise ValueError("soft labels are not integers: class mode sparse needs categorical batches")
         self.pixels = pixels
         self.indices = indices
         self.labels = labels
         self.paths = tuple(paths)
         self.class_count = class_count
         self._class_mode = class_mode
+        self._label_smoothing = label_smoothing
         self._class_weights = None if class_weights is None else np.asarray(class_weights, np.float32)
         self.batch_size = batch_size
         self._seed = seed
@@ -289,6 +293,12 @@ class Batches:
         encoded = self._encode(own)
         if mixing is not None:
             encoded = mix_targets(encoded, self._encode(partners), mixing)
+        if self._label_smoothing:
+            # As in keras.losses.CategoricalCrossentropy; a binary label is smoothed towards 0.5.
+            classes = 2 if self._class_mode == "binary" else self.class_count
+            encoded = encoded * np.float32(1 - self._label_smoothing) + np.float32(
+                self._label_smoothing / classes
+            )
         if self._class_weights is None:
             return (encoded,)
         weights = self._class_weights[own]

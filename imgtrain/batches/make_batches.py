@@ -47,6 +47,7 @@ def make_batches(plan: Plan, images: Images, *, inference_batch_size: int) -> di
         balance=data.balance,
         steps=training.steps_per_epoch,
         class_weights=plan.class_weights,
+        label_smoothing=training.label_smoothing,
     )
     return batches
 

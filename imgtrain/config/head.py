@@ -18,6 +18,7 @@ from imgtrain.errors import Problem
 __all__ = [
     "check_output",
     "ends_with_output",
+    "has_soft_labels",
     "output_layer",
     "resolve_loss",
     "resolve_training_loss",
@@ -116,13 +117,18 @@ def resolve_loss(config: Config) -> str:
     return _LOSSES[config.data.class_mode][0] if loss == "auto" else snake_case(loss)
 
 
+def has_soft_labels(config: Config) -> bool:
+    """Return whether training labels are probabilities of the classes instead of one class per image."""
+    return config.augmentation.mixes or config.training.label_smoothing > 0
+
+
 def training_class_mode(config: Config) -> Literal["categorical", "binary", "sparse"]:
     """Return the form of the labels in training, and in the validation after each epoch.
 
-    Mixed labels are shares of the classes, which integers cannot hold: there, sparse labels become one-hot rows.
+    Soft labels are probabilities of the classes, which integers cannot hold: sparse labels become one-hot rows.
     """
     mode = config.data.class_mode
-    return "categorical" if mode == "sparse" and config.augmentation.mixes else mode
+    return "categorical" if mode == "sparse" and has_soft_labels(config) else mode
 
 
 def resolve_training_loss(config: Config) -> str:
@@ -220,12 +226,12 @@ def _other_interpretation(last: LayerSpec, class_count: int) -> str:
 
 def _check_loss(config: Config) -> list[Problem]:
     mode, loss = config.data.class_mode, resolve_loss(config)
-    if config.augmentation.mixes and loss in _NEEDS_ONE_CLASS:
+    if has_soft_labels(config) and loss in _NEEDS_ONE_CLASS:
         return [
             Problem(
                 config.where("training", "loss"),
-                f"{config.training.loss} needs one class per image; augmentation.mixup and cutmix mix several",
-                "write `loss: auto`, or remove augmentation.mixup and augmentation.cutmix",
+                f"{config.training.loss} needs one class per image; mixup, cutmix and label_smoothing give several",
+                "write `loss: auto`, or remove augmentation.mixup, augmentation.cutmix and training.label_smoothing",
             )
         ]
     if loss in _LOSSES[mode]:

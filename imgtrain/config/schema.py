@@ -613,6 +613,9 @@ class TrainingConfig(Section):
     """Keras optimizer: a name, or a mapping with arguments: `{name: rmsprop, learning_rate: 0.001}`."""
     schedule: Schedule | None = None
     """Learning rate schedule over the whole training, updated after every batch; null keeps it constant."""
+    label_smoothing: Annotated[Finite, Field(ge=0, lt=1)] = 0.0
+    """Share of each training label that is spread evenly over all classes, such as 0.1; validation labels are not \
+smoothed."""
     gradient_accumulation: Annotated[Whole, Field(ge=1)] = 1
     """Number of batches whose gradients are averaged for each weight update."""
     ema: Annotated[Finite, Field(gt=0, lt=1)] | None = None

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from imgtrain.batches.batches import Batches
 from imgtrain.batches.featurewise import FeaturewiseStatistics, fit_featurewise_statistics
-from imgtrain.config.head import output_layer, snake_case
+from imgtrain.config.head import has_soft_labels, output_layer, snake_case
 from imgtrain.config.preprocessing import needs_featurewise_statistics
 from imgtrain.config.schema import Config, LayerSpec
 from imgtrain.dataset.plan import Plan
@@ -52,7 +52,7 @@ def build_and_compile(plan: Plan, train: Batches, precision: str, *, for_trainin
         config,
         precision=precision,
         for_training=for_training,
-        mixed_labels=config.augmentation.mixes,
+        soft_labels=has_soft_labels(config),
     )
     return model
 

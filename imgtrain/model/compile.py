@@ -26,7 +26,7 @@ def compile_network(
     *,
     precision: str = "float32",
     for_training: bool = False,
-    mixed_labels: bool = False,
+    soft_labels: bool = False,
 ) -> None:
     """Compile the network with the configuration's optimizer, loss and metrics.
 
@@ -37,7 +37,7 @@ def compile_network(
         config: What was asked.
         precision: The number format of the network.
         for_training: Take the optimizers of `fused`; else all is plain Keras, and can be saved.
-        mixed_labels: Whether labels have the form of `training_class_mode` and may be mixed. The loss takes them as
+        soft_labels: Whether labels have the form of `training_class_mode` and are probabilities. The loss takes them as
             they are, metrics take the class with the largest share.
 
     Raises:
@@ -53,9 +53,9 @@ def compile_network(
     if precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     # Instances, because Keras cannot read names such as `mse` back from an .h5 file.
-    loss = resolve_training_loss(config) if mixed_labels else resolve_loss(config)
+    loss = resolve_training_loss(config) if soft_labels else resolve_loss(config)
     metrics = [_build_metric(name, config.data.class_mode) for name in config.training.metrics]
-    if mixed_labels:
+    if soft_labels:
         for metric in metrics:
             _take_largest_share(metric, config.data.class_mode)
     model.compile(optimizer=optimizer, loss=_by_snake_case(keras.losses, loss)(), metrics=metrics)
@@ -122,7 +122,7 @@ def _build_metric(name: str, class_mode: str) -> keras.metrics.Metric:
 
 
 def _take_largest_share(metric: keras.metrics.Metric, class_mode: str) -> None:
-    """Let a metric see the class with the largest share instead of mixed labels, in the class mode's form."""
+    """Let a metric see the class with the largest share instead of soft labels, in the class mode's form."""
     update = metric.update_state
 
     def update_state(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:

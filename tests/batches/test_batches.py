@@ -308,7 +308,7 @@ class TestMixing:
         assert same(batches.to_arrays(epoch=1), expected)
 
     def test_integers_cannot_be_mixed(self):
-        with pytest.raises(ValueError, match="mixed labels are no integers"):
+        with pytest.raises(ValueError, match="soft labels are not integers"):
             self.draw([0, 1], class_mode="sparse")
 
 
@@ -484,3 +484,40 @@ class TestContradictions:
     def test_class_weights(self):
         with pytest.raises(ValueError, match="needs 3 values, got 2"):
             make_batches([0, 1, 2], class_weights=np.ones(2))
+
+
+class TestLabelSmoothing:
+    @pytest.mark.tensorflow
+    @pytest.mark.parametrize("mode", ["categorical", "binary"])
+    def test_the_loss_of_smoothed_labels_is_that_of_keras_own_smoothing(self, mode):
+        import keras
+
+        labels = np.arange(12) % (2 if mode == "binary" else 3)
+        options = {"class_mode": mode, "batch_size": 12, "class_count": labels.max() + 1}
+        _, plain = make_batches(labels, **options).batch(0, 0)
+        _, smoothed = make_batches(labels, label_smoothing=0.2, **options).batch(0, 0)
+        assert smoothed.dtype == np.float32
+        rng = np.random.default_rng(0)
+        outputs = rng.dirichlet(np.ones(plain.shape[1]), 12) if mode == "categorical" else rng.random((12, 1))
+        loss = {
+            "binary": keras.losses.BinaryCrossentropy,
+            "categorical": keras.losses.CategoricalCrossentropy,
+        }[mode]
+        np.testing.assert_allclose(
+            loss()(smoothed, outputs), loss(label_smoothing=0.2)(plain, outputs), rtol=1e-5
+        )
+
+    def test_mixed_labels_are_smoothed_after_mixing(self):
+        options = {
+            "class_mode": "categorical",
+            "batch_size": 8,
+            "augmentation": AugmentationConfig(mixup=1.0),
+        }
+        _, mixed = make_batches(np.arange(8) % 2, **options).batch(0, 0)
+        _, both = make_batches(np.arange(8) % 2, label_smoothing=0.1, **options).batch(0, 0)
+        np.testing.assert_allclose(both, 0.9 * mixed + 0.05, rtol=1e-5)
+        np.testing.assert_allclose(both.sum(axis=1), 1, rtol=1e-5)
+
+    def test_labels_of_the_whole_split_are_not_smoothed(self):
+        batches = make_batches([0, 1], class_mode="categorical", label_smoothing=0.1)
+        assert set(batches.targets().ravel()) == {0, 1}

@@ -207,3 +207,14 @@ def test_a_loss_that_needs_one_class_does_not_fit_mixed_labels() -> None:
     mixed = config.model_copy(update={"augmentation": config.augmentation.model_validate({"mixup": 1})})
     (problem,) = check_output(mixed, 3)
     assert "needs one class per image" in problem.what
+
+
+def test_smoothed_sparse_labels_are_trained_as_rows_and_need_a_loss_of_several_classes() -> None:
+    config = make_config("sparse", label_smoothing=0.1)
+    assert (training_class_mode(config), resolve_training_loss(config)) == (
+        "categorical",
+        "categorical_crossentropy",
+    )
+    assert resolve_loss(config) == "sparse_categorical_crossentropy"
+    (problem,) = check_output(make_config("categorical", loss="categorical_hinge", label_smoothing=0.1), 3)
+    assert "label_smoothing" in problem.what

@@ -14,7 +14,7 @@ SHARES = np.array([[0.6, 0.4, 0], [0, 0.8, 0.2], [0, 0.55, 0.45]], np.float32)  
 WEIGHTS = np.array([1, 2, 3], np.float32)
 
 
-def compiled(mode, classes, metrics, *, mixed_labels=True):
+def compiled(mode, classes, metrics, *, soft_labels=True):
     from imgtrain.model.compile import compile_network
     from imgtrain.model.runtime import keras
 
@@ -28,7 +28,7 @@ def compiled(mode, classes, metrics, *, mixed_labels=True):
             "training": {"metrics": metrics},
         }
     )
-    compile_network(model, config, mixed_labels=mixed_labels)
+    compile_network(model, config, soft_labels=soft_labels)
     return model
 
 
@@ -62,7 +62,7 @@ def test_weights_count_in_the_loss():
 @pytest.mark.parametrize("metric", ["SparseTopKCategoricalAccuracy", "SparseCategoricalCrossentropy"])
 def test_metrics_of_integers_see_integers(metric):
     logs = compiled("sparse", 3, [metric]).evaluate(PROBABILITIES, SHARES, verbose=0, return_dict=True)
-    plain = compiled("sparse", 3, [metric], mixed_labels=False)
+    plain = compiled("sparse", 3, [metric], soft_labels=False)
     wanted = plain.evaluate(PROBABILITIES, SHARES.argmax(axis=1), verbose=0, return_dict=True)
     names = logs.keys() - {"loss"}
     assert names == wanted.keys() - {"loss"} != set()
@@ -73,7 +73,7 @@ def test_hard_labels_are_what_they_are_without_mixing():
     """Those of the validation images."""
     labels = np.eye(3, dtype=np.float32)[[0, 1, 1]]
     mixed = compiled("categorical", 3, ["accuracy", "AUC"])
-    plain = compiled("categorical", 3, ["accuracy", "AUC"], mixed_labels=False)
+    plain = compiled("categorical", 3, ["accuracy", "AUC"], soft_labels=False)
     one, other = (
         model.evaluate(PROBABILITIES, labels, verbose=0, return_dict=True) for model in (mixed, plain)
     )
