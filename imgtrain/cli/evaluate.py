@@ -32,6 +32,9 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier evaluation in the output folder.")
+    ] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images per batch.")] = 128,
     max_model_gib: MaxModelGib = 4.0,
     config: Annotated[
@@ -82,6 +85,7 @@ def evaluate(
             config=config,
             rescale=rescale,
             classes=None if classes is None else tuple(classes.split(",")),
+            overwrite=overwrite,
             emit=display.show,
         )
         if as_json:

@@ -41,6 +41,13 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Continue an interrupted prediction; start if there is none."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output file if it exists.")
+    ] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images per batch.")] = 128,
     max_model_gib: MaxModelGib = 4.0,
     verbose: Verbose = False,
@@ -68,6 +75,8 @@ def predict(
             top=top,
             batch_size=batch_size,
             max_model_gib=max_model_gib,
+            resume=resume,
+            overwrite=overwrite,
             emit=display.show,
         )
         display.show_predictions(result)

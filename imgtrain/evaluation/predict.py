@@ -60,10 +60,7 @@ def predict_split(
             done += len(images)
             emit(Progress(task, done, total))
     mean = float(np.concatenate(losses).mean(dtype=np.float64))
-    probabilities = as_class_probabilities(np.concatenate(outputs))
-    if not np.isfinite(probabilities).all():
-        raise RunFileError("the model gives NaN instead of probabilities: its weights are damaged")
-    return probabilities, mean
+    return as_class_probabilities(np.concatenate(outputs)), mean
 
 
 def _predictor_with_loss(model: Any, loss: str, labels: NDArray[Any]) -> Any:
@@ -81,6 +78,12 @@ def _predictor_with_loss(model: Any, loss: str, labels: NDArray[Any]) -> Any:
 
 
 def as_class_probabilities(outputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a column per class: a sigmoid's single column p becomes 1 − p and p."""
+    """Return a column per class: a sigmoid's single column p becomes 1 − p and p.
+
+    Raises:
+        RunFileError: A probability is NaN.
+    """
     outputs = outputs.astype(np.float32)
+    if not np.isfinite(outputs).all():
+        raise RunFileError("the model gives NaN instead of probabilities: its weights are damaged")
     return np.concatenate([1 - outputs, outputs], axis=1) if outputs.shape[1] == 1 else outputs

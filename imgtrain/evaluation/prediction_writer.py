@@ -1,158 +1,236 @@
-"""What a model says of single files, and how it is written: CSV, JSON or JSON lines, row by row."""
+"""The file of a long prediction: what is answered is on disk, and an interrupted prediction can be continued.
+
+Rows are written to a file beside the final one, whose beginning they are: `answers.csv.partial`. It is renamed when
+the last row is in it. A JSON file next to it says which model and options wrote it, so that no other continues it.
+"""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import filelock
 
-from imgtrain.errors import ConfigError, Problem
-from imgtrain.run.run_directory import atomic_write
-from imgtrain.text import to_cell
+from imgtrain.errors import ConfigError, ImgtrainError, InterruptedRunError, Problem, RunFileError
+from imgtrain.evaluation.prediction_formats import (
+    FORMATS,
+    FilePrediction,
+    PredictionFormat,
+    UnreadableFile,
+    WrittenPrediction,
+)
+from imgtrain.run.run_directory import flush_to_disk, read_json, write_json
 
-__all__ = [
-    "UNSURE",
-    "FilePrediction",
-    "UnreadableFile",
-    "Write",
-    "check_prediction_path",
-    "prediction_writer",
-]
-
-UNSURE = "unsure"
-"""The answer where the probability does not reach the level that was chosen on validation."""
+__all__ = ["PredictionWriter", "check_prediction_path", "prediction_writer"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FilePrediction:
-    """What the model says of one file.
-
-    Attributes:
-        path: The file.
-        label: The class decided on, by the model's threshold if it has one.
-        sure: Whether its probability reaches the level below which the answer is "unsure".
-        probabilities: Of every class, (classes,) float32.
-    """
-
-    path: str
-    label: int
-    sure: bool
-    probabilities: NDArray[np.float32]
-
-    @property
-    def probability(self) -> float:
-        """Of the class decided on."""
-        return float(self.probabilities[self.label])
-
-    def says(self, class_names: Sequence[str]) -> str:
-        """Return the class's name, or `UNSURE`."""
-        return class_names[self.label] if self.sure else UNSURE
-
-    def top(self, count: int) -> list[int]:
-        """Return the labels of the most probable classes, the first of equals first."""
-        return [int(label) for label in np.argsort(-self.probabilities, kind="stable")[:count]]
-
-
-@dataclass(frozen=True, slots=True)
-class UnreadableFile:
-    """A file that cannot be decoded, and why."""
-
-    path: str
-    reason: str
-
-
-Write = Callable[[FilePrediction | UnreadableFile], None]
-
-
-def check_prediction_path(path: Path) -> None:
-    """Refuse a name whose suffix says no format.
+def check_prediction_path(path: Path, *, resume: bool, overwrite: bool) -> None:
+    """Do nothing if predictions may be written to a file.
 
     Raises:
-        ConfigError: As it says.
+        ConfigError: Its suffix is that of no format, or both `resume` and `overwrite` are asked for.
+        RunFileError: It exists, or an unfinished prediction does, and it is not said what becomes of it.
     """
-    if path.suffix.lower() not in _FORMATS:
-        raise ConfigError(Problem("--output", f"{path} ends in none of {', '.join(_FORMATS)}"))
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(Problem("--output", f"{path} ends in none of {', '.join(FORMATS)}"))
+    if resume and overwrite:
+        raise ConfigError("--resume continues a prediction and --overwrite replaces it: choose one")
+    if not path.absolute().parent.is_dir():
+        raise RunFileError(Problem(str(path), f"cannot be written: there is no folder {path.parent}"))
+    partial = _partial(path)
+    if overwrite or (resume and partial.exists()):
+        return
+    if partial.exists():
+        what = "contains the answers of a prediction that was interrupted"
+        raise RunFileError(
+            Problem(str(partial), what, "use --resume to continue it, or --overwrite to replace it")
+        )
+    if path.exists():
+        what = "is complete: there is nothing to resume" if resume else "exists already"
+        raise RunFileError(
+            Problem(str(path), what, "use --overwrite to replace it, or choose another file with --output")
+        )
+
+
+class PredictionWriter:
+    """Writes a row for each of some files, in their order.
+
+    Attributes:
+        earlier: The rows that an interrupted prediction has written, those of the first files.
+        done: How many files have a row.
+    """
+
+    def __init__(self, file: FileIO, rows: PredictionFormat, earlier: Sequence[WrittenPrediction]) -> None:
+        self._file = file
+        self._rows = rows
+        self.earlier = tuple(earlier)
+        self.done = len(earlier)
+        if not earlier:
+            self._put(rows.begin())
+
+    def write(self, answer: FilePrediction | UnreadableFile) -> None:
+        """Write the row of the next file; it survives whatever happens to this process.
+
+        Raises:
+            RunFileError: It cannot be written.
+        """
+        self._put(self._rows.row(answer, first=not self.done))
+        self.done += 1
+
+    def finish(self) -> None:
+        """Write what comes after the last row, as `write` does."""
+        self._put(self._rows.end(empty=not self.done))
+
+    def _put(self, text: str) -> None:
+        content = memoryview(text.encode("utf-8", "surrogateescape"))
+        with _explained(Path(self._file.name)):
+            while content:
+                content = content[self._file.write(content) :]
 
 
 @contextmanager
-def prediction_writer(path: Path, class_names: Sequence[str], top: int | None) -> Iterator[Write]:
-    """Give a function that writes one answer; the file appears whole when the block ends well.
+def prediction_writer(
+    path: Path,
+    paths: Sequence[str],
+    class_names: Sequence[str],
+    *,
+    top: int | None = None,
+    model: str = "",
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Iterator[PredictionWriter]:
+    """Give a writer; the file appears when the block ends well, and the rows written so far stay if it does not.
 
     Args:
         path: Ends in `.csv`, `.json` or `.jsonl`.
+        paths: Every file that will have a row, in order.
         class_names: In label order.
         top: Write only so many of the most probable classes; None writes the probability of every class.
+        model: What tells the model from others, such as a hash of its file.
+        resume: Continue after the last whole row of an interrupted prediction; begin if there is none.
+        overwrite: Replace an earlier file, an unfinished one included.
 
     Raises:
-        RunFileError: It cannot be written.
+        ConfigError: As `check_prediction_path`, or the interrupted prediction had another model, `top` or files.
+        RunFileError: As `check_prediction_path`; it cannot be written; or another process is writing it.
+        InterruptedRunError: For a KeyboardInterrupt within the block.
     """
-    with (
-        atomic_write(path) as aside,
-        aside.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-        _FORMATS[path.suffix.lower()](file, class_names, top) as write,
-    ):
-        yield write
+    partial, identity = _partial(path), _identity(path)
+    rows = FORMATS[path.suffix.lower()](class_names, top)
+    check_prediction_path(path, resume=resume, overwrite=overwrite)
+    with ExitStack() as stack:
+        with _explained(path):
+            stack.enter_context(_locked(path))
+            # Again: until now another process may have been writing it.
+            check_prediction_path(path, resume=resume, overwrite=overwrite)
+            earlier = _prepare(partial, identity, rows, paths, {"model": model, "top": top}, resume=resume)
+            file = stack.enter_context(partial.open("ab", buffering=0))
+            writer = PredictionWriter(file, rows, earlier)
+        try:
+            yield writer
+            writer.finish()
+        except BaseException as error:
+            if writer.done:
+                _say_what_is_kept(error, partial, writer.done, len(paths))
+            else:
+                partial.unlink()
+                identity.unlink()
+            raise
+        with _explained(path):
+            file.close()
+            flush_to_disk(partial)
+            partial.replace(path)
+            flush_to_disk(path.parent)
+            identity.unlink()
 
 
-@contextmanager
-def _csv(file: TextIO, class_names: Sequence[str], top: int | None) -> Iterator[Write]:
-    writer = csv.writer(file, lineterminator="\n")
-    if top is None:
-        columns = list(class_names)
+def _prepare(
+    partial: Path,
+    identity: Path,
+    rows: PredictionFormat,
+    paths: Sequence[str],
+    asked: Mapping[str, Any],
+    *,
+    resume: bool,
+) -> list[WrittenPrediction]:
+    """Make the partial file end with the last whole row that can be kept, and return those rows."""
+    earlier: list[WrittenPrediction] = []
+    end = 0
+    if resume and partial.exists():
+        _refuse_other(asked, partial, identity)
+        with partial.open("rb") as file:
+            for row, end in rows.read(file):  # noqa: B007 (of the last one)
+                earlier.append(row)
+        _refuse_other_files(earlier, paths, partial)
     else:
-        columns = [f"{what}_{place}" for place in range(1, top + 1) for what in ("class", "probability")]
-    writer.writerow(map(to_cell, ["path", "predicted", "probability", "error", *columns]))
+        write_json(identity, asked)
+    with partial.open("ab") as file:
+        file.truncate(end)
+    return earlier
 
-    def write(row: FilePrediction | UnreadableFile) -> None:
-        if isinstance(row, UnreadableFile):
-            writer.writerow([to_cell(row.path), "", "", to_cell(row.reason), *[""] * len(columns)])
-            return
-        values: list[str] = [str(value) for value in row.probabilities]
-        if top is not None:
-            values = [cell for label in row.top(top) for cell in (to_cell(class_names[label]), values[label])]
-        says = to_cell(row.says(class_names))
-        writer.writerow([to_cell(row.path), says, str(row.probabilities[row.label]), "", *values])
 
-    yield write
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial")
+
+
+def _identity(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial.json")
 
 
 @contextmanager
-def _json_lines(file: TextIO, class_names: Sequence[str], top: int | None) -> Iterator[Write]:
-    yield lambda row: print(json.dumps(_as_object(row, class_names, top)), file=file)
+def _locked(path: Path) -> Iterator[None]:
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        hint = "wait until it ends, or choose another file with --output"
+        raise RunFileError(Problem(str(path), "another process is writing it", hint)) from None
+    try:
+        yield
+    finally:
+        # Removed while it is still held: nobody else can be waiting for this very file.
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 @contextmanager
-def _json(file: TextIO, class_names: Sequence[str], top: int | None) -> Iterator[Write]:
-    separator = "[\n"
-
-    def write(row: FilePrediction | UnreadableFile) -> None:
-        nonlocal separator
-        file.write(f"{separator}  {json.dumps(_as_object(row, class_names, top))}")
-        separator = ",\n"
-
-    yield write
-    file.write("[]\n" if separator == "[\n" else "\n]\n")
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunFileError(Problem(str(path), f"cannot be written: {reason}")) from error
 
 
-def _as_object(
-    row: FilePrediction | UnreadableFile, class_names: Sequence[str], top: int | None
-) -> dict[str, Any]:
-    if isinstance(row, UnreadableFile):
-        return {"path": row.path, "error": row.reason}
-    # The shortest digits that give the same float32 when read.
-    values = [float(str(value)) for value in row.probabilities]
-    found = {"path": row.path, "predicted": row.says(class_names), "probability": values[row.label]}
-    if top is None:
-        return found | {"probabilities": dict(zip(class_names, values, strict=True))}
-    ranked = [{"class": class_names[label], "probability": values[label]} for label in row.top(top)]
-    return found | {"top": ranked}
+def _say_what_is_kept(error: BaseException, partial: Path, done: int, total: int) -> None:
+    """Raise the error again with where the rows are, if it is one that is shown to the user."""
+    what = f"contains the answers for {done:,} of {total:,} files"
+    kept = Problem(str(partial), what, "use --resume to continue, or --overwrite to start over")
+    if isinstance(error, KeyboardInterrupt):
+        raise InterruptedRunError([Problem("", "interrupted"), kept]) from None
+    if isinstance(error, ImgtrainError):
+        raise type(error)([*error.problems, kept]) from error.__cause__
 
 
-_FORMATS = {".csv": _csv, ".json": _json, ".jsonl": _json_lines}
+def _refuse_other(asked: Mapping[str, Any], partial: Path, identity: Path) -> None:
+    written = read_json(identity)
+    words = {"model": "another model", "top": f"--top {written.get('top') or 'left out'}"}
+    if differs := [words[name] for name in asked if written.get(name) != asked[name]]:
+        hint = "resume with the same model and options, or use --overwrite to start over"
+        raise ConfigError(Problem(str(partial), f"was written with {' and '.join(differs)}", hint))
+
+
+def _refuse_other_files(earlier: Sequence[WrittenPrediction], paths: Sequence[str], partial: Path) -> None:
+    for number, row in enumerate(earlier):
+        now = paths[number] if number < len(paths) else "none"
+        if row.path != now:
+            raise ConfigError(
+                Problem(
+                    str(partial),
+                    f"is for other files: file {number + 1:,} was {row.path} and is now {now}",
+                    "resume with the same files, or use --overwrite to start over",
+                )
+            )

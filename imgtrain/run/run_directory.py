@@ -23,7 +23,16 @@ import filelock
 
 from imgtrain.errors import InterruptedRunError, Problem, RunFileError
 
-__all__ = ["RunDirectory", "atomic_write", "now", "read_json", "render_csv", "write_json", "write_text"]
+__all__ = [
+    "RunDirectory",
+    "atomic_write",
+    "flush_to_disk",
+    "now",
+    "read_json",
+    "render_csv",
+    "write_json",
+    "write_text",
+]
 
 CONFIG = "config.yaml"
 RUN = "run.json"
@@ -161,15 +170,25 @@ class RunDirectory:
                 for folder in made:
                     folder.rmdir()
 
-    def refuse_if_run(self) -> None:
-        """Do nothing unless this is a run, whose scores those of an evaluation would replace.
+    def refuse_if_evaluated(self, *, overwrite: bool) -> None:
+        """Do nothing if the files of an evaluation may be written here.
 
         Raises:
-            RunFileError: It is one.
+            RunFileError: There is a run, whose scores they would replace; or there are such files and `overwrite` is
+                false.
         """
         if self.run.exists():
             what = "holds a run, whose scores would be replaced"
             raise RunFileError(Problem(str(self.path), what, "choose another directory with --output"))
+        present = [path.name for path in (self.metrics, self.predictions(), self.report) if path.exists()]
+        if present and not overwrite:
+            raise RunFileError(
+                Problem(
+                    str(self.path),
+                    f"contains an evaluation already ({', '.join(present)})",
+                    "use --overwrite to replace it, or choose another directory with --output",
+                )
+            )
 
     def create(self) -> None:
         """Make the folder, for the files of an evaluation, whatever else it holds.
@@ -287,9 +306,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     aside = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
     try:
         yield aside
-        _flush(aside)
+        flush_to_disk(aside)
         aside.replace(path)
-        _flush(path.parent)
+        flush_to_disk(path.parent)
     except OSError as error:
         raise RunFileError(Problem(str(path), f"cannot be written: {error.strerror or error}")) from error
     finally:
@@ -341,7 +360,8 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _flush(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

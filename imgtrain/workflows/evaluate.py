@@ -49,6 +49,7 @@ def evaluate(
     config: Path | str | None = None,
     rescale: str | float | None = None,
     classes: tuple[str, ...] | None = None,
+    overwrite: bool = False,
     emit: Emit = ignore,
 ) -> EvaluateResult:
     """Score a saved model on a folder of images.
@@ -62,17 +63,18 @@ def evaluate(
         config: For a model that imgtrain did not make: the configuration that says how images are read.
         rescale: For a model that imgtrain did not make: the factor that its inputs were scaled by.
         classes: For a model that imgtrain did not make: its class names in order.
+        overwrite: Replace an earlier evaluation in `output`.
         emit: Takes events while the work goes on.
 
     Raises:
         ConfigError: It is not said how the images are to be read, or it is said twice.
         DataError: The images are wrong, or their folders do not fit the model's classes.
-        RunFileError: The model cannot be loaded, or the output cannot be written.
+        RunFileError: The model cannot be loaded, or the output cannot be written or exists.
     """
     file = find_model(model)
     directory = None if output is None else RunDirectory(Path(output))
     if directory is not None:
-        directory.refuse_if_run()
+        directory.refuse_if_evaluated(overwrite=overwrite)
     asked = EvalOptions(
         model=str(file.path),
         folder=None if folder is None else Path(folder),

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from imgtrain.batches.make_batches import INFERENCE_BATCH_SIZE
 from imgtrain.dataset.named_files import expand_paths
 from imgtrain.errors import ConfigError, DataError, Problem
-from imgtrain.evaluation.prediction_writer import (
-    FilePrediction,
-    UnreadableFile,
-    Write,
-    check_prediction_path,
-    prediction_writer,
-)
+from imgtrain.evaluation.prediction_formats import FilePrediction, UnreadableFile
+from imgtrain.evaluation.prediction_writer import check_prediction_path, prediction_writer
 from imgtrain.events import Emit, ImageClassified, Message, Progress, ignore
 from imgtrain.run.model_metadata import MAX_MODEL_GIB, find_model
 
@@ -52,6 +47,8 @@ def predict(
     top: int | None = None,
     batch_size: int = INFERENCE_BATCH_SIZE,
     max_model_gib: float = MAX_MODEL_GIB,
+    resume: bool = False,
+    overwrite: bool = False,
     emit: Emit = ignore,
 ) -> PredictResult:
     """Classify files, one after the other, in memory that does not grow with their number.
@@ -59,19 +56,26 @@ def predict(
     Args:
         model: A file that imgtrain saved, or a run directory.
         names: Files, folders and patterns.
-        output: A `.csv`, `.json` or `.jsonl` file; without it every answer is told as an event.
+        output: A `.csv`, `.json` or `.jsonl` file, which appears when all files are classified; until then the rows are
+            in `<output>.partial`. Without it every answer is told as an event.
         top: Only so many of the most probable classes; None: all in a file, one in an event.
         batch_size: Images in a batch.
         max_model_gib: The most memory that the model may claim before it is loaded.
+        resume: Continue an interrupted prediction after its last whole row; begin if there is none.
+        overwrite: Replace the output if it exists.
         emit: Takes events while the work goes on.
 
     Raises:
-        ConfigError: The output's suffix is none of these, or the model was not made by imgtrain.
+        ConfigError: The output's suffix is none of these, the model was not made by imgtrain, or the interrupted
+            prediction is one of another model or other files.
         DataError: There is no file to classify.
-        RunFileError: The model cannot be loaded, or the output cannot be written.
+        RunFileError: The model cannot be loaded, or the output cannot be written or exists.
+        InterruptedRunError: Ctrl-C, while an output is written.
     """
     if output is not None:
-        check_prediction_path(Path(output))
+        check_prediction_path(Path(output), resume=resume, overwrite=overwrite)
+    elif resume:
+        raise ConfigError("--resume needs --output: without it, answers are printed and not kept")
     file = find_model(model)
     if file.metadata is None:
         hint = "`imgtrain evaluate` takes such models, with --rescale"
@@ -88,26 +92,56 @@ def predict(
     from imgtrain.model.archive import load_model
 
     network = load_model(file, max_gib=max_model_gib).model
-    counts = dict.fromkeys(class_names, 0)
-    unreadable: list[tuple[str, str]] = []
+    tally = _Tally(dict.fromkeys(class_names, 0), [])
     with ExitStack() as stack:
-        write: Write = partial(_tell_answer, class_names=class_names, top=top or 1, emit=emit)
+        writer, start = None, 0
         if output is not None:
-            shown = None if top is None else min(top, len(class_names))
-            write = stack.enter_context(prediction_writer(Path(output), class_names, shown))
-            emit(Progress("classifying", 0, len(paths), "files"))
-        answers = classify(network, file.metadata, paths, batch_size=batch_size)
-        for done, answer in enumerate(stack.enter_context(closing(answers)), start=1):
+            writer = stack.enter_context(
+                prediction_writer(
+                    Path(output),
+                    paths,
+                    class_names,
+                    top=None if top is None else min(top, len(class_names)),
+                    model=_sha256(file.path),
+                    resume=resume,
+                    overwrite=overwrite,
+                )
+            )
+            start = writer.done
+            for row in writer.earlier:
+                tally.count(row.path, row.says, row.reason)
+            emit(Progress("classifying", start, len(paths), "files"))
+        answers = classify(network, file.metadata, paths, batch_size=batch_size, start=start)
+        for done, answer in enumerate(stack.enter_context(closing(answers)), start=start + 1):
             if isinstance(answer, UnreadableFile):
-                unreadable.append((answer.path, answer.reason))
+                tally.count(answer.path, None, answer.reason)
                 emit(Message(f"{answer.path}: {answer.reason}", "warning"))
             else:
-                says = answer.says(class_names)
-                counts[says] = counts.get(says, 0) + 1
-            write(answer)
-            if output is not None and (done % batch_size == 0 or done == len(paths)):
+                tally.count(answer.path, answer.says(class_names), "")
+            if writer is None:
+                _tell_answer(answer, class_names=class_names, top=top or 1, emit=emit)
+                continue
+            writer.write(answer)
+            if done % batch_size == 0 or done == len(paths):
                 emit(Progress("classifying", done, len(paths), "files"))
-    return PredictResult(None if output is None else Path(output), counts, tuple(unreadable))
+    return PredictResult(None if output is None else Path(output), tally.answers, tuple(tally.unreadable))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tally:
+    answers: dict[str, int]
+    unreadable: list[tuple[str, str]]
+
+    def count(self, path: str, says: str | None, reason: str) -> None:
+        if says is None:
+            self.unreadable.append((path, reason))
+        else:
+            self.answers[says] = self.answers.get(says, 0) + 1
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _tell_answer(

@@ -68,7 +68,7 @@ print(sorted(elsewhere), "sklearn.tree" in sys.modules)
     [(2, MANY + 100, 24), pytest.param(30, 2000, 128, marks=pytest.mark.slow)],
 )
 def test_checks_in_a_row_beside_busy_processes_say_the_same(
-    imgtrain: Callable[..., subprocess.CompletedProcess[str]],
+    imgtrain_process: Callable[..., subprocess.CompletedProcess[str]],
     tmp_path: Path,
     checks: int,
     count: int,
@@ -79,7 +79,7 @@ def test_checks_in_a_row_beside_busy_processes_say_the_same(
     for number in range(checks):
         # A cache of its own makes each of them decode everything again.
         environment = {"XDG_CACHE_HOME": str(tmp_path / f"cache{number}")}
-        done = imgtrain("check", folder, "--json", env=environment)
+        done = imgtrain_process("check", folder, "--json", env=environment)
         assert done.stderr == ""
         assert done.returncode in (0, 3), done.stdout
         answers.add(done.stdout)

@@ -189,3 +189,17 @@ def test_an_evaluation_does_not_replace_the_scores_of_a_run(run, imgtrain):
     assert done.returncode == 4
     assert "whose scores would be replaced" in done.stderr
     assert (run / "metrics.json").read_bytes() == before
+
+
+def test_an_earlier_evaluation_is_replaced_only_on_demand(run, folders, imgtrain, tmp_path):
+    scores = tmp_path / "scores"
+    scores.mkdir()
+    (scores / "metrics.json").write_text("{}")
+    done = imgtrain("evaluate", run, "--output", scores)
+    assert done.returncode == 4
+    assert "contains an evaluation already (metrics.json)" in done.stderr
+    assert "--overwrite" in done.stderr
+    assert (scores / "metrics.json").read_text() == "{}"
+    done = imgtrain("evaluate", run, "--output", scores, "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((scores / "metrics.json").read_text())["evaluation"]["images"] > 0

@@ -3,10 +3,16 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from imgtrain.evaluation import classify as classify_module
+from imgtrain.evaluation.decide import decide
 
 pytestmark = pytest.mark.tensorflow
 
@@ -19,12 +25,14 @@ def run(tmp_path_factory, make_folders, imgtrain):
     (root / "config.yaml").write_text(
         "data:\n  train: train\n  validation_split: 0.25\n  test: test\n  target_size: [16, 20]\n"
         "  class_mode: binary\n  resize: pad\n"
-        "model:\n  layers:\n    - Flatten\n    - Dense: 4\n"
+        "model:\n  layers:\n    - Conv2D: {filters: 2, kernel_size: 3}\n    - MaxPooling2D\n"
+        "    - Conv2D: {filters: 4, kernel_size: 3}\n    - Flatten\n    - Dense: 4\n"
         "training:\n  epochs: 2\n"
         "evaluation:\n  threshold: youden\n  abstain: 0.9\n"
     )
     done = imgtrain("train", root / "config.yaml", "--output", root / "run", cwd=root)
     assert done.returncode == 0, done.stderr
+    (root / "config.csv").touch()
     return root
 
 
@@ -71,6 +79,85 @@ def test_bad_files_are_listed_and_counted_and_the_others_classified(run, imgtrai
     assert rows["1.png"]["probabilities"] == rows["=3.png"]["probabilities"]
 
 
+def test_a_batch_without_a_readable_file_is_listed_like_any_other(run, imgtrain, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"broken")
+    names = ["test/dark/000.png", tmp_path / "broken.png", "test/light/000.png"]
+    done = imgtrain("predict", "run", *names, "--batch-size", 1, "-o", tmp_path / "a.csv", cwd=run)
+    assert done.returncode == 3, done.stderr
+    assert "1 of 3 files could not be read" in done.stderr
+    rows = read(tmp_path / "a.csv")
+    assert [bool(row["error"]) for row in rows] == [False, True, False]
+    assert rows[0]["predicted"]
+    assert rows[2]["predicted"]
+    done = imgtrain("predict", "run", tmp_path / "broken.png", "-o", tmp_path / "b.csv", cwd=run)
+    assert done.returncode == 3
+    assert "1 of 1 files could not be read" in done.stderr
+
+
+@pytest.fixture
+def many(run, tmp_path):
+    """Return the words of a prediction of 300 files in batches of 7, and a function that reads its whole output."""
+    files = sorted((run / "test").rglob("*.png"))
+    (tmp_path / "broken.png").write_bytes(b"broken")
+    names = [*files * 6, *[tmp_path / "broken.png"] * 9, *files * 11]
+    return ["predict", run / "run", *names, "--batch-size", 7, "--output", tmp_path / "a.csv"]
+
+
+def test_an_interrupted_prediction_keeps_its_rows_and_is_continued(many, imgtrain, tmp_path, monkeypatch):
+    assert imgtrain(*many).returncode == 3
+    whole = (tmp_path / "a.csv").read_bytes()
+    refused = imgtrain(*many)
+    assert refused.returncode == 4
+    assert "exists already" in refused.stderr
+    batches = []
+
+    def interrupt(*arguments):
+        batches.append(arguments)
+        if len(batches) == 12:
+            raise KeyboardInterrupt
+        return decide(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(classify_module, "decide", interrupt)
+        stopped = imgtrain(*many, "--overwrite")
+    assert stopped.returncode == 130
+    assert "contains the answers for 77 of 298 files" in stopped.stderr
+    assert "--resume" in stopped.stderr
+    assert (tmp_path / "a.csv").read_bytes() == whole
+    assert whole.startswith((tmp_path / "a.csv.partial").read_bytes())
+    assert "--resume" in imgtrain(*many).stderr
+    # Some bytes of a row that was being written when the power went.
+    with (tmp_path / "a.csv.partial").open("ab") as file:
+        file.write(b'"half a row')
+    with monkeypatch.context() as patch:
+        patch.setattr(classify_module, "decide", lambda *arguments: batches.append(1) or decide(*arguments))
+        batches.clear()
+        done = imgtrain(*many, "--resume")
+    assert done.returncode == 3
+    assert "9 of 298 files could not be read" in done.stderr
+    assert len(batches) < 298 / 7 - 10
+    assert (tmp_path / "a.csv").read_bytes() == whole
+    assert not (tmp_path / "a.csv.partial").exists()
+
+
+def test_a_killed_prediction_keeps_its_rows_and_is_continued(many, imgtrain, tmp_path):
+    process = subprocess.Popen([sys.executable, "-m", "imgtrain", *map(str, many)], stdout=subprocess.DEVNULL)
+    partial = tmp_path / "a.csv.partial"
+    while not partial.exists() or partial.read_bytes().count(b"\n") < 20:
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    rows = partial.read_bytes()
+    assert rows.count(b"\n") >= 20
+    assert not (tmp_path / "a.csv").exists()
+    assert imgtrain(*many, "--resume").returncode == 3
+    continued = (tmp_path / "a.csv").read_bytes()
+    assert continued.startswith(rows[: rows.rindex(b"\n") + 1])
+    assert imgtrain(*many, "--overwrite").returncode == 3
+    assert (tmp_path / "a.csv").read_bytes() == continued
+
+
 def test_answers_on_the_terminal_and_a_list_on_standard_input(run, imgtrain):
     done = imgtrain(
         "predict", "run", "-", "--top", 2, cwd=run, stdin="test/light/001.png\ntest/dark/001.png\n"
@@ -87,6 +174,10 @@ def test_answers_on_the_terminal_and_a_list_on_standard_input(run, imgtrain):
         (["run", "test", "--output", "a.xlsx"], 2, ".jsonl"),
         (["run", "run"], 3, "no image was found"),
         (["nowhere", "test"], 4, "no such model file"),
+        (["run", "test", "--resume"], 2, "--resume needs --output"),
+        (["run", "test", "-o", "a.csv", "--resume", "--overwrite"], 2, "choose one"),
+        (["run", "test", "-o", "config.csv"], 4, "exists already"),
+        (["run", "test", "-o", "no/folder/a.csv"], 4, "there is no folder"),
     ],
 )
 def test_mistakes_are_explained(run, imgtrain, arguments, status, message):

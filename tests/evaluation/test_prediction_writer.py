@@ -1,50 +1,83 @@
-"""The files that `predict` writes: formats, names that mean harm, whole or not at all."""
+"""The files that `predict` writes: formats, names that mean harm, and rows that survive an interruption."""
+
+from __future__ import annotations
 
 import csv
+import io
 import json
+import resource
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
+import filelock
 import numpy as np
 import pytest
 
-from imgtrain.errors import ConfigError
-from imgtrain.evaluation.prediction_writer import (
-    FilePrediction,
-    UnreadableFile,
-    check_prediction_path,
-    prediction_writer,
-)
+from imgtrain.errors import ConfigError, InterruptedRunError, RunFileError
+from imgtrain.evaluation.prediction_formats import FORMATS, FilePrediction, UnreadableFile, WrittenPrediction
+from imgtrain.evaluation.prediction_writer import check_prediction_path, prediction_writer
 
 NAMES = ("cat", "=dog", "eel")
 ROWS = [
     FilePrediction("a,b.jpg", 1, True, np.array([0.1, 0.7, 0.2], np.float32)),
     FilePrediction('=HYPERLINK("x").jpg', 0, False, np.array([1 / 3, 1 / 3, 1 / 3], np.float32)),
-    UnreadableFile("two\nlines.jpg", "empty file"),
+    UnreadableFile('two\n"lines"\n.jpg', "empty file"),
+    FilePrediction("\udcff,é.jpg", 2, True, np.array([0, 0, 1], np.float32)),
+]
+PATHS = [row.path for row in ROWS]
+WRITTEN = [
+    WrittenPrediction(PATHS[0], "=dog", ""),
+    WrittenPrediction(PATHS[1], "unsure", ""),
+    WrittenPrediction(PATHS[2], None, "empty file"),
+    WrittenPrediction(PATHS[3], "eel", ""),
 ]
 
 
-def write(path, top=None, rows=ROWS):
-    with prediction_writer(path, NAMES, top) as put:
-        for row in rows:
-            put(row)
+def write(
+    path: Path,
+    rows: Iterable[FilePrediction | UnreadableFile] | None = None,
+    *,
+    paths: list[str] = PATHS,
+    **options: Any,
+) -> Path:
+    """Write rows, by default all that are missing."""
+    with prediction_writer(path, paths, NAMES, **options) as writer:
+        for row in ROWS[writer.done :] if rows is None else rows:
+            writer.write(row)
     return path
 
 
-def test_csv_has_every_probability_and_no_formula(tmp_path):
-    header, *rows = csv.reader(write(tmp_path / "a.csv").read_text().splitlines(keepends=True))
+def interrupted(path: Path, rows: int = 2, **options: Any) -> Path:
+    """Write some rows, then be stopped; return the partial file."""
+
+    def some() -> Iterable[FilePrediction | UnreadableFile]:
+        yield from ROWS[:rows]
+        raise KeyboardInterrupt
+
+    with pytest.raises(InterruptedRunError):
+        write(path, some(), **options)
+    return path.with_name(f"{path.name}.partial")
+
+
+def test_csv_has_every_probability_and_no_formula(tmp_path: Path) -> None:
+    text = write(tmp_path / "a.csv").read_text(errors="surrogateescape")
+    header, *rows = csv.reader(text.splitlines(keepends=True))
     assert header == ["path", "predicted", "probability", "error", "cat", "'=dog", "eel"]
     assert rows[0] == ["a,b.jpg", "'=dog", "0.7", "", "0.1", "0.7", "0.2"]
     assert rows[1][:2] == ['\'=HYPERLINK("x").jpg', "unsure"]
-    assert rows[2] == ["two\nlines.jpg", "", "", "empty file", "", "", ""]
+    assert rows[2] == ['two\n"lines"\n.jpg', "", "", "empty file", "", "", ""]
     assert np.float32(rows[1][4]) == np.float32(1 / 3)
 
 
-def test_csv_with_the_most_probable_classes(tmp_path):
-    header, first, *_ = csv.reader(write(tmp_path / "a.csv", top=2).read_text().splitlines())
+def test_csv_with_the_most_probable_classes(tmp_path: Path) -> None:
+    lines = write(tmp_path / "a.csv", top=2).read_text(errors="surrogateescape").splitlines()
+    header, first, *_ = csv.reader(lines)
     assert header[4:] == ["class_1", "probability_1", "class_2", "probability_2"]
     assert first[4:] == ["'=dog", "0.7", "eel", "0.2"]
 
 
-def test_json_and_json_lines_hold_the_same(tmp_path):
+def test_json_and_json_lines_hold_the_same(tmp_path: Path) -> None:
     whole = json.loads(write(tmp_path / "a.json").read_text())
     lines = [json.loads(line) for line in write(tmp_path / "a.jsonl").read_text().splitlines()]
     assert whole == lines
@@ -54,22 +87,157 @@ def test_json_and_json_lines_hold_the_same(tmp_path):
         "probability": 0.7,
         "probabilities": {"cat": 0.1, "=dog": 0.7, "eel": 0.2},
     }
-    assert whole[2] == {"path": "two\nlines.jpg", "error": "empty file"}
-    assert json.loads(write(tmp_path / "none.json", rows=[]).read_text()) == []
+    assert whole[2] == {"path": PATHS[2], "error": "empty file"}
+    assert json.loads(write(tmp_path / "none.json", rows=[], paths=[]).read_text()) == []
     top = json.loads(write(tmp_path / "top.json", top=1).read_text())
     assert top[0]["top"] == [{"class": "=dog", "probability": 0.7}]
 
 
-def test_an_interrupted_run_leaves_no_file(tmp_path):
-    def rows():
-        yield ROWS[0]
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("top", [None, 2])
+def test_wherever_it_is_cut_every_whole_row_is_read_and_the_rest_can_follow(
+    tmp_path: Path, suffix: str, top: int | None
+) -> None:
+    whole = write(tmp_path / f"whole{suffix}", top=top).read_bytes()
+    rows = FORMATS[suffix](NAMES, top)
+    texts = [
+        rows.row(row, first=not number).encode(errors="surrogateescape") for number, row in enumerate(ROWS)
+    ]
+    assert whole == rows.begin().encode() + b"".join(texts) + rows.end(empty=False).encode()
+    counts = set()
+    for cut in range(len(whole) + 1):
+        found = list(rows.read(io.BytesIO(whole[:cut])))
+        assert [row for row, _ in found] == WRITTEN[: len(found)]
+        if found:
+            end = found[-1][1]
+            assert whole[:end] == rows.begin().encode() + b"".join(texts[: len(found)])
+            assert end <= cut < end + len([*texts, rows.end(empty=False).encode() + b"."][len(found)])
+        counts.add(len(found))
+    assert counts == set(range(len(ROWS) + 1))
 
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("cut", [0, 3, 70, -40, -1])
+def test_wherever_it_was_cut_the_result_is_as_if_nothing_had_happened(
+    tmp_path: Path, suffix: str, cut: int
+) -> None:
+    whole = write(tmp_path / f"whole{suffix}").read_bytes()
+    partial = interrupted(tmp_path / f"a{suffix}", 4)
+    partial.write_bytes(whole[:cut])
+    assert write(tmp_path / f"a{suffix}", resume=True).read_bytes() == whole
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_rows_survive_an_interruption_and_only_a_whole_file_gets_the_name(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    partial = interrupted(path)
+    assert sorted(tmp_path.iterdir()) == [partial, Path(f"{partial}.json")]
+    with prediction_writer(path, PATHS, NAMES, resume=True) as writer:
+        assert list(writer.earlier) == WRITTEN[:2]
+        # What is written is in the file at once, not in this process.
+        size = partial.stat().st_size
+        writer.write(ROWS[2])
+        assert partial.stat().st_size > size
+        assert not path.exists()
+        writer.write(ROWS[3])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_error_says_what_is_kept_and_how_to_continue(tmp_path: Path) -> None:
+    def full() -> Iterable[FilePrediction | UnreadableFile]:
+        yield ROWS[0]
+        raise RunFileError("the model gives NaN")
+
+    with pytest.raises(RunFileError, match=r"NaN[^$]*a\.csv\.partial: contains the answers for 1 of 4 files"):
+        write(tmp_path / "a.csv", full())
+    with pytest.raises(InterruptedRunError, match=r"3 of 4 files\n.*--resume to continue, or --overwrite"):
+        write(tmp_path / "a.csv", interrupt_after(2), resume=True)
+
+
+def interrupt_after(count: int) -> Iterable[FilePrediction | UnreadableFile]:
+    yield from ROWS[1 : 1 + count]
+    raise KeyboardInterrupt
+
+
+def test_an_interruption_before_the_first_row_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        write(tmp_path / "a.csv", rows=rows())
+        write(tmp_path / "a.csv", interrupt_after(0))
     assert not list(tmp_path.iterdir())
 
 
-def test_another_suffix_is_refused(tmp_path):
+def test_a_full_disk_keeps_the_rows_before(tmp_path: Path) -> None:
+    begin = FORMATS[".csv"](NAMES, None)
+    whole_rows = len(begin.begin() + begin.row(ROWS[0], first=True))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (whole_rows + 5, hard))
+    try:
+        with pytest.raises(RunFileError, match=r"File too large[^$]*contains the answers for 1 of 4"):
+            write(tmp_path / "a.csv")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "a.csv.partial").stat().st_size == whole_rows + 5
+    assert write(tmp_path / "a.csv", resume=True).read_bytes() == write(tmp_path / "b.csv").read_bytes()
+
+
+def test_what_exists_is_refused_unless_it_may_be_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("mine")
+    for options in ({}, {"resume": True}):
+        with pytest.raises(RunFileError, match="--overwrite"):
+            write(path, **options)
+    assert path.read_text() == "mine"
+    partial = interrupted(path, overwrite=True)
+    assert path.read_text() == "mine"
+    with pytest.raises(RunFileError, match=r"a\.csv\.partial.*interrupted"):
+        write(path)
+    assert partial.exists()
+    write(path, resume=True)
+    assert path.read_bytes() == write(tmp_path / "b.csv").read_bytes()
+    interrupted(path, overwrite=True)
+    write(path, overwrite=True)
+    assert sorted(tmp_path.iterdir()) == [path, tmp_path / "b.csv"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"model": "b"}, "was written with another model"),
+        ({"top": 2}, "was written with --top left out"),
+        ({"paths": ["x.jpg", *PATHS[1:]]}, r"file 1 was a,b\.jpg and is now x\.jpg"),
+        ({"paths": PATHS[:1]}, r"file 2 was .* and is now none"),
+    ],
+)
+def test_only_the_same_model_options_and_files_continue(
+    tmp_path: Path, options: dict[str, Any], said: str
+) -> None:
+    partial = interrupted(tmp_path / "a.csv", model="a")
+    before = partial.read_bytes()
+    with pytest.raises(ConfigError, match=said):
+        write(tmp_path / "a.csv", resume=True, **{"model": "a", **options})
+    assert partial.read_bytes() == before
+
+
+def test_a_partial_file_of_unknown_origin_is_not_continued(tmp_path: Path) -> None:
+    partial = interrupted(tmp_path / "a.csv")
+    Path(f"{partial}.json").unlink()
+    with pytest.raises(RunFileError, match=r"a\.csv\.partial\.json: cannot be read"):
+        write(tmp_path / "a.csv", resume=True)
+
+
+def test_one_process_writes_a_file_at_a_time(tmp_path: Path) -> None:
+    with filelock.FileLock(tmp_path / ".a.csv.lock"), pytest.raises(RunFileError, match="another process"):
+        write(tmp_path / "a.csv")
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunFileError, match=r"missing/a\.csv: cannot be written"):
+        write(tmp_path / "missing" / "a.csv")
+
+
+def test_another_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"\.csv, \.json, \.jsonl"):
-        check_prediction_path(tmp_path / "answers.xlsx")
+        check_prediction_path(tmp_path / "answers.xlsx", resume=False, overwrite=False)
+    with pytest.raises(ConfigError, match="choose one"):
+        check_prediction_path(tmp_path / "answers.csv", resume=True, overwrite=True)
