@@ -1,7 +1,7 @@
-"""Every error that a user can cause, each with the exit status that the command ends with.
+"""The errors that users can cause, each with the exit status of the command.
 
-An error is a list of problems, because a person wants to mend all of them at once. A problem says where,
-what is wrong, and what to do; `ImgtrainError.__str__` is the block that the command prints.
+An error is a list of problems, so that users can fix all of them at once. A problem consists of a location, a
+description, and a hint how to fix it; `ImgtrainError.__str__` is the text that the command prints.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong; file names and other text from outside are escaped here, once.
+    """One problem; file names and other text from outside are escaped here.
 
     Attributes:
-        where: The place, such as `configs/cats.yaml:14: training.epochs` or a path. May be empty.
-        what: What is wrong, what was given and what is allowed, as one sentence without a final stop.
-        hint: What to do about it, as one sentence without a final stop. May be empty.
+        where: The location, such as `configs/cats.yaml:14: training.epochs` or a path. Can be empty.
+        what: What is wrong, what was given and what is allowed, as one sentence without a final period.
+        hint: How to fix it, as one sentence without a final period. Can be empty.
     """
 
     where: str
@@ -48,11 +48,11 @@ class Problem:
 
 
 class ImgtrainError(Exception):
-    """A problem that the user can mend; never shown with a traceback.
+    """An error that the user can fix; never shown with a traceback.
 
     Attributes:
-        problems: All that was found, in the order in which it should be shown; never empty.
-        exit_status: What the command's process ends with.
+        problems: All problems, in the order in which they are shown; never empty.
+        exit_status: Exit status of the command.
     """
 
     exit_status = 1
@@ -65,19 +65,19 @@ class ImgtrainError(Exception):
 
 
 class ConfigError(ImgtrainError):
-    """The command line or the configuration is wrong."""
+    """The command line or the configuration is invalid."""
 
     exit_status = 2
 
 
 class DataError(ImgtrainError):
-    """The images or their folders are wrong."""
+    """The images or their folders are invalid."""
 
     exit_status = 3
 
 
 class RunFileError(ImgtrainError):
-    """A run directory, model or cache file is missing, damaged or in the way."""
+    """A run directory, model or cache file is missing, corrupt or already exists."""
 
     exit_status = 4
 
@@ -89,13 +89,13 @@ class DivergedError(ImgtrainError):
 
 
 class InterruptedRunError(ImgtrainError):
-    """The user or the system asked the run to stop."""
+    """The run was interrupted by the user or the system."""
 
     exit_status = 130
 
 
 def did_you_mean(given: str, allowed: Sequence[str]) -> str:
-    """Return `did you mean 'x'?` for the nearest of the allowed names, or an empty string."""
+    """Return `did you mean 'x'?` for the closest allowed name, or an empty string."""
     lowered = {name.lower(): name for name in allowed}
     close = get_close_matches(given.lower(), list(lowered), n=1, cutoff=0.6)
     return f"did you mean {lowered[close[0]]!r}?" if close else ""

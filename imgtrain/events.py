@@ -1,7 +1,7 @@
-"""What the rooms have to tell while they work: frozen events, handed to whoever listens.
+"""Events that report progress, as frozen values.
 
-No room prints. A room that takes long takes an `emit` function and calls it; the command line turns the
-events into bars, tables and plain lines, a test collects them in a list, and a notebook may ignore them.
+Only the command line prints. Functions that take long accept an `emit` function and call it with events. The command
+line shows them as progress bars, tables and lines; tests collect them in a list; notebooks can ignore them.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The base of all events."""
+    """Base class of all events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message(Event):
-    """One sentence to the user; file names and other text from outside are escaped here, once.
+    """A message to the user; file names and other text from outside are escaped here.
 
     Attributes:
-        text: The sentence.
+        text: One sentence.
         severity: `detail` (shown with `--verbose`), `info` or `warning`.
     """
 
@@ -51,13 +51,13 @@ class Message(Event):
 
 @dataclass(frozen=True, slots=True)
 class Progress(Event):
-    """A countable piece of work goes on; the first event of a task has `done == 0`, the last `done == total`.
+    """Progress of a task; its first event has `done == 0`, the last one `done == total`.
 
     Attributes:
-        task: What is done, as shown beside the bar: `decoding train`.
-        done: How many are finished.
-        total: How many there are.
-        unit: What is counted, in the plural: `images`.
+        task: The task as shown next to the progress bar: `decoding train`.
+        done: Number of completed items.
+        total: Total number of items.
+        unit: Unit of the items, in the plural: `images`.
     """
 
     task: str
@@ -68,29 +68,29 @@ class Progress(Event):
 
 @dataclass(frozen=True, slots=True)
 class ImageClassified(Event):
-    """A model has said what a file shows.
+    """A file was classified.
 
     Attributes:
         path: The file.
-        answer: A class's name, or `unsure`.
-        probability: Of the class decided on.
-        ranked: The most probable classes that were asked for, (name, probability), the first one first.
+        predicted: A class name, or `unsure`.
+        probability: Probability of the predicted class.
+        ranked: The requested number of most probable classes, (name, probability), in descending order.
     """
 
     path: str
-    answer: str
+    predicted: str
     probability: float
     ranked: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RunOpened(Event):
-    """The run directory stands; from here on files are written.
+    """The run directory was created or opened.
 
     Attributes:
         directory: The run directory.
-        log: The file for what is printed.
-        resumed: Whether the log of an earlier run goes on.
+        log: The log file.
+        resumed: Whether to append to the log of an earlier run.
     """
 
     directory: Path
@@ -100,14 +100,14 @@ class RunOpened(Event):
 
 @dataclass(frozen=True, slots=True)
 class ModelBuilt(Event):
-    """The network stands.
+    """The network was built.
 
     Attributes:
         rows: One (layer, output shape, parameters) per layer.
-        parameters: Count of all weights.
-        trainable_parameters: Count of the weights that training changes.
+        parameters: Number of parameters.
+        trainable_parameters: Number of trainable parameters.
         weight_bytes: Memory of the weights.
-        training_bytes: Estimate of weights, gradients, optimizer slots and one batch's activations.
+        training_bytes: Estimated memory of weights, gradients, optimizer slots and the activations of one batch.
     """
 
     rows: tuple[tuple[str, str, int], ...]
@@ -119,7 +119,7 @@ class ModelBuilt(Event):
 
 @dataclass(frozen=True, slots=True)
 class EpochStarted(Event):
-    """An epoch begins; `epoch` counts from 0."""
+    """An epoch starts; `epoch` counts from 0."""
 
     epoch: int
     epochs: int
@@ -129,12 +129,12 @@ class EpochStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class BatchTrained(Event):
-    """A batch is done.
+    """A batch was trained.
 
     Attributes:
-        step: How many batches of this epoch are done.
-        images: How many images of this epoch are done.
-        logs: The running means of the epoch's metrics, by name.
+        step: Number of batches completed in this epoch.
+        images: Number of images completed in this epoch.
+        logs: Running means of the epoch's metrics, by name.
     """
 
     step: int
@@ -144,13 +144,13 @@ class BatchTrained(Event):
 
 @dataclass(frozen=True, slots=True)
 class EpochEnded(Event):
-    """An epoch is over, its validation included.
+    """An epoch has ended, including its validation.
 
     Attributes:
         epoch: Counts from 0.
-        seconds: Wall time of the whole epoch, validation included.
-        images_per_second: Training images over the time that training took.
-        logs: Every metric by name, as written to `history.csv`.
+        seconds: Wall time of the epoch, including validation.
+        images_per_second: Training throughput, without validation.
+        logs: All metrics by name, as written to `history.csv`.
         best: Whether the monitored value is the best so far.
     """
 
@@ -164,12 +164,12 @@ class EpochEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class TrainingEnded(Event):
-    """The last epoch is over, and the model has the best weights.
+    """Training has ended, and the best weights have been restored.
 
     Attributes:
-        epochs_run: How many epochs were trained.
-        best_epoch: The epoch, from 0, whose weights the model has.
-        stopped_early: Whether fewer were trained than asked for.
+        epochs_run: Number of trained epochs.
+        best_epoch: The epoch (from 0) whose weights the model uses.
+        stopped_early: Whether training was stopped early.
     """
 
     epochs_run: int
@@ -181,4 +181,4 @@ Emit = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """Listen to nothing: the default of every `emit`."""
+    """Ignore the event; the default of every `emit`."""

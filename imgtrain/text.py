@@ -1,4 +1,4 @@
-"""Text from outside, made safe to show: file names and class names may hold anything a file system allows."""
+"""Escape text from outside: file and class names can contain any character that a file system allows."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ __all__ = ["from_cell", "printable", "to_cell"]
 # Control, format (bidirectional overrides among them), surrogate, private and unassigned characters, and the
 # separators that end a line.
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-# What a spreadsheet takes for a formula when it stands first in a cell.
+# First characters of cells that spreadsheets interpret as formulas.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-# Joins the parts of one emoji; harmless where it stands between two symbols.
+# Joins the parts of an emoji; harmless between two symbols.
 _ZERO_WIDTH_JOINER = "\u200d"
 
 
 def printable(text: str) -> str:
-    r"""Return the text with every character that could move the cursor, colour or hide text escaped.
+    r"""Return the text with all characters escaped that could move the cursor, color or hide text.
 
-    Bytes of a file name that are no UTF-8 (Python's surrogate escapes) become `\xNN`.
+    Bytes of file names that are not valid UTF-8 (Python's surrogate escapes) become `\xNN`.
     """
     return "".join(map(_printable_character, text))
 
 
 def to_cell(text: str) -> str:
-    """Return the text as a cell of CSV that no spreadsheet computes: a file may be called `=HYPERLINK(…).jpg`."""
+    """Return the text as a CSV cell that spreadsheets don't interpret as a formula, such as `=HYPERLINK(…).jpg`."""
     return f"'{text}" if text.lstrip("'").startswith(_FORMULA) else text
 
 
 def from_cell(cell: str) -> str:
-    """Return the text that `to_cell` made the cell of."""
+    """Return the original text of a cell made by `to_cell`."""
     return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell
 
 

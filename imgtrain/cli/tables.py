@@ -70,7 +70,7 @@ def draw_epochs(epochs: Sequence[EpochEnded], *, rows: int | None = None) -> Ren
 
 def format_prediction(event: ImageClassified) -> str:
     """Return path, prediction and probability, separated by tabs."""
-    cells = [event.path, event.answer, f"{event.probability:.4f}"]
+    cells = [event.path, event.predicted, f"{event.probability:.4f}"]
     if len(event.ranked) > 1:
         cells += [f"{name} {probability:.4f}" for name, probability in event.ranked]
     return "\t".join(map(printable, cells))

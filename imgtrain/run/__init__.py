@@ -1,1 +1,1 @@
-"""Where results go: the run directory, atomic files, the metadata inside a model file; and the machine."""
+"""The run directory, atomic writes, the metadata inside model files, and the machine's memory."""

@@ -1,4 +1,4 @@
-"""How much memory there is."""
+"""Total and available memory."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from pathlib import Path
 
 __all__ = ["available_memory_bytes", "memory_bytes"]
 
-# Where Linux keeps the limit of the control group, in its second and first version.
+# The memory limit of the cgroup, versions 2 and 1.
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def memory_bytes() -> int:
-    """Return the memory this process may use: the machine's, or its control group's limit if that is less."""
+    """Return the memory this process may use: that of the machine, or the cgroup limit if it is lower."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in _LIMITS:
-        # No such file, or the word `max`.
+        # The file doesn't exist, or contains `max`.
         with suppress(OSError, ValueError):
             memory = min(memory, int(Path(limit).read_text(encoding="ascii")))
     return memory
 
 
 def available_memory_bytes() -> int:
-    """Return what can be taken without swapping, at most `memory_bytes`; 0 where the system does not say."""
+    """Return the memory available without swapping, at most `memory_bytes`; 0 if unknown."""
     with suppress(OSError, ValueError, AttributeError):
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):

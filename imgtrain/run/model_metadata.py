@@ -1,8 +1,7 @@
-"""The record that travels inside a model file: what evaluation and prediction must know about the training.
+"""The metadata stored inside a model file, needed for evaluation and prediction.
 
-It is JSON: the member `imgtrain.json` of a `.keras` file, the root attribute `imgtrain` of an `.h5` file. A
-model file may come from anyone, so a record is checked as strictly as a configuration. TensorFlow is not
-needed to read it.
+It is JSON: the member `imgtrain.json` of a `.keras` file, or the root attribute `imgtrain` of an `.h5` file. Model
+files can be untrusted, so metadata is validated as strictly as a configuration. Reading it doesn't need TensorFlow.
 """
 
 from __future__ import annotations
@@ -33,45 +32,48 @@ __all__ = [
 ]
 
 MEMBER = "imgtrain.json"
-"""Name of the record inside a `.keras` file."""
+"""Name of the metadata in a `.keras` file."""
 WEIGHTS_MEMBER = "model.weights.h5"
-"""Name of the weights inside a `.keras` file, as Keras calls them."""
+"""Keras's name of the weights in a `.keras` file."""
 ATTRIBUTE = "imgtrain"
-"""Name of the record inside an `.h5` file."""
+"""Name of the metadata in an `.h5` file."""
 MAX_MODEL_GIB = 4.0
-"""The largest model that is loaded unless a larger one is allowed; no network of keras.applications has half of it."""
+"""Default size limit for models; all networks of keras.applications are smaller than half of it."""
 FORMAT_VERSION = 1
-"""Raised when an older imgtrain could misread a record; a further key does not raise it."""
+"""Incremented if older versions would misinterpret the metadata; not for additional keys."""
 
-# A record of 20,000 long class names is about 2 MB; what is larger is not a record.
-_MAX_RECORD_BYTES = 16 * 2**20
+# Metadata with 20,000 long class names takes about 2 MB.
+_MAX_METADATA_BYTES = 16 * 2**20
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _ZIP_MAGIC = b"PK\x03\x04"
-# Where the header of a member says how long its name and its extra field are; its content follows them.
+# Offset, in the header of a member, of the lengths of its name and extra field, which precede its content.
 _ZIP_NAME_LENGTHS = 26
 _LFS_MAGIC = b"version https://git-lfs.github.com/"
-# What people take for a Keras model, by (offset, bytes) at the beginning of the file.
-_OTHERS = {
-    (0, b"\x80"): "is a Python pickle (of PyTorch or scikit-learn, say), which runs code when it is opened",
+# Other formats that users may pass, by (offset, bytes) at the start of the file.
+_OTHER_FORMATS = {
+    (
+        0,
+        b"\x80",
+    ): "is a Python pickle (such as from PyTorch or scikit-learn), which can execute code when loaded",
     (4, b"TFL3"): "is a TensorFlow Lite model",
 }
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
-ImageStore = Annotated[int, Field(ge=1, le=16384)]
+Probability = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+Side = Annotated[int, Field(ge=1, le=16384)]
 
 
 class ModelMetadata(BaseModel):
-    """What a saved model says about itself; a further key from a later imgtrain is ignored."""
+    """The metadata of a saved model; unknown keys of later versions are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True)
 
     format_version: Annotated[int, Field(ge=1)] = FORMAT_VERSION
-    """The version of this record."""
+    """Version of the metadata format."""
     class_names: Annotated[tuple[Name, ...], Field(min_length=2, max_length=100_000)]
-    """In the order of the labels."""
-    target_size: tuple[ImageStore, ImageStore]
-    """Height and width in pixels."""
+    """Class names in label order."""
+    target_size: tuple[Side, Side]
+    """(height, width) in pixels."""
     color_mode: Literal["rgb", "rgba", "grayscale"]
     """As `data.color_mode`."""
     class_mode: Literal["categorical", "binary", "sparse"]
@@ -80,45 +82,45 @@ class ModelMetadata(BaseModel):
     """As `data.resize`."""
     interpolation: Literal["bilinear", "nearest", "bicubic", "lanczos", "box", "hamming"]
     """As `data.interpolation`."""
-    threshold: Share | None = None
+    threshold: Probability | None = None
     """Binary only: the probability from which the second class is predicted."""
     threshold_rule: Annotated[str, StringConstraints(max_length=4096)] | None = None
     """How the threshold was chosen, in words."""
-    abstain_below: Share | None = None
-    """Probability of the predicted class below which the answer is "unsure"; None never is."""
+    abstain_below: Probability | None = None
+    """Probability of the predicted class below which the prediction is "unsure"; None disables it."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """What the logits were divided by to calibrate the probabilities; it is in the weights already."""
+    """Calibration temperature of the logits; already part of the weights."""
     test_folder: Name | None = None
-    """Absolute path of the test folder of the training."""
+    """Absolute path of the test folder used in training."""
     nested: bool = False
     """As `data.nested`."""
     follow_links: bool = False
     """As `data.follow_links`."""
     group_by: Annotated[str, StringConstraints(max_length=4096)] | None = None
-    """As `data.group_by`: intervals are over groups."""
+    """As `data.group_by`; confidence intervals are over groups."""
     on_bad_image: Literal["error", "skip"] = "error"
     """As `data.on_bad_image`."""
     loss: Name | None = None
-    """The training loss by its Keras name."""
+    """Keras name of the training loss."""
     majority_class: Name | None = None
-    """The most frequent class of the training images, the simplest baseline."""
+    """The most frequent class of the training images, used as a baseline."""
     data_fingerprint: Name
-    """Fingerprint of the images that were used."""
+    """Fingerprint of the data."""
     versions: dict[str, str]
-    """Version by package."""
+    """Versions by package."""
     created: Name
-    """When the model was saved: ISO 8601 with the offset from UTC."""
+    """Time when the model was saved: ISO 8601 with UTC offset."""
 
     @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Self:
+    def _is_consistent(self) -> Self:
         if len(set(self.class_names)) != len(self.class_names):
-            raise ValueError("class_names names a class twice")
+            raise ValueError("class_names contains duplicates")
         if self.class_mode == "binary" and len(self.class_names) != 2:
-            raise ValueError(f"class_mode binary needs two class_names, has {len(self.class_names)}")
+            raise ValueError(f"class_mode binary requires two class_names; got {len(self.class_names)}")
         if self.majority_class is not None and self.majority_class not in self.class_names:
-            raise ValueError("majority_class is none of class_names")
+            raise ValueError("majority_class must be one of class_names")
         if (self.class_mode == "binary") != (self.threshold is not None):
-            raise ValueError("threshold goes with class_mode binary, and with no other")
+            raise ValueError("threshold is required for class_mode binary, and only allowed there")
         return self
 
     @property
@@ -133,52 +135,52 @@ class ModelMetadata(BaseModel):
 
     @property
     def units(self) -> int:
-        """Number of the model's outputs: 1 for binary, else one per class."""
+        """Number of output units: 1 for binary, otherwise one per class."""
         return 1 if self.class_mode == "binary" else len(self.class_names)
 
     def to_json(self) -> str:
-        """Return the JSON text that travels in the model file."""
+        """Return the metadata as JSON."""
         return self.model_dump_json(indent=2)
 
     @classmethod
     def from_json(cls, text: str | bytes, *, path: Path) -> Self:
-        """Return the record of the JSON text found in the model file `path`.
+        """Parse the metadata found in the model file `path`.
 
         Raises:
-            RunFileError: When the text is no JSON, or a value is missing, of the wrong type or out of range.
+            RunFileError: The text is not JSON, or a value is missing, of the wrong type or out of range.
         """
         where = str(path)
         try:
-            record = cls.model_validate_json(text)
+            metadata = cls.model_validate_json(text)
         except ValidationError as error:
             raise RunFileError(
                 Problem(
-                    f"{where}: record {'.'.join(map(str, problem['loc']))}".rstrip(),
+                    f"{where}: metadata {'.'.join(map(str, problem['loc']))}".rstrip(),
                     problem["msg"],
-                    "the record of this model file is damaged or was not written by imgtrain",
+                    "the metadata of this model file is corrupt or was not written by imgtrain",
                 )
                 for problem in error.errors(include_url=False, include_context=False, include_input=False)[
                     :10
                 ]
             ) from None
-        if record.format_version > FORMAT_VERSION:
+        if metadata.format_version > FORMAT_VERSION:
             raise RunFileError(
                 Problem(
                     where,
-                    f"was written by a later imgtrain (record version {record.format_version})",
+                    f"was written by a newer version of imgtrain (metadata version {metadata.format_version})",
                     "update imgtrain",
                 )
             )
-        return record
+        return metadata
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model file that was found, and not opened further than its metadata.
+    """A model file and its metadata; the model itself is not loaded.
 
     Attributes:
         path: The file.
-        metadata: None for a model that imgtrain did not make.
+        metadata: None for a model not made by imgtrain.
     """
 
     path: Path
@@ -186,23 +188,23 @@ class ModelFile:
 
 
 def find_model(path: Path | str) -> ModelFile:
-    """Return the model file that the user means by a path, and its metadata.
+    """Return the model file for a path, and its metadata.
 
     Raises:
-        RunFileError: As `find_model_file` and `read_metadata`.
+        RunFileError: As in `find_model_file` and `read_metadata`.
     """
     file = find_model_file(path)
     return ModelFile(file, read_metadata(file))
 
 
 def read_metadata(path: Path | str) -> ModelMetadata | None:
-    """Return the record inside a model file; None for a Keras model that imgtrain did not make.
+    """Return the metadata in a model file; None for a Keras model not made by imgtrain.
 
     Args:
-        path: A `.keras` or `.h5` file, told apart by content.
+        path: A `.keras` or `.h5` file, identified by content.
 
     Raises:
-        RunFileError: When the file is missing, is no model file, or its record is damaged.
+        RunFileError: The file is missing or not a model file, or its metadata is corrupt.
     """
     path = Path(path)
     where = str(path)
@@ -212,21 +214,21 @@ def read_metadata(path: Path | str) -> ModelMetadata | None:
 
 
 def model_file_kind(path: Path) -> Literal["keras", "h5"]:
-    """Return the format of a model file: the one that its first bytes, its suffix and Keras agree on.
+    """Return the format of a model file, on which its first bytes, its suffix and Keras must agree.
 
-    Keras chooses the format by the suffix and by what the file ends with, and HDF5 may begin behind other bytes:
-    a file made of two could be inspected as one and loaded as the other.
+    Keras chooses the format by the suffix and the end of the file, and HDF5 data may start after other bytes. A file
+    that is valid in both formats could be inspected as one and loaded as the other.
 
     Raises:
-        RunFileError: There is no such file; it is neither format, and the error says what it is where that shows;
-            its suffix is that of another format; or it can be opened as both.
+        RunFileError: The file is missing, has neither format (the error names known other formats), has the suffix
+            of the other format, or can be opened as both.
     """
     where = str(path)
     try:
         with path.open("rb") as file:
             start = file.read(64)
     except FileNotFoundError:
-        raise RunFileError(Problem(where, "there is no such model file or run directory")) from None
+        raise RunFileError(Problem(where, "no such model file or run directory")) from None
     except OSError as error:
         raise RunFileError(Problem(where, f"cannot be read: {error.strerror or error}")) from None
     if start.startswith(_ZIP_MAGIC):
@@ -241,17 +243,17 @@ def model_file_kind(path: Path) -> Literal["keras", "h5"]:
         return "h5"
     if start.startswith(_LFS_MAGIC):
         raise RunFileError(
-            Problem(where, "is a Git LFS pointer, not the model itself", "fetch the file with `git lfs pull`")
+            Problem(where, "is a Git LFS pointer instead of a model", "download the file with `git lfs pull`")
         )
-    for (offset, magic), what in _OTHERS.items():
+    for (offset, magic), what in _OTHER_FORMATS.items():
         if start.startswith(magic, offset):
-            raise RunFileError(Problem(where, what, "only .keras and .h5 files are models here"))
-    what = "is empty" if not start else "is no Keras model file: neither .keras (a zip) nor .h5 (HDF5)"
+            raise RunFileError(Problem(where, what, "only .keras and .h5 files are supported"))
+    what = "is empty" if not start else "is not a Keras model file: neither .keras (a zip) nor .h5 (HDF5)"
     raise RunFileError(Problem(where, what))
 
 
 def _check_suffix(path: Path, content: str, suffixes: tuple[str, ...]) -> None:
-    if not path.name.endswith(suffixes):  # as Keras compares: case matters
+    if not path.name.endswith(suffixes):  # case-sensitive, as in Keras
         given = f"the suffix {path.suffix}" if path.suffix else "no suffix"
         raise RunFileError(
             Problem(
@@ -263,16 +265,15 @@ def _check_suffix(path: Path, content: str, suffixes: tuple[str, ...]) -> None:
 
 
 def _two_formats(where: str) -> RunFileError:
-    what = (
-        "is a zip archive and an HDF5 file at once, so it could be inspected as one and loaded as the other"
-    )
+    what = "is both a zip archive and an HDF5 file, so it could be inspected as one and loaded as the other"
     return RunFileError(Problem(where, what, "save the model again with Keras"))
 
 
 def _hdf5_behind_other_bytes(path: Path) -> bool:
-    """Return whether the HDF5 library would open a zip archive, except by its stored weights.
+    """Return whether the HDF5 library could open a zip archive other than by its stored weights.
 
-    The library looks for its signature at 512, 1,024, 2,048 … bytes, where those of an honest archive may begin.
+    The library looks for its signature at bytes 512, 1,024, 2,048, …, where the weights of a regular archive may
+    start.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -286,9 +287,9 @@ def _hdf5_behind_other_bytes(path: Path) -> bool:
 
 
 def _start_of_weights(path: Path) -> int | None:
-    """Return where in a `.keras` file the content of its weights begins; None if it has none."""
-    damaged = (zipfile.BadZipFile, OSError, KeyError, ValueError, NotImplementedError, struct.error)
-    with suppress(*damaged), zipfile.ZipFile(path) as archive, path.open("rb") as file:
+    """Return the offset of the weights in a `.keras` file; None if there are none."""
+    corrupt = (zipfile.BadZipFile, OSError, KeyError, ValueError, NotImplementedError, struct.error)
+    with suppress(*corrupt), zipfile.ZipFile(path) as archive, path.open("rb") as file:
         file.seek(archive.getinfo(WEIGHTS_MEMBER).header_offset + _ZIP_NAME_LENGTHS)
         name_length, extra_length = struct.unpack("<HH", file.read(4))
         return file.tell() + int(name_length) + int(extra_length)
@@ -296,10 +297,10 @@ def _start_of_weights(path: Path) -> int | None:
 
 
 def find_model_file(path: Path | str) -> Path:
-    """Return the model file that the user means by a path: the file itself, or the model of a run directory.
+    """Return the model file for a path: the file itself, or the model of a run directory.
 
     Raises:
-        RunFileError: When the path does not exist, or the directory does not hold exactly one model.
+        RunFileError: The path does not exist, or the directory does not contain exactly one model.
     """
     path = Path(path)
     if not path.is_dir():
@@ -312,15 +313,17 @@ def find_model_file(path: Path | str) -> Path:
     if len(found) == 1:
         return found[0]
     if (path / "saved_model.pb").exists():
-        hint = "load it with the TensorFlow that wrote it, and save it as a .keras or .h5 file"
+        hint = "load it with the TensorFlow version that wrote it and save it as a .keras or .h5 file"
         raise RunFileError(Problem(where, "is a TensorFlow SavedModel", hint))
     if found:
         names = ", ".join(file.name for file in found)
-        raise RunFileError(Problem(where, f"holds several models: {names}", "name the one that is meant"))
+        raise RunFileError(
+            Problem(where, f"contains several models: {names}", "give the path of one of them")
+        )
     hint = (
         "the run has not saved a model yet"
         if (path / "run.json").exists()
-        else "a run directory holds run.json"
+        else "it is not a run directory either: it contains no run.json"
     )
     raise RunFileError(Problem(where, "is a folder without a .keras or .h5 model file", hint))
 
@@ -330,12 +333,12 @@ def _from_keras_file(path: Path, where: str) -> bytes | None:
         with zipfile.ZipFile(path) as archive:
             if MEMBER not in archive.namelist():
                 return None
-            if archive.getinfo(MEMBER).file_size > _MAX_RECORD_BYTES:
-                raise RunFileError(Problem(where, f"its member {MEMBER} is too large to be a record"))
+            if archive.getinfo(MEMBER).file_size > _MAX_METADATA_BYTES:
+                raise RunFileError(Problem(where, f"its member {MEMBER} is too large"))
             return archive.read(MEMBER)
-    # What zipfile and zlib raise on damaged archives: no common base class.
+    # Raised by zipfile and zlib for corrupt archives; there is no common base class.
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise RunFileError(Problem(where, f"is a damaged .keras file: {error}")) from None
+        raise RunFileError(Problem(where, f"is a corrupt .keras file: {error}")) from None
 
 
 def _from_h5_file(path: Path, where: str) -> str | bytes | None:
@@ -345,11 +348,11 @@ def _from_h5_file(path: Path, where: str) -> str | bytes | None:
         with h5py.File(path, "r") as file:
             if ATTRIBUTE not in file.attrs:
                 return None
-            if file.attrs.get_id(ATTRIBUTE).get_storage_size() > _MAX_RECORD_BYTES:
-                raise RunFileError(Problem(where, f"its attribute {ATTRIBUTE} is too large to be a record"))
+            if file.attrs.get_id(ATTRIBUTE).get_storage_size() > _MAX_METADATA_BYTES:
+                raise RunFileError(Problem(where, f"its attribute {ATTRIBUTE} is too large"))
             value: Any = file.attrs[ATTRIBUTE]
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise RunFileError(Problem(where, f"is a damaged .h5 file: {error}")) from None
+        raise RunFileError(Problem(where, f"is a corrupt .h5 file: {error}")) from None
     if not isinstance(value, str | bytes):
-        raise RunFileError(Problem(where, f"its attribute {ATTRIBUTE} is no text"))
+        raise RunFileError(Problem(where, f"its attribute {ATTRIBUTE} is not a string"))
     return value

@@ -1,7 +1,7 @@
-"""The run directory: every file name of a run, and writes that are whole or absent.
+"""The run directory: the names of its files, and atomic writes.
 
-A reader of a run never sees half a file: everything is written aside in the same directory, flushed to the
-disk, and renamed.
+All files are written to a temporary file in the same directory, flushed to disk, and renamed, so readers never see
+incomplete files.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ LOCK = ".lock"
 
 
 class RunDirectory:
-    """One run's folder. Opening it never creates anything; `create` does.
+    """The directory of a run. Only `create` and `locked` create it.
 
     Attributes:
         path: The folder, absolute.
@@ -64,17 +64,17 @@ class RunDirectory:
 
     @property
     def run(self) -> Path:
-        """Status, seed, versions and the like."""
+        """Status, seed, versions and other facts."""
         return self.path / RUN
 
     @property
     def data(self) -> Path:
-        """Which images were used."""
+        """The images of every split."""
         return self.path / DATA
 
     @property
     def history(self) -> Path:
-        """A row per epoch."""
+        """The metrics of every epoch."""
         return self.path / HISTORY
 
     @property
@@ -84,37 +84,37 @@ class RunDirectory:
 
     @property
     def report(self) -> Path:
-        """The page that shows all of it."""
+        """The HTML report."""
         return self.path / REPORT
 
     @property
     def tensorboard(self) -> Path:
-        """What TensorBoard shows."""
+        """The TensorBoard logs."""
         return self.path / TENSORBOARD
 
     @property
     def log(self) -> Path:
-        """What was printed, without colour."""
+        """The printed output without colors."""
         return self.path / LOG
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of what a killed run goes on from."""
+        """The folder of checkpoints."""
         return self.path / CHECKPOINTS
 
     def predictions(self, split: str | None = None) -> Path:
-        """The predictions of a split of the run; without one, those of a later evaluation."""
+        """The predictions for a split; without a split, those of an evaluation."""
         return self.path / (f"predictions-{split}.csv" if split else PREDICTIONS)
 
     def model(self, name: str) -> Path:
-        """The saved model, by the name that the configuration gives it."""
+        """The saved model with the name given in the configuration."""
         return self.path / name
 
     def refuse_if_taken(self, *, overwrite: bool) -> None:
-        """Do nothing if a new run may be written here.
+        """Raise an error if a new run must not be written here.
 
         Raises:
-            RunFileError: It holds a run already and `overwrite` is false, or it holds something that is no run.
+            RunFileError: The directory contains a run and `overwrite` is false, or other files.
         """
         try:
             taken = self.path.exists() and any(path.name != LOCK for path in self.path.iterdir())
@@ -127,28 +127,28 @@ class RunDirectory:
             raise RunFileError(
                 Problem(
                     shown,
-                    "the output directory is not empty, and what it holds is not a run of imgtrain",
-                    "choose another with --output or output.directory",
+                    "the output directory is not empty and doesn't contain an imgtrain run",
+                    "choose another directory with --output or output.directory",
                 )
             )
         if not overwrite:
             raise RunFileError(
                 Problem(
                     shown,
-                    f"holds a run already ({self._describe()})",
-                    "use --resume to go on with it, --overwrite to replace it, or choose another directory "
+                    f"already contains a run ({self._describe()})",
+                    "use --resume to continue it, --overwrite to replace it, or choose another directory "
                     "with --output",
                 )
             )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder and hold it, so that no other process writes a run into it meanwhile.
+        """Create the directory and lock it against other processes.
 
-        The system gives the lock up when the process ends, in whatever way: that of a dead one is free.
+        The operating system releases the lock when the process ends, so stale locks are ignored.
 
         Raises:
-            RunFileError: Another run is being written here, or the folder cannot be written.
+            RunFileError: Another run is active, or the directory is not writable.
         """
         lock = filelock.FileLock(self.path / LOCK)
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
@@ -162,39 +162,39 @@ class RunDirectory:
         try:
             yield
         finally:
-            # Removed while it is still held: nobody else can be waiting for this very file.
+            # Remove it while holding the lock: no other process can be waiting for this file.
             (self.path / LOCK).unlink(missing_ok=True)
             lock.release()
-            # A run that was refused leaves no empty folders.
+            # Don't leave empty folders behind.
             with suppress(OSError):
                 for folder in made:
                     folder.rmdir()
 
     def refuse_if_evaluated(self, *, overwrite: bool) -> None:
-        """Do nothing if the files of an evaluation may be written here.
+        """Raise an error if the files of an evaluation must not be written here.
 
         Raises:
-            RunFileError: There is a run, whose scores they would replace; or there are such files and `overwrite` is
-                false.
+            RunFileError: The directory contains a run, whose scores would be replaced, or an evaluation and
+                `overwrite` is false.
         """
         if self.run.exists():
-            what = "holds a run, whose scores would be replaced"
+            what = "contains a run, whose scores would be replaced"
             raise RunFileError(Problem(str(self.path), what, "choose another directory with --output"))
         present = [path.name for path in (self.metrics, self.predictions(), self.report) if path.exists()]
         if present and not overwrite:
             raise RunFileError(
                 Problem(
                     str(self.path),
-                    f"contains an evaluation already ({', '.join(present)})",
+                    f"already contains an evaluation ({', '.join(present)})",
                     "use --overwrite to replace it, or choose another directory with --output",
                 )
             )
 
     def create(self) -> None:
-        """Make the folder, for the files of an evaluation, whatever else it holds.
+        """Create the directory for the files of an evaluation.
 
         Raises:
-            RunFileError: It cannot be written.
+            RunFileError: It is not writable.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -205,13 +205,13 @@ class RunDirectory:
 
     @contextmanager
     def opened(self, facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Keep `run.json` true while a run goes on: running, then completed, interrupted or failed.
+        """Keep the status in `run.json` up to date: running, then completed, interrupted or failed.
 
         Args:
-            facts: What `run.json` says from the beginning.
+            facts: Initial contents of `run.json`.
 
         Yields:
-            What it will say in the end; to be filled in.
+            The contents that will be written at the end; can be modified.
         """
         process = {"host": socket.gethostname(), "pid": os.getpid()}
         content = {"status": "running", "started": now(), "finished": None, **facts, "process": process}
@@ -223,7 +223,7 @@ class RunDirectory:
             content["status"] = "interrupted" if stopped else "failed"
             content["error"] = str(error) or type(error).__name__
             content["finished"] = now()
-            # The disk may be full; what is told is why the run ended.
+            # The disk may be full: report the original error.
             with suppress(RunFileError):
                 write_json(self.run, content)
             raise
@@ -235,7 +235,7 @@ class RunDirectory:
         """Return the contents of `run.json`.
 
         Raises:
-            RunFileError: It is missing or damaged.
+            RunFileError: It is missing or corrupt.
         """
         return read_json(self.run)
 
@@ -247,7 +247,7 @@ class RunDirectory:
         return RunFileError(
             Problem(
                 str(self.path),
-                f"another run is being written here{who}",
+                f"another run is active in this directory{who}",
                 "wait until it ends, or choose another directory with --output",
             )
         )
@@ -256,8 +256,8 @@ class RunDirectory:
         return RunFileError(
             Problem(
                 str(self.path),
-                f"the output directory cannot be written: {getattr(error, 'strerror', None) or error}",
-                "choose another with --output or output.directory",
+                f"the output directory is not writable: {getattr(error, 'strerror', None) or error}",
+                "choose another directory with --output or output.directory",
             )
         )
 
@@ -265,14 +265,14 @@ class RunDirectory:
         try:
             run = self.read_run()
         except RunFileError:
-            return "its run.json is damaged"
-        status = run.get("status", "of unknown status")
+            return "its run.json is corrupt"
+        status = run.get("status", "unknown status")
         if status == "running":
             status = "killed"  # No living process holds the lock.
         return f"{status}, started {run.get('started', 'at an unknown time')}"
 
     def clear(self) -> None:
-        """Remove what a run writes, `run.json` last, so that an interrupted removal still shows as a run."""
+        """Remove the files of a run, `run.json` last, so that it is still recognized if the removal is interrupted."""
         written = [CONFIG, DATA, HISTORY, METRICS, LOG, PREDICTIONS, REPORT]
         paths = [self.path / name for name in written]
         paths += [
@@ -295,36 +295,36 @@ class RunDirectory:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends well, it takes the place of `path`.
+    """Yield a temporary path in the same folder, which replaces `path` if the block succeeds.
 
-    The temporary path has the same suffix, since Keras chooses the format by it.
+    The temporary path has the same suffix, by which Keras chooses the format.
 
     Raises:
-        RunFileError: The disk is full, the folder is missing or cannot be written; nothing is left behind, and
-            a file that stood at `path` stays as it was.
+        RunFileError: The disk is full, or the folder is missing or not writable. The temporary file is removed, and
+            an existing file at `path` is not changed.
     """
-    aside = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
     try:
-        yield aside
-        flush_to_disk(aside)
-        aside.replace(path)
+        yield temporary
+        flush_to_disk(temporary)
+        temporary.replace(path)
         flush_to_disk(path.parent)
     except OSError as error:
         raise RunFileError(Problem(str(path), f"cannot be written: {error.strerror or error}")) from error
     finally:
-        # Where it could not be made, it cannot be removed either, and that is not what went wrong.
+        # If it could not be created, it cannot be removed either; report the original error.
         with suppress(OSError):
-            aside.unlink()
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file, whole or not at all; bytes of file names that are no UTF-8 are kept as they are."""
-    with atomic_write(path) as aside:
-        aside.write_bytes(text.encode("utf-8", "surrogateescape"))
+    """Write a UTF-8 file atomically; bytes of file names that are not valid UTF-8 are kept."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "surrogateescape"))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all; NaN is refused, since it is no JSON."""
+    """Write a JSON file atomically; raises ValueError for NaN, which JSON doesn't support."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
@@ -332,7 +332,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file.
 
     Raises:
-        RunFileError: The file is missing, damaged, or holds something else.
+        RunFileError: The file is missing or corrupt, or doesn't contain an object.
     """
     shown = str(path)
     try:
@@ -340,14 +340,14 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise RunFileError(Problem(shown, f"cannot be read: {error.strerror or error}")) from None
     except ValueError as error:
-        raise RunFileError(Problem(shown, f"is damaged: {error}")) from None
+        raise RunFileError(Problem(shown, f"is corrupt: {error}")) from None
     if not isinstance(content, dict):
-        raise RunFileError(Problem(shown, "is damaged: holds no JSON object"))
+        raise RunFileError(Problem(shown, "is corrupt: not a JSON object"))
     return content
 
 
 def render_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return CSV text with one line per row; floats are written so that reading gives the same number."""
+    """Return CSV text with one line per row; floats are written with full precision."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -356,12 +356,12 @@ def render_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def now() -> str:
-    """Return the time in UTC as ISO 8601 to the second."""
+    """Return the current UTC time in ISO 8601 with a resolution of seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def flush_to_disk(path: Path) -> None:
-    """Wait until a file, or the names in a folder, would survive a power cut."""
+    """Flush a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

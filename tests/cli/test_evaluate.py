@@ -147,8 +147,8 @@ def test_a_model_of_a_script_does_not_say_how_it_was_scaled(foreign, imgtrain):
     ("name", "content", "message"),
     [
         ("gone.keras", None, "no such model file"),
-        ("text.h5", b"hello", "no Keras model file"),
-        ("cut.keras", b"PK\x03\x04 cut short", "damaged"),
+        ("text.h5", b"hello", "is not a Keras model file"),
+        ("cut.keras", b"PK\x03\x04 cut short", "corrupt"),
         ("empty.h5", b"", "is empty"),
     ],
 )
@@ -197,7 +197,7 @@ def test_an_earlier_evaluation_is_replaced_only_on_demand(run, folders, imgtrain
     (scores / "metrics.json").write_text("{}")
     done = imgtrain("evaluate", run, "--output", scores)
     assert done.returncode == 4
-    assert "contains an evaluation already (metrics.json)" in done.stderr
+    assert "already contains an evaluation (metrics.json)" in done.stderr
     assert "--overwrite" in done.stderr
     assert (scores / "metrics.json").read_text() == "{}"
     done = imgtrain("evaluate", run, "--output", scores, "--overwrite")

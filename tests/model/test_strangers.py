@@ -317,7 +317,7 @@ def test_a_second_network_appended_as_a_zip_is_refused(honest: Path, tmp_path: P
     # The attack: what begins as one network is loaded as another.
     assert keras.models.load_model(path).output_shape == (None, 5)
     refused(path, "contains HDF5 but has the suffix .keras")
-    refused(path.rename(tmp_path / "m.h5"), "zip archive and an HDF5 file at once")
+    refused(path.rename(tmp_path / "m.h5"), "both a zip archive and an HDF5 file")
 
 
 @pytest.mark.parametrize("name", ["../canary", "/tmp/canary", "a/../../canary", "..\\canary", "C:\\canary"])
@@ -404,7 +404,7 @@ def test_a_wrong_record_is_refused(
     [
         (b"\x80\x04\x95" + b"x" * 50, "pickle"),
         (b"x" * 4 + b"TFL3" + b"x" * 50, "TensorFlow Lite"),
-        (b"\x08\x07\x12\x07pytorch", "no Keras model file"),
+        (b"\x08\x07\x12\x07pytorch", "is not a Keras model file"),
         (b"", "is empty"),
         (b"\x89HDF\r\n\x1a\n" + b"\0" * 50, "contains HDF5 but has the suffix .keras"),
         (b"PK\x03\x04" + b"\0" * 50, "damaged"),

@@ -84,7 +84,7 @@ def test_a_model_of_others_has_no_record(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("write", [write_keras, write_h5])
-def test_a_damaged_record_is_refused_with_its_place(
+def test_a_corrupt_record_is_refused_with_its_place(
     tmp_path: Path, change: dict[str, Any], named: str, write: Any
 ) -> None:
     path = tmp_path / ("m.h5" if write is write_h5 else "m.keras")
@@ -129,8 +129,8 @@ def test_control_characters_of_a_record_are_not_shown_raw(tmp_path: Path) -> Non
     [
         (b"", "is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
-        (b"hello", "no Keras model file"),
-        (b"PK\x03\x04" + bytes(40), "damaged .keras"),
+        (b"hello", "is not a Keras model file"),
+        (b"PK\x03\x04" + bytes(40), "corrupt .keras"),
         (b"\x89HDF\r\n\x1a\n" + bytes(40), "contains HDF5 but has the suffix"),
     ],
 )
@@ -173,7 +173,7 @@ def test_two_files_in_one_are_refused(tmp_path: Path, write: Any, suffix: str) -
     path = tmp_path / f"m{suffix}"
     write(path)
     for read in (find_model_file, read_metadata):
-        with pytest.raises(RunFileError, match=r"at once|but has the suffix"):
+        with pytest.raises(RunFileError, match=r"is both|but has the suffix"):
             read(path)
 
 

@@ -61,10 +61,10 @@ def test_json_is_read_back_and_damage_is_named(tmp_path):
     write_json(path, {"a": [1, 2.5], "b": "ü"})
     assert read_json(path) == {"a": [1, 2.5], "b": "ü"}
     path.write_text('{"a": ')
-    with pytest.raises(RunFileError, match=r"run\.json: is damaged"):
+    with pytest.raises(RunFileError, match=r"run\.json: is corrupt"):
         read_json(path)
     path.write_text("[]")
-    with pytest.raises(RunFileError, match="no JSON object"):
+    with pytest.raises(RunFileError, match="not a JSON object"):
         read_json(path)
     path.unlink()
     with pytest.raises(RunFileError, match=r"run\.json: cannot be read: No such file"):
@@ -91,7 +91,7 @@ def test_an_earlier_run_needs_overwrite_and_foreign_files_stay(tmp_path):
     for name in ("skin.h5", "metrics.json", "predictions-test.csv", "notes.txt"):
         (run.path / name).write_text("x")
     with pytest.raises(
-        RunFileError, match=r"holds a run already \(completed, started 2026-01-01.*\n.*--overwrite"
+        RunFileError, match=r"already contains a run \(completed, started 2026-01-01.*\n.*--overwrite"
     ):
         run.refuse_if_taken(overwrite=False)
     assert (run.path / "skin.h5").exists()
@@ -102,21 +102,21 @@ def test_an_earlier_run_needs_overwrite_and_foreign_files_stay(tmp_path):
 
 def test_a_folder_that_is_no_run_is_never_touched(tmp_path):
     (tmp_path / "thesis.doc").write_text("x")
-    with pytest.raises(RunFileError, match="not a run of imgtrain"):
+    with pytest.raises(RunFileError, match="an imgtrain run"):
         RunDirectory(tmp_path).refuse_if_taken(overwrite=True)
     assert files(tmp_path) == ["thesis.doc"]
 
 
 def test_an_output_that_is_a_file_is_an_error(tmp_path):
     (tmp_path / "run").write_text(json.dumps({}))
-    with pytest.raises(RunFileError, match="cannot be written"):
+    with pytest.raises(RunFileError, match="is not writable"):
         RunDirectory(tmp_path / "run").refuse_if_taken(overwrite=True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_directory_that_is_read_only_is_an_error(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(RunFileError, match="cannot be written: Permission denied"):
+    with pytest.raises(RunFileError, match="is not writable: Permission denied"):
         RunDirectory(tmp_path / "run").create()
 
 

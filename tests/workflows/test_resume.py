@@ -427,7 +427,7 @@ def test_a_run_under_way_is_not_touched_by_another(train, unbroken, tmp_path):
     def another():
         for options in ({}, {"overwrite": True}, {"resume": True}):
             with pytest.raises(
-                RunFileError, match=f"another run is being written here .process {os.getpid()} on"
+                RunFileError, match=f"another run is active in this directory .process {os.getpid()} on"
             ):
                 train(tmp_path / "run", **options)
 
