@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imgtrain.audit.check import check
-    from imgtrain.augment.preview import write_preview
     from imgtrain.config.load import load_config, parse_config
     from imgtrain.config.schema import Config
     from imgtrain.dataset.plan import make_plan
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from imgtrain.workflows.evaluate import evaluate
     from imgtrain.workflows.library import build_model, open_batches
     from imgtrain.workflows.predict import predict
+    from imgtrain.workflows.preview import write_preview
     from imgtrain.workflows.report import write_report
     from imgtrain.workflows.train import train
 
@@ -50,7 +50,7 @@ _HOMES = {
     "parse_config": "imgtrain.config.load",
     "predict": "imgtrain.workflows.predict",
     "train": "imgtrain.workflows.train",
-    "write_preview": "imgtrain.augment.preview",
+    "write_preview": "imgtrain.workflows.preview",
     "write_report": "imgtrain.workflows.report",
 }
 

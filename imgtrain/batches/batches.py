@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,23 @@ from imgtrain.events import Emit, Progress, ignore
 
 if TYPE_CHECKING:
     from imgtrain.config.schema import AugmentationConfig
-    from imgtrain.pixels.image_store import ImageStore
 
-__all__ = ["Batch", "Batches", "ClassMode"]
+__all__ = ["Batch", "Batches", "ClassMode", "Pixels"]
 
 ClassMode = Literal["categorical", "binary", "sparse"]
 Batch = tuple[NDArray[np.uint8], NDArray[Any]] | tuple[NDArray[np.uint8], NDArray[Any], NDArray[np.float32]]
 """Images (b, height, width, channels), labels in the class mode's form, and weights (b,) if asked for."""
+
+
+class Pixels(Protocol):
+    """Decoded images by index; an `ImageStore` is one."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of every image."""
+
+    def read(self, indices: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Return the pixels of some images, (k, height, width, channels), in `out` if given."""
 
 
 class Batches:
@@ -60,7 +70,7 @@ class Batches:
     def __init__(
         self,
         *,
-        pixels: ImageStore,
+        pixels: Pixels,
         indices: NDArray[np.intp],
         labels: NDArray[np.int32],
         class_count: int,
@@ -177,6 +187,17 @@ class Batches:
             IndexError: There is no such step.
         """
         return self._draw(self._members(epoch, step))
+
+    def versions(self, samples: NDArray[np.intp], *, pass_index: int) -> Batch:
+        """Return what a pass makes of some images, those that `balance` draws again not counted.
+
+        Args:
+            samples: Positions in `indices`, shape (k,).
+            pass_index: From 0; without `steps`, the epoch.
+        """
+        whole = self._pass(pass_index)
+        place_of_index = {index: place for place, index in enumerate(whole.stream_indices.tolist())}
+        return self._draw(whole.part([place_of_index[index] for index in self.indices[samples].tolist()]))
 
     def read_ahead(
         self, epoch: int, start: int = 0, *, workers: int | None = None, depth: int | None = None
@@ -337,7 +358,7 @@ class _Pass:
     partner_samples: NDArray[np.intp]
     partner_stream_indices: NDArray[np.intp]
 
-    def part(self, part: slice) -> _Pass:
+    def part(self, part: slice | list[int]) -> _Pass:
         """Return a part of it."""
         return _Pass(
             self.pass_index,

@@ -38,10 +38,10 @@ def preview_aug(
 
     Example: imgtrain preview-aug config.yaml --output sheet.png
     """
-    from imgtrain.augment.preview import write_preview
     from imgtrain.cli.display import Display
     from imgtrain.config import load_config
     from imgtrain.events import Message
+    from imgtrain.workflows.preview import write_preview
 
     loaded = load_config(config, overrides)
     with Display(verbose=verbose, quiet=quiet) as display:

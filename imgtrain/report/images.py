@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgtrain.augment.preview import make_versions, preview_sheet
+from imgtrain.augment.preview import preview_sheet
+from imgtrain.batches.versions import make_versions
 from imgtrain.config.schema import Config
 from imgtrain.dataset.split import Split
 from imgtrain.events import Emit, Message, ignore
@@ -78,5 +79,6 @@ def draw_augmentation(config: Config, train: Split) -> Image.Image | None:
         seed=config.training.seed,
         images=_SHEET_IMAGES,
         epochs=_SHEET_EPOCHS,
+        balance=config.data.balance,
     )
     return preview_sheet(versions)

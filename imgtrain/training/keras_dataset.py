@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from imgtrain.augment.preview import describe_label
 from imgtrain.batches.batches import Batch, Batches
 from imgtrain.model.runtime import keras
 from imgtrain.text import printable
@@ -154,9 +155,17 @@ class BatchDataset(keras.utils.PyDataset):
         return f"<div>{html.escape(repr(self))}<br>{pictures}</div>"
 
     def _name_of(self, target: NDArray[np.generic]) -> str:
-        """Return the class of a label as the batches hold it: one-hot, a column of 0 and 1, or an integer."""
-        label = int(np.argmax(target)) if np.size(target) > 1 else round(float(np.squeeze(target)))
-        return self.class_names[label] if self.class_names else str(label)
+        """Return the class, or the shares of classes, of a label as the batches hold it.
+
+        That is a row of shares, a column with the share of the second class, or an integer.
+        """
+        names = self.class_names or tuple(map(str, range(self.num_classes)))
+        if np.size(target) > 1:
+            return ", ".join(describe_label(np.asarray(target, np.float32), names))
+        if np.issubdtype(target.dtype, np.integer):
+            return names[int(np.squeeze(target))]
+        share = float(np.squeeze(target))
+        return ", ".join(describe_label(np.array([1 - share, share], np.float32), names))
 
 
 def _picture(image: NDArray[np.uint8]) -> str:

@@ -146,3 +146,19 @@ def test_a_notebook_shows_counts_and_a_few_pictures():
     assert shown.count("<img") == 8
     assert "&lt;b&gt;bright" in shown
     assert "<b>" not in shown
+
+
+@pytest.mark.parametrize(
+    ("target", "caption"),
+    [
+        (np.int32(1), "bright"),
+        (np.float32([0, 1]), "bright"),
+        (np.float32([0.25, 0.75]), "bright 75 %, dark 25 %"),
+        (np.float32([0]), "dark"),
+        (np.float32([0.25]), "dark 75 %, bright 25 %"),
+    ],
+)
+def test_a_label_of_any_form_is_shown_by_its_classes(target, caption):
+    from imgtrain.training.keras_dataset import BatchDataset
+
+    assert BatchDataset(make_batches(), class_names=["dark", "bright"])._name_of(target) == caption

@@ -58,9 +58,9 @@ def test_a_part_of_the_validation_images_keeps_the_shares_of_the_classes(tmp_pat
 def test_the_public_functions_stay_functions_after_the_modules_are_imported():
     import imgtrain
     import imgtrain.audit.check
-    import imgtrain.augment.preview
     import imgtrain.workflows.evaluate
     import imgtrain.workflows.predict
+    import imgtrain.workflows.preview
     import imgtrain.workflows.train
 
     for name in imgtrain.__all__:

@@ -1,0 +1,145 @@
+"""What the first epochs make of some images, without decoding the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtrain.augment.preview import Versions, describe_label
+from imgtrain.augment.random_streams import Stream, make_generator
+from imgtrain.batches.batches import Batches
+from imgtrain.errors import DataError, Problem
+from imgtrain.events import Emit, Message, ignore
+from imgtrain.pixels.decode import DecodeSettings, UndecodableImage
+from imgtrain.pixels.decode_workers import decode_in_worker
+
+if TYPE_CHECKING:
+    from imgtrain.config.schema import AugmentationConfig
+    from imgtrain.dataset.index import ImageFolder
+    from imgtrain.dataset.split import Split
+
+__all__ = ["make_versions"]
+
+_AT_ONCE = 8  # images whose versions are in memory together
+
+
+def make_versions(
+    split: Split,
+    settings: DecodeSettings,
+    augmentation: AugmentationConfig,
+    *,
+    seed: int,
+    images: int,
+    epochs: int,
+    balance: Literal["oversample"] | None = None,
+    emit: Emit = ignore,
+) -> Iterator[Versions]:
+    """Choose some images, spread over the classes, and yield what the first epochs train on, in file order.
+
+    Only the images that are shown are decoded, and those that they are mixed with.
+
+    Args:
+        split: The training images.
+        settings: How files become pixels.
+        augmentation: What happens to the pixels.
+        seed: The seed of the training; the choice of the images follows it too.
+        images: How many images; all, if there are fewer.
+        epochs: How many epochs.
+        balance: As `data.balance`, on which it depends which images are mixed.
+        emit: Takes a warning for every file that cannot be decoded; another one is chosen instead.
+
+    Raises:
+        DataError: No file can be decoded.
+    """
+    pixels = _DecodedWhenRead(split.folder, settings, emit)
+    batches = Batches(
+        pixels=pixels,
+        indices=split.indices,
+        labels=split.labels,
+        class_count=len(split.class_names),
+        class_mode="categorical",
+        batch_size=_AT_ONCE,
+        seed=seed,
+        augmentation=augmentation,
+        balance=balance,
+    )
+    readable = (
+        sample for sample in _spread_over_classes(split.labels, seed=seed) if pixels.keep(split, sample)
+    )
+    chosen = np.sort(list(islice(readable, images)))
+    if not len(chosen):
+        raise DataError(pixels.problems)
+    for start in range(0, len(chosen), _AT_ONCE):
+        samples = chosen[start : start + _AT_ONCE]
+        drawn = [batches.versions(samples, pass_index=epoch) for epoch in range(epochs)]
+        for place, sample in enumerate(samples.tolist()):
+            original = pixels.read(split.indices[[sample]])
+            shares = [labels[place] for _, labels, *_ in drawn]
+            yield Versions(
+                split.class_names[split.labels[sample]],
+                split.paths[sample],
+                np.concatenate([original, *(versions[place : place + 1] for versions, *_ in drawn)]),
+                (
+                    (split.class_names[split.labels[sample]],),
+                    *(describe_label(share, split.class_names) for share in shares),
+                )
+                if augmentation.mixes
+                else (),
+            )
+
+
+class _DecodedWhenRead:
+    """The pixels of a folder's images, each decoded when it is read; some of them are kept."""
+
+    def __init__(self, folder: ImageFolder, settings: DecodeSettings, emit: Emit) -> None:
+        self.shape = settings.shape
+        self.problems: list[Problem] = []
+        self._folder = folder
+        self._settings = settings
+        self._emit = emit
+        self._kept: dict[int, NDArray[np.uint8]] = {}
+        self._bad: set[int] = set()
+
+    def keep(self, split: Split, sample: int) -> bool:
+        """Decode an image and keep its pixels; return whether it can be decoded."""
+        index = int(split.indices[sample])
+        pixels = self._decode(index)
+        if pixels is not None:
+            self._kept[index] = pixels
+        return pixels is not None
+
+    def read(self, indices: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Return the pixels of some images, (k, height, width, channels); 0 for those that cannot be decoded."""
+        if out is None:
+            out = np.empty((len(indices), *self.shape), np.uint8)
+        for target, index in zip(out, indices.tolist(), strict=True):
+            pixels = self._kept[index] if index in self._kept else self._decode(index)
+            target[...] = 0 if pixels is None else pixels
+        return out
+
+    def _decode(self, index: int) -> NDArray[np.uint8] | None:
+        if index in self._bad:
+            return None
+        file = self._folder.file(index)
+        try:
+            return decode_in_worker(file, self._settings).pixels
+        except UndecodableImage as error:
+            self._bad.add(index)
+            self.problems.append(Problem(str(file), error.reason))
+            self._emit(Message(str(self.problems[-1]), "warning"))
+            return None
+
+
+def _spread_over_classes(labels: NDArray[np.int32], *, seed: int) -> Iterator[int]:
+    """Yield all samples in random order, such that the classes take turns."""
+    generator = make_generator(Stream.PREVIEW, seed=seed, epoch=0)
+    shuffled = generator.permutation(len(labels))
+    ranks = generator.permutation(int(labels.max()) + 1)[labels[shuffled]]
+    counts = np.bincount(ranks)
+    by_class = np.argsort(ranks, kind="stable")
+    turns = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    yield from map(int, shuffled[by_class[np.argsort(turns, kind="stable")]])

@@ -1,0 +1,65 @@
+"""`imgtrain preview-aug`: a picture of what the augmentation does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from imgtrain.augment.preview import as_picture, preview_images, preview_sheet
+from imgtrain.batches.versions import make_versions
+from imgtrain.config.schema import Config
+from imgtrain.dataset.split import split_data
+from imgtrain.errors import ConfigError, Problem, RunFileError
+from imgtrain.events import Emit, ignore
+from imgtrain.pixels.decode import DecodeSettings
+
+__all__ = ["write_preview"]
+
+
+def write_preview(
+    config: Config, *, output: Path | None, count: int, images: int, each: bool, emit: Emit = ignore
+) -> Path:
+    """Write the preview of a configuration's augmentation.
+
+    Args:
+        config: What `load_config` returned.
+        output: The picture file or, with `each`, the folder; None for `preview-aug.png` or `preview-aug`.
+        count: Augmented versions of each image.
+        images: How many images.
+        each: Write a PNG of every version instead of one sheet.
+        emit: Takes a warning for every file that cannot be decoded.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ConfigError: `output` has a suffix that is no picture's; or see `split_data`.
+        DataError: No file can be decoded; or see `split_data`.
+        RunFileError: `output` cannot be written.
+    """
+    output = output or Path("preview-aug" if each else "preview-aug.png")
+    shown = str(output)
+    if not each and Image.registered_extensions().get(output.suffix.lower()) not in Image.SAVE:
+        raise ConfigError(Problem("--output", f"{shown} is not the name of a picture file", "end it in .png"))
+    versions = make_versions(
+        split_data(config).train,
+        DecodeSettings.of(config.data),
+        config.augmentation,
+        seed=config.training.seed,
+        images=images,
+        epochs=count,
+        balance=config.data.balance,
+        emit=emit,
+    )
+    try:
+        if each:
+            output.mkdir(parents=True, exist_ok=True)
+            for name, pixels in preview_images(versions):
+                as_picture(pixels).save(output / name)
+        else:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            preview_sheet(versions).save(output)
+    except OSError as error:
+        raise RunFileError(Problem(shown, f"cannot be written: {error.strerror or error}")) from error
+    return output
