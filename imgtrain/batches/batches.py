@@ -12,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
@@ -64,6 +65,7 @@ class Batches:
             images of the batches come in this order; else `samples` says which they are.
         class_count: Number of classes, those without an image included.
         batch_size: Images in a batch; the last one of a pass may be smaller.
+        steps_per_pass: Batches in a pass over all images.
         steps: Batches in an epoch.
     """
 
@@ -148,12 +150,18 @@ class Batches:
         self._images_per_pass = (
             int(counts.max() * np.count_nonzero(counts)) if balance == "oversample" else len(indices)
         )
-        self._steps_per_pass = -(-self._images_per_pass // batch_size)
-        self.steps: int = self._steps_per_pass if steps is None else steps
+        self.steps_per_pass = -(-self._images_per_pass // batch_size)
+        self.steps: int = self.steps_per_pass if steps is None else steps
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
         return self.steps
+
+    def with_steps(self, steps: int | None) -> Batches:
+        """Return the same batches with so many in an epoch; None for one pass."""
+        batches = copy(self)
+        batches.steps = self.steps_per_pass if steps is None else steps
+        return batches
 
     @property
     def images_per_epoch(self) -> int:
@@ -161,7 +169,7 @@ class Batches:
 
         A later one can differ only if `steps` was given, by the short batch at the end of each pass.
         """
-        passes, steps_left = divmod(self.steps, self._steps_per_pass)
+        passes, steps_left = divmod(self.steps, self.steps_per_pass)
         return passes * self._images_per_pass + min(steps_left * self.batch_size, self._images_per_pass)
 
     def samples(self, epoch: int) -> NDArray[np.intp]:
@@ -263,7 +271,7 @@ class Batches:
         """Return the part of a pass that a batch is made of."""
         if not 0 <= step < self.steps:
             raise IndexError(f"there are {self.steps} batches in an epoch, got step {step}")
-        pass_index, step = divmod(epoch * self.steps + step, self._steps_per_pass)
+        pass_index, step = divmod(epoch * self.steps + step, self.steps_per_pass)
         whole = self._pass(pass_index)
         return whole.part(slice(step * self.batch_size, (step + 1) * self.batch_size))
 

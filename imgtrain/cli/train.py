@@ -30,6 +30,25 @@ def train(
             "--dry-run", help="Check everything and show the model, without training or writing anything."
         ),
     ] = False,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Time budget: the same as --set training.minutes=…", show_default=False),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="The same as --set training.epochs=…", show_default=False)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="The same as --set data.batch_size=…", show_default=False)
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--learning-rate",
+            "--lr",
+            help="The same as --set training.optimizer.learning_rate=…",
+            show_default=False,
+        ),
+    ] = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -44,7 +63,14 @@ def train(
     from imgtrain.dataset.plan import make_plan
     from imgtrain.workflows.train import train as train_plan
 
-    loaded = load_config(config, overrides)
+    aliases = {
+        "training.minutes": minutes,
+        "training.epochs": epochs,
+        "data.batch_size": batch_size,
+        "training.optimizer.learning_rate": learning_rate,
+    }
+    given = [f"{key}={value}" for key, value in aliases.items() if value is not None]
+    loaded = load_config(config, [*overrides, *given])
     if output is not None:
         place = loaded.output.model_copy(update={"directory": output.absolute()})
         loaded = loaded.model_copy(update={"output": place})

@@ -613,6 +613,10 @@ class TrainingConfig(Section):
     """Keras optimizer: a name, or a mapping with arguments: `{name: rmsprop, learning_rate: 0.001}`."""
     schedule: Schedule | None = None
     """Learning rate schedule over the whole training, updated after every batch; null keeps it constant."""
+    minutes: Annotated[Finite, Field(gt=0)] | None = None
+    """Time budget in minutes for training and the validation after each epoch: `epochs` and `steps_per_epoch` are \
+planned to end with it, from the time of the first steps, and written to the run's `config.yaml`. `epochs`, if given, \
+limits the passes over the training images."""
     label_smoothing: Annotated[Finite, Field(ge=0, lt=1)] = 0.0
     """Share of each training label that is spread evenly over all classes, such as 0.1; validation labels are not \
 smoothed."""

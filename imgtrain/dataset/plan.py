@@ -73,7 +73,7 @@ def make_plan(config: Config) -> Plan:
     validated = _has_validation(config, splits)
     problems += _check_monitors(config, validated=validated)
     problems += check_zca(config)
-    problems += _check_schedule(config)
+    problems += _check_time_and_schedule(config)
     if data_error is not None:
         if not problems:
             raise data_error
@@ -117,17 +117,20 @@ def _without_needless_stopping(config: Config, *, validated: bool) -> tuple[Conf
     ]
 
 
-def _check_schedule(config: Config) -> list[Problem]:
-    """Return what contradicts the learning rate schedule."""
+def _check_time_and_schedule(config: Config) -> list[Problem]:
+    """Return what contradicts the time budget or the learning rate schedule."""
     training, problems = config.training, []
+    if training.minutes is not None and training.steps_per_epoch is not None:
+        where = config.where("training", "steps_per_epoch")
+        problems.append(Problem(where, "training.minutes plans it", "remove it, or training.minutes"))
     if training.schedule is None:
-        return []
+        return problems
     if training.reduce_lr_on_plateau is not None:
         what = "training.schedule sets the learning rate of every batch already"
         where = config.where("training", "reduce_lr_on_plateau")
         problems.append(Problem(where, what, "remove it, or training.schedule"))
     warmup = training.schedule.warmup_epochs
-    if warmup is not None and warmup >= training.epochs:
+    if warmup is not None and training.minutes is None and warmup >= training.epochs:
         where = config.where("training", "schedule", "warmup_epochs")
         problems.append(
             Problem(where, f"must be less than training.epochs ({training.epochs}); got {warmup:g}")

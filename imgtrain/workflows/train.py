@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgtrain.dataset.plan import Plan
 from imgtrain.events import Emit, Message, ignore
 from imgtrain.run.run_directory import RunDirectory, read_json
+from imgtrain.training.epoch_plan import keep_epoch_plan
 from imgtrain.training.resume import adding_resume_hint, find_earlier_run
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def train(
     run = RunDirectory(plan.directory)
     with run.locked(), adding_resume_hint(run):
         run.refuse_if_taken(overwrite=overwrite or resume)
+        if resume:
+            plan = replace(plan, config=keep_epoch_plan(plan.config, run))
         earlier = find_earlier_run(plan.config, run, emit) if resume else None
         if earlier is not None and earlier.is_complete:
             emit(Message("the run is completed already"))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from imgtrain.batches.batches import Batches
 from imgtrain.batches.make_batches import inference_batch_size, make_batches
 from imgtrain.config.render import render_config
 from imgtrain.config.schema import PreprocessingConfig
 from imgtrain.dataset.plan import Plan
 from imgtrain.errors import ConfigError
-from imgtrain.evaluation.evaluate_splits import evaluate_splits
+from imgtrain.evaluation.evaluate_splits import Evaluation, evaluate_splits
 from imgtrain.evaluation.predictions import render_predictions
 from imgtrain.evaluation.saved_model import describe_model, verify_saved_model
 from imgtrain.events import Emit, Message, RunOpened
@@ -20,7 +22,7 @@ from imgtrain.model.build import build_and_compile, build_network, check_network
 from imgtrain.model.measure import explain_out_of_memory, measure_network
 from imgtrain.model.precision import choose_precision
 from imgtrain.model.runtime import device_name, start, versions
-from imgtrain.pixels.load_images import load_images
+from imgtrain.pixels.load_images import Images, load_images
 from imgtrain.report.facts import Facts
 from imgtrain.report.images import draw_augmentation
 from imgtrain.run.run_directory import RunDirectory, write_json, write_text
@@ -37,6 +39,7 @@ from imgtrain.training.run_record import (
     peak_memory_mib,
     record_epochs,
 )
+from imgtrain.training.time_budget import plan_for_minutes
 from imgtrain.training.tracking import Trackers, check_trackers, track
 from imgtrain.workflows.report import try_report
 
@@ -113,6 +116,9 @@ def _run(
         named = ", ".join(f"{package} {version}" for package, version in versions().items())
         emit(Message(f"{device_name()}; {named}; seed {config.training.seed}", "detail"))
 
+        plan = _plan_epochs(plan, run, model, batches, facts, emit)
+        config = plan.config
+
         # Training.
         store = CheckpointStore(run.checkpoints)
         origin = describe_origin(config, fingerprint, described)
@@ -144,6 +150,40 @@ def _run(
         write_json(run.metrics, evaluation.metrics)
         facts["peak_memory_mib"] = peak_memory_mib()
 
+    _report(plan, run, images, model, history, evaluation, facts, emit)
+    # More epochs can follow the last one, but nothing follows an early stop.
+    if history.stopped_early:
+        store.remove()
+    else:
+        store.keep_newest()
+    return model, history, evaluation.metrics
+
+
+def _plan_epochs(
+    plan: Plan, run: RunDirectory, model: Any, batches: dict[str, Batches], facts: dict[str, Any], emit: Emit
+) -> Plan:
+    """Return the plan with the epochs that fit into its time budget, if it has one, and write them down."""
+    if plan.config.training.minutes is None:
+        return plan
+    config = plan_for_minutes(plan.config, model, batches["train"], batches.get("validation"), facts, emit)
+    batches["train"] = batches["train"].with_steps(config.training.steps_per_epoch)
+    write_text(run.config, render_config(config))
+    write_json(run.run, facts)
+    return replace(plan, config=config)
+
+
+def _report(
+    plan: Plan,
+    run: RunDirectory,
+    images: Images,
+    model: Any,
+    history: History,
+    evaluation: Evaluation,
+    facts: Mapping[str, Any],
+    emit: Emit,
+) -> None:
+    """Write the report, from the values in memory."""
+    shown = images.test or images.validation
     if shown is None:
         emit(Message("there is no report, because there are neither validation nor test images"))
     else:
@@ -156,13 +196,7 @@ def _run(
             run=facts,
             data=images.describe(),
             history=history_rows(history.epochs),
-            config=render_config(config),
+            config=render_config(plan.config),
         )
-        sheet = partial(draw_augmentation, config, images.train.split)
+        sheet = partial(draw_augmentation, plan.config, images.train.split)
         try_report(report, shown, model, sheet=sheet, emit=emit)
-    # More epochs can follow the last one, but nothing follows an early stop.
-    if history.stopped_early:
-        store.remove()
-    else:
-        store.keep_newest()
-    return model, history, evaluation.metrics
