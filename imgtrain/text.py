@@ -1,10 +1,10 @@
-"""Escape text from outside: file and class names can contain any character that a file system allows."""
+"""Format text: escape file and class names, which can contain any character; readable sizes."""
 
 from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["from_cell", "printable", "to_cell"]
+__all__ = ["format_bytes", "from_cell", "printable", "to_cell"]
 
 # Control, format (bidirectional overrides among them), surrogate, private and unassigned characters, and the
 # separators that end a line.
@@ -13,6 +13,7 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # Joins the parts of an emoji; harmless between two symbols.
 _ZERO_WIDTH_JOINER = "\u200d"
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def printable(text: str) -> str:
@@ -31,6 +32,12 @@ def to_cell(text: str) -> str:
 def from_cell(cell: str) -> str:
     """Return the original text of a cell made by `to_cell`."""
     return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell
+
+
+def format_bytes(count: int) -> str:
+    """Return a size in the largest binary unit that leaves a number of at least 1: `1023 bytes`, `8.0 GiB`."""
+    power = min((max(count, 1).bit_length() - 1) // 10, len(_UNITS))
+    return f"{count / 1024**power:,.1f} {_UNITS[power - 1]}" if power else f"{count} bytes"
 
 
 def _printable_character(character: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgtrain.text import from_cell, printable, to_cell
+from imgtrain.text import format_bytes, from_cell, printable, to_cell
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,13 @@ def test_no_cell_is_a_formula_and_every_cell_is_read_back(text):
     cell = to_cell(text)
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
     assert from_cell(cell) == text
+
+
+def test_sizes_are_readable() -> None:
+    assert [format_bytes(count) for count in (0, 1023, 1024, 80 * 2**30, 5000 * 2**50)] == [
+        "0 bytes",
+        "1023 bytes",
+        "1.0 KiB",
+        "80.0 GiB",
+        "5,000.0 PiB",
+    ]

@@ -20,6 +20,7 @@ from imgtrain.pixels.decode_folder import available_cores
 from imgtrain.pixels.decode_workers import decode_each_in_worker
 from imgtrain.pixels.packed_file import space_needed
 from imgtrain.run.machine import memory_bytes
+from imgtrain.text import format_bytes
 
 __all__ = ["Cost", "check_cost", "estimate_cost"]
 
@@ -102,12 +103,12 @@ def check_cost(cost: Cost) -> list[Finding]:
     """Return a finding if the network will not fit into memory."""
     if cost.memory_bytes <= cost.available_bytes:
         return []
-    needed, there = cost.memory_bytes / 2**30, cost.available_bytes / 2**30
+    needed, there = format_bytes(cost.memory_bytes), format_bytes(cost.available_bytes)
     return [
         Finding(
             "out-of-memory",
             "error",
-            f"training needs about {needed:,.1f} GiB of memory ({cost.parameters:,} weights), there are {there:,.1f}",
+            f"training needs about {needed} of memory ({cost.parameters:,} weights), there are {there}",
             "`train` would end in the middle, killed by the system",
             "pool more before Flatten (or use GlobalAveragePooling2D), lower data.target_size or data.batch_size",
         )

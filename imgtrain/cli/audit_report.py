@@ -11,7 +11,8 @@ from rich.text import Text
 from imgtrain.audit.cost import Cost
 from imgtrain.audit.findings import Finding
 from imgtrain.audit.result import AuditReport
-from imgtrain.cli.tables import format_bytes, format_duration, plain
+from imgtrain.cli.tables import format_duration, plain
+from imgtrain.text import format_bytes
 
 __all__ = ["draw_audit_report"]
 

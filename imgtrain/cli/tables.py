@@ -12,14 +12,13 @@ from rich.text import Text
 
 from imgtrain.evaluation.score_names import describe_accuracy, explain_interval, list_scores
 from imgtrain.events import EpochEnded, ImageClassified, ModelBuilt
-from imgtrain.text import printable
+from imgtrain.text import format_bytes, printable
 
 __all__ = [
     "draw_comparison",
     "draw_epochs",
     "draw_model",
     "draw_scores",
-    "format_bytes",
     "format_duration",
     "format_logs",
     "format_prediction",
@@ -174,16 +173,6 @@ def format_duration(seconds: float) -> str:
     if hours:
         return f"{hours}:{minutes:02}:{whole:02} h"
     return f"{minutes}:{whole:02} min" if minutes else f"{whole} s"
-
-
-def format_bytes(count: int) -> str:
-    """Return a human-readable size: `512 B`, `1.5 MiB`."""
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 def _format_score(value: float | None) -> str:

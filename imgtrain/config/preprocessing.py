@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from imgtrain.config.schema import Config, PreprocessingConfig
 from imgtrain.errors import Problem
+from imgtrain.text import format_bytes
 
 __all__ = ["MAX_ZCA_VALUES", "check_zca", "needs_featurewise_statistics", "with_implied_options"]
 
@@ -45,12 +46,11 @@ def check_zca(config: Config) -> list[Problem]:
     if not config.preprocessing.zca_whitening or values <= MAX_ZCA_VALUES:
         return []
     side = int((MAX_ZCA_VALUES / channels) ** 0.5)
-    gib = 4 * values**2 / 2**30
     return [
         Problem(
             config.where("preprocessing", "zca_whitening"),
             f"ZCA whitening supports at most {MAX_ZCA_VALUES:,} values per image; {height}×{width}×{channels} has "
-            f"{values:,}, for which its matrix would take {gib:,.1f} GiB",
+            f"{values:,}, for which its matrix would take {format_bytes(4 * values**2)}",
             f"set data.target_size to [{side}, {side}] or smaller, or zca_whitening to false",
         )
     ]

@@ -14,8 +14,8 @@ from math import prod
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from imgtrain.model.measure import readable_bytes
 from imgtrain.run.model_metadata import WEIGHTS_MEMBER
+from imgtrain.text import format_bytes
 
 __all__ = ["UnsafeFile", "check_h5", "check_zip"]
 
@@ -133,5 +133,5 @@ def _escapes(name: str) -> bool:
 
 def _refuse_size(size: int, most_bytes: int, verb: str) -> None:
     if size > most_bytes:
-        limit = readable_bytes(most_bytes)
-        raise UnsafeFile(f"{verb} {readable_bytes(size)}, more than the limit of {limit}")
+        limit = format_bytes(most_bytes)
+        raise UnsafeFile(f"{verb} {format_bytes(size)}, more than the limit of {limit}")

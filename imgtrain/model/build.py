@@ -21,12 +21,13 @@ from imgtrain.dataset.plan import Plan
 from imgtrain.errors import ConfigError, Problem
 from imgtrain.model.abstract_build import abstract_build, allocate_on_exit
 from imgtrain.model.compile import build_optimizer, compile_network
-from imgtrain.model.measure import readable_bytes, readable_shape, variable_bytes
+from imgtrain.model.measure import readable_shape, variable_bytes
 from imgtrain.model.precision import POLICIES
 from imgtrain.model.preprocess import PREPROCESSING_NAMES, preprocessing_layers
 from imgtrain.model.runtime import keras
 from imgtrain.model.training_layers import plain_class, plain_configuration, training_class
 from imgtrain.run.machine import memory_bytes
+from imgtrain.text import format_bytes
 
 __all__ = ["build_and_compile", "build_network", "check_network", "float32_copy"]
 
@@ -229,17 +230,17 @@ class _LayerStack:
         if sizes and training_bytes > memory:
             size, shape = max(sizes)
             what = (
-                f"its weights of {readable_shape((None, *shape))} take {readable_bytes(size)}; training "
-                f"takes {_WEIGHTS_IN_TRAINING} times the weights, {readable_bytes(training_bytes)} so far; "
-                f"this machine has {readable_bytes(memory)}"
+                f"its weights of {readable_shape((None, *shape))} take {format_bytes(size)}; training "
+                f"takes {_WEIGHTS_IN_TRAINING} times the weights, {format_bytes(training_bytes)} so far; "
+                f"this machine has {format_bytes(memory)}"
             )
             hint = "use GlobalAveragePooling2D instead of Flatten, more pooling before it, fewer units"
             self._refuse(spec, what, f"{hint}, or a smaller data.target_size")
         batch_bytes = 4 * self._config.data.batch_size * prod(output.shape[1:])
         if batch_bytes > memory:
             what = (
-                f"its output of {readable_shape(output.shape)} takes {readable_bytes(batch_bytes)} for one "
-                f"batch, and this machine has {readable_bytes(memory)}"
+                f"its output of {readable_shape(output.shape)} takes {format_bytes(batch_bytes)} for one "
+                f"batch, and this machine has {format_bytes(memory)}"
             )
             self._refuse(spec, what, "use a smaller data.batch_size or data.target_size")
 

@@ -20,9 +20,10 @@ from typing import Any
 from imgtrain.errors import Problem, RunFileError
 from imgtrain.model.abstract_build import abstract_build
 from imgtrain.model.archive_checks import UnsafeFile, check_h5, check_zip
-from imgtrain.model.measure import readable_bytes, variable_bytes
+from imgtrain.model.measure import variable_bytes
 from imgtrain.model.runtime import keras
 from imgtrain.run.model_metadata import model_file_kind
+from imgtrain.text import format_bytes
 
 __all__ = ["check_model_file", "read_keras_version"]
 
@@ -163,8 +164,8 @@ def _too_large(config: dict[str, Any], most_bytes: int) -> str:
             ("the output of a layer takes, for one image,", max(map(_output_bytes, _all_layers(model)))),
         ):
             if size > most_bytes:
-                limit = readable_bytes(most_bytes)
-                found = found or f"{what} {readable_bytes(size)}, more than the limit of {limit}"
+                limit = format_bytes(most_bytes)
+                found = found or f"{what} {format_bytes(size)}, more than the limit of {limit}"
     return found
 
 

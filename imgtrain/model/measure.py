@@ -15,7 +15,6 @@ from imgtrain.run.machine import memory_bytes
 __all__ = [
     "explain_out_of_memory",
     "measure_network",
-    "readable_bytes",
     "readable_shape",
     "variable_bytes",
 ]
@@ -81,15 +80,6 @@ def variable_bytes(variable: keras.Variable) -> int:
 def readable_shape(shape: Sequence[int | None]) -> str:
     """Return a shape without its batch dimension: `148×148×16`."""
     return "×".join("?" if side is None else f"{side}" for side in shape[1:])
-
-
-def readable_bytes(count: int) -> str:
-    """Return a size in the largest binary unit that leaves a number of at least 1: `8.0 GiB`."""
-    size, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"]
-    while size >= 1024 and len(units) > 1:
-        size /= 1024
-        units.pop(0)
-    return f"{size:.0f} bytes" if units[0] == "bytes" else f"{size:,.1f} {units[0]}"
 
 
 def _activation_bytes(model: keras.Sequential) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from contextlib import closing, suppress
@@ -32,6 +33,7 @@ from imgtrain.pixels.packed_file import (
     open_packed_file,
 )
 from imgtrain.run.machine import available_memory_bytes
+from imgtrain.text import format_bytes
 
 __all__ = ["Cache", "ImageStore", "cache_key", "open_image_store"]
 
@@ -222,7 +224,7 @@ def _open_in_memory(folder: ImageFolder, settings: DecodeSettings, task: str, em
         pixels = np.zeros(shape, np.uint8)
     except (MemoryError, ValueError) as error:
         raise RunFileError(
-            f"{int(np.prod(shape)) / 2**30:,.1f} GiB of pixels do not fit into memory; set `data.cache: disk`"
+            f"{format_bytes(math.prod(shape))} of pixels do not fit into memory; set `data.cache: disk`"
         ) from error
 
     def keep(index: int, image: NDArray[np.uint8]) -> None:

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from imgtrain.errors import RunFileError
 from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.pixels.decode_folder import DECODE_RESULT, available_cores
+from imgtrain.text import format_bytes
 
 __all__ = ["PackedFile", "PackedFileWriter", "UnusablePackedFile", "open_packed_file", "space_needed"]
 
@@ -289,10 +290,10 @@ class PackedFileWriter:
         except OSError as error:
             folder = str(self._path.parent)
             if error.errno in _NO_SPACE:
-                needed = space_needed(self._count, self._settings) / 2**20
-                free = shutil.disk_usage(self._path.parent).free / 2**20
+                needed = format_bytes(space_needed(self._count, self._settings))
+                free = format_bytes(shutil.disk_usage(self._path.parent).free)
                 raise RunFileError(
-                    f"the pixel cache in {folder} needs {needed:,.1f} MiB, and {free:,.1f} MiB are free;"
+                    f"the pixel cache in {folder} needs {needed}, and {free} are free;"
                     " make room, or set data.cache_directory or `data.cache: none`"
                 ) from error
             raise RunFileError(

@@ -11,7 +11,7 @@ from imgtrain.config.schema import Config
 from imgtrain.errors import ConfigError
 from imgtrain.model.build import build_network, check_network, float32_copy
 from imgtrain.model.compile import build_optimizer, compile_network
-from imgtrain.model.measure import measure_network, readable_bytes
+from imgtrain.model.measure import measure_network
 from imgtrain.model.runtime import keras
 
 pytestmark = pytest.mark.tensorflow
@@ -241,12 +241,3 @@ def test_the_table_of_layers_and_the_sizes() -> None:
     assert built.weight_bytes == 4 * 2467
     # A gradient for each weight and no optimizer values; every output for 32 images, forward and backward.
     assert built.training_bytes == 2 * 4 * 2467 + 2 * 32 * 4 * (768 + 784 + 784 + 3)
-
-
-def test_sizes_are_readable() -> None:
-    assert [readable_bytes(count) for count in (0, 1023, 1024, 80 * 2**30)] == [
-        "0 bytes",
-        "1023 bytes",
-        "1.0 KiB",
-        "80.0 GiB",
-    ]
