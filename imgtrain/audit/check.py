@@ -31,7 +31,7 @@ from imgtrain.dataset.split import Splits, split_data
 from imgtrain.errors import ConfigError, DataError, ImgtrainError, Problem
 from imgtrain.events import Emit, Event, Message, Progress, ignore
 from imgtrain.pixels.decode import DecodeSettings
-from imgtrain.pixels.load_images import decode_splits
+from imgtrain.pixels.load_images import decode_splits, draw_splits
 from imgtrain.run.run_directory import atomic_write, write_text
 
 __all__ = ["check"]
@@ -76,7 +76,8 @@ def check(
     splits, findings = _plan(config)
     if splits is None:
         return _report(source, None, findings)
-    inventory = _decode(config, splits, DecodeSettings.of(config.data), emit)
+    splits, inventory, undrawn = _decode(config, splits, DecodeSettings.of(config.data), emit)
+    findings += [finding for finding in undrawn if finding not in findings]
     copies = find_duplicates(inventory)
     cost = estimate_cost(config, inventory)
     findings += _check_data(config, splits, inventory, copies, target_size=config.data.target_size)
@@ -93,7 +94,7 @@ def _check_folder(folder: Path, *, fix_split: Path | None, sheet: Path | None, e
         splits = split_data(config)
     except ImgtrainError as error:
         return _report(folder, None, _as_findings(error))
-    inventory = _decode(config, splits, _NO_PIXELS, emit)
+    splits, inventory, _ = _decode(config, splits, _NO_PIXELS, emit)
     copies = find_duplicates(inventory)
     findings = _check_data(config, splits, inventory, copies, target_size=None)
     _write(config, inventory, copies, findings, fix_split=fix_split, sheet=sheet, emit=emit)
@@ -155,14 +156,22 @@ def _as_findings(error: ImgtrainError) -> list[Finding]:
     ]
 
 
-def _decode(config: Config, splits: Splits, settings: DecodeSettings, emit: Emit) -> Inventory:
+def _decode(
+    config: Config, splits: Splits, settings: DecodeSettings, emit: Emit
+) -> tuple[Splits, Inventory, list[Finding]]:
+    """Return the splits as training will have them, all their images, and why no validation image can be drawn."""
     if sum(map(len, splits)) >= _MANY:
         emit = _importing_meanwhile(emit)
     data = config.data
-    pixels = decode_splits(
+    stores = decode_splits(
         splits, settings, cache=data.cache, cache_directory=data.cache_directory, emit=emit
     )
-    return take_inventory(splits, pixels)
+    findings = []
+    try:
+        splits = draw_splits(splits, stores)
+    except DataError as error:
+        findings = _as_findings(error)
+    return splits, take_inventory(splits, stores), findings
 
 
 def _importing_meanwhile(emit: Emit) -> Emit:
@@ -193,7 +202,7 @@ def _check_data(
     data = config.data
     balanced = config.training.class_weight is not None or data.balance is not None
     return [
-        *check_duplicates(inventory, copies, on_leak=data.on_leak),
+        *check_duplicates(inventory, splits, copies, on_leak=data.on_leak),
         *check_files(inventory, target_size=target_size, resize=data.resize, on_bad_image=data.on_bad_image),
         *check_classes(inventory, balanced=balanced),
         *check_shortcuts(inventory, copies.groups),

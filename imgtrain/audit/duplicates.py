@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from imgtrain.audit.findings import Finding, Item, Severity
 from imgtrain.audit.inventory import Inventory
 from imgtrain.dataset.layout import count
+from imgtrain.dataset.split import Splits
+from imgtrain.pixels.equal_pictures import find_equal_pictures
+from imgtrain.pixels.leaks import Leak, find_leaks, say_leak
 
 __all__ = ["Duplicates", "check_duplicates", "find_duplicates", "near_duplicate_pairs"]
 
@@ -50,15 +53,9 @@ class Duplicates:
 
 def find_duplicates(inventory: Inventory) -> Duplicates:
     """Compare all images with all others; those that cannot be decoded equal nothing."""
-    exact = np.arange(len(inventory))
-    decoded = inventory.decoded
-    _, first, inverse = (
-        np.unique(inventory.digests[decoded], axis=0, return_index=True, return_inverse=True)
-        if len(decoded)
-        else (None, np.array([], np.intp), np.array([], np.intp))
-    )
-    exact[decoded] = decoded[first[inverse.ravel()]]
-    distinct = np.sort(decoded[first])
+    decoded = np.isin(np.arange(len(inventory)), inventory.decoded)
+    exact = find_equal_pictures(inventory.digests, decoded)
+    distinct = np.unique(exact[decoded])
     near = distinct[near_duplicate_pairs(inventory.traits["thumbnail"][distinct])]
     return Duplicates(exact, _connect(exact, near), near)
 
@@ -128,11 +125,14 @@ def _connect(exact: NDArray[np.intp], near: NDArray[np.intp]) -> NDArray[np.intp
     return smallest
 
 
-def check_duplicates(inventory: Inventory, copies: Duplicates, *, on_leak: str) -> list[Finding]:
+def check_duplicates(
+    inventory: Inventory, splits: Splits, copies: Duplicates, *, on_leak: str
+) -> list[Finding]:
     """Return what copies do: leaks between splits, pictures with two labels, and waste.
 
     Args:
         inventory: The images.
+        splits: The same images.
         copies: What `find_duplicates` returned.
         on_leak: As `data.on_leak`: how severe the same pixels in training and test are.
     """
@@ -140,7 +140,7 @@ def check_duplicates(inventory: Inventory, copies: Duplicates, *, on_leak: str) 
     near = [indices for indices in _groups(copies.groups) if len(np.unique(copies.exact[indices])) > 1]
     return [
         *_conflicts(inventory, exact, near),
-        *_leaks(inventory, exact, near, on_leak),
+        *_leaks(inventory, splits, copies, on_leak),
         *_repeats(inventory, exact, near),
     ]
 
@@ -176,38 +176,79 @@ def _conflicts(
     return findings
 
 
-def _leaks(
-    inventory: Inventory, exact: list[NDArray[np.intp]], near: list[NDArray[np.intp]], on_leak: str
-) -> list[Finding]:
+def _leaks(inventory: Inventory, splits: Splits, copies: Duplicates, on_leak: str) -> list[Finding]:
+    """Return the leaks that training finds, and the near copies among what it does not."""
     findings = []
-    names = inventory.split_names
-    for left, right in (("train", "test"), ("train", "validation"), ("validation", "test")):
-        if left not in names or right not in names:
-            continue
-        both = {names.index(left), names.index(right)}
-        pair = "train" in (left, right)
-        for kind, groups in (("the same pixels", exact), ("nearly the same pixels", near)):
-            found = [indices for indices in groups if both <= set(inventory.splits[indices].tolist())]
-            if not found:
-                continue
-            leaked = sum(int((inventory.splits[indices] == names.index(right)).sum()) for indices in found)
-            total = len(inventory.indices_of(right))
-            hard = kind == "the same pixels" and (left, right) == ("train", "test") and on_leak == "error"
-            findings.append(
-                Finding(
-                    "leak" if kind == "the same pixels" else "near-leak",
-                    "error" if hard else "warning",
-                    f"{leaked:,} of {count(total, f'{right} image')} with {kind} as a {left} image",
-                    f"the {right} scores are too good: "
-                    + (
-                        "the network has seen the answers" if pair else "validation chose the network by them"
-                    ),
-                    "use `imgtrain check --fix-split splits.csv` and `data.split_file: splits.csv`, or remove "
-                    "the copies from one side",
-                    tuple(_item(inventory, indices) for indices in found),
-                )
+    exactly: dict[str, list[int]] = {}
+    for leak in find_leaks(splits, _by_split(inventory, copies.exact)):
+        leaked = inventory.indices_of(leak.split)[leak.samples]
+        exactly.setdefault(leak.split, []).extend(leaked.tolist())
+        severity: Severity = "error" if leak.source.decides and on_leak == "error" else "warning"
+        findings.append(
+            _leak(inventory, leak, leaked, copies.exact, "leak", severity, drop=on_leak == "drop")
+        )
+    for leak in find_leaks(splits, _by_split(inventory, copies.groups)):
+        leaked = np.setdiff1d(inventory.indices_of(leak.split)[leak.samples], exactly.get(leak.split, []))
+        if len(leaked):
+            findings.append(_leak(inventory, leak, leaked, copies.groups, "near-leak", "warning"))
+    if on_leak == "drop":
+        findings += [
+            Finding(
+                "leak",
+                "error",
+                f"no {name} image is left: `data.on_leak: drop` leaves all {len(leaked):,} out",
+                "`train` stops at it",
+                f"give {name} images that are not among the training images, or no {name} images",
             )
+            for name, leaked in exactly.items()
+            if len(leaked) == _decoded(inventory, name)
+        ]
     return findings
+
+
+def _by_split(inventory: Inventory, pictures: NDArray[np.intp]) -> dict[str, NDArray[np.intp]]:
+    return {name: pictures[inventory.indices_of(name)] for name in inventory.split_names}
+
+
+def _decoded(inventory: Inventory, split: str) -> int:
+    return int(np.isin(inventory.indices_of(split), inventory.decoded).sum())
+
+
+def _leak(
+    inventory: Inventory,
+    leak: Leak,
+    leaked: NDArray[np.intp],
+    pictures: NDArray[np.intp],
+    code: str,
+    severity: Severity,
+    *,
+    drop: bool = False,
+) -> Finding:
+    name = leak.split
+    kind = "the same pixels" if code == "leak" else "nearly the same pixels"
+    members = {int(pictures[indices[0]]): indices for indices in _groups(pictures)}
+    harm = f"the {name} scores are too good: " + (
+        "the network has seen the answers"
+        if "train" in leak.source.splits
+        else "validation chose the network by them"
+    )
+    remedy = (
+        "use `imgtrain check --fix-split splits.csv` and `data.split_file: splits.csv`, or remove the copies from "
+        "one side"
+    )
+    if drop:
+        harm = f"`train` leaves them out of the {name} images, by `data.on_leak: drop`"
+        remedy = f"nothing, if the other {name} images are enough"
+    elif code == "leak":
+        remedy += f"; `data.on_leak: drop` leaves them out of the {name} images"
+    return Finding(
+        code,
+        severity,
+        say_leak(leak, len(leaked), _decoded(inventory, name), kind=kind),
+        harm,
+        remedy,
+        tuple(_item(inventory, members[picture]) for picture in np.unique(pictures[leaked]).tolist()),
+    )
 
 
 def _repeats(
@@ -233,7 +274,7 @@ def _repeats(
                     code,
                     "warning" if code == "duplicate" else "note",
                     f"{count(images, 'image')} with {kind} of the same split",
-                    "such pictures count several times, and a split drawn at random divides them",
+                    "such pictures count several times",
                     "remove the copies, or let `imgtrain check --fix-split` propose a list without them",
                     tuple(_item(inventory, indices) for indices in found),
                 )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imgtrain.batches.batches import Batches, ClassMode
 from imgtrain.config.head import training_class_mode
 from imgtrain.dataset.plan import Plan
+from imgtrain.dataset.split import Split
 from imgtrain.pixels.load_images import Images, SplitImages
 
 __all__ = ["INFERENCE_BATCH_SIZE", "file_order_batches", "inference_batch_size", "make_batches"]
@@ -46,10 +50,22 @@ def make_batches(plan: Plan, images: Images, *, inference_batch_size: int) -> di
         augmentation=plan.config.augmentation,
         balance=data.balance,
         steps=training.steps_per_epoch,
-        class_weights=plan.class_weights,
+        class_weights=_class_weights(training.class_weight, split),
         label_smoothing=training.label_smoothing,
     )
     return batches
+
+
+def _class_weights(
+    given: Literal["balanced"] | Mapping[str, float] | None, train: Split
+) -> NDArray[np.float32] | None:
+    """Return a weight per class; `balanced` as in scikit-learn: images / (classes × images of the class)."""
+    if given is None:
+        return None
+    if given == "balanced":
+        counts = train.counts()
+        return np.asarray(counts.sum() / (len(counts) * counts), np.float32)
+    return np.array([given.get(name, 1.0) for name in train.class_names], np.float32)
 
 
 def _validation_subset(part: SplitImages, plan: Plan) -> SplitImages:

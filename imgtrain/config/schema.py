@@ -155,8 +155,9 @@ patient, a video, a plant) are never split between training and validation."""
     """Whether to follow symbolic links to folders."""
     on_bad_image: Literal["error", "skip"] = "error"
     """What to do with a file that cannot be decoded: stop the run, or skip the file and list it in `data.json`."""
-    on_leak: Literal["error", "warn"] = "error"
-    """What to do if training and test images have identical pixels: stop the run, or print a warning."""
+    on_leak: Literal["error", "drop", "warn"] = "error"
+    """What to do if training and test images have identical pixels: stop the run, `drop` these images from the \
+validation and test images and list them in `data.json`, or print a warning."""
     cache: Literal["auto", "memory", "disk", "none"] = "auto"
     """Where to cache decoded pixels. `disk`: a file that later runs reuse; `memory`: for this run only; `none`: \
 decode in every epoch; `auto`: `disk` if possible, otherwise `memory`, otherwise `none`."""

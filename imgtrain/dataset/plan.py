@@ -7,17 +7,15 @@ from the configuration and the names of the files is said here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from imgtrain.config.catalogue import load_catalogue
 from imgtrain.config.head import check_output, resolve_loss
 from imgtrain.config.keras_differences import check_shift_ranges
 from imgtrain.config.preprocessing import check_zca
 from imgtrain.config.schema import Config
+from imgtrain.dataset.holdout import draw_validation
 from imgtrain.dataset.split import Splits, split_data
 from imgtrain.errors import ConfigError, ImgtrainError, Problem, did_you_mean
 
@@ -30,16 +28,14 @@ class Plan:
 
     Attributes:
         config: The configuration, with what follows from the data filled in: it trains the same again.
-        splits: The images of each split.
+        splits: The images of each split; validation images may still have to be drawn, see `Splits`.
         loss: The Keras loss by name.
-        class_weights: A weight for each class in label order; None without.
         warnings: Sentences to show.
     """
 
     config: Config
     splits: Splits
     loss: str
-    class_weights: NDArray[np.float32] | None
     warnings: tuple[str, ...]
 
     @property
@@ -65,6 +61,8 @@ def make_plan(config: Config) -> Plan:
     splits, data_error = None, None
     try:
         splits = split_data(config)
+        # Equal pictures are not known yet; but what cannot be drawn without any cannot be drawn with some.
+        splits = replace(splits, warnings=draw_validation(splits).warnings)
     except ImgtrainError as error:
         data_error = error
     else:
@@ -92,7 +90,6 @@ def make_plan(config: Config) -> Plan:
         config=config,
         splits=splits,
         loss=resolve_loss(config),
-        class_weights=_class_weights(config, splits),
         warnings=(*splits.warnings, *warnings),
     )
 
@@ -100,7 +97,7 @@ def make_plan(config: Config) -> Plan:
 def _has_validation(config: Config, splits: Splits | None) -> bool:
     """Return whether there are validation images; as far as the configuration says, if the data does not tell."""
     if splits is not None:
-        return splits.validation is not None
+        return splits.validated
     data = config.data
     return data.validation is not None or data.validation_split is not None or data.split_file is not None
 
@@ -237,17 +234,6 @@ def _check_class_weights(config: Config, splits: Splits) -> list[Problem]:
             )
         )
     return problems
-
-
-def _class_weights(config: Config, splits: Splits) -> NDArray[np.float32] | None:
-    """Return a weight per class; `balanced` as in scikit-learn: images / (classes × images of the class)."""
-    asked = config.training.class_weight
-    if asked is None:
-        return None
-    if asked == "balanced":
-        counts = splits.train.counts()
-        return np.asarray(counts.sum() / (len(counts) * np.maximum(counts, 1)), np.float32)
-    return np.array([asked.get(name, 1.0) for name in splits.class_names], dtype=np.float32)
 
 
 def _say_which_is_positive(config: Config, splits: Splits) -> list[str]:

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from imgtrain.dataset.groups import match_groups
+from imgtrain.dataset.groups import assign_groups, match_groups
 from imgtrain.dataset.index import ImageFolder, index_folder, read_only
 from imgtrain.dataset.layout import count, name_some, why_no_folder
 from imgtrain.dataset.split_file import read_split_file
-from imgtrain.dataset.stratified_group_split import stratified_group_split
 from imgtrain.errors import DataError, Problem
 
 if TYPE_CHECKING:
     from imgtrain.config.schema import Config
 
-__all__ = ["Split", "Splits", "name_ignored", "split_data", "stratified_group_split"]
+__all__ = ["Holdout", "Split", "Splits", "name_classes", "name_ignored", "split_data"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,20 +72,45 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Holdout:
+    """How validation images are drawn from the training images.
+
+    Attributes:
+        share: Of every class, 0 < share < 1.
+        seed: The draw depends on nothing else but the images.
+        groups: (n,) group of each training image, which the draw does not divide; None without groups.
+        where: The place in the configuration to name in errors.
+    """
+
+    share: float
+    seed: int
+    groups: NDArray[np.intp] | None
+    where: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Splits:
     """The splits, all with the same classes in the same order.
 
     Attributes:
-        train: Never empty.
-        validation: None when neither a folder, a share nor a split file gives one.
+        train: Never empty; all images of `data.train` until the validation images are drawn from it.
+        validation: None when neither a folder, a share nor a split file gives one, and until it is drawn.
         test: None when neither a folder nor a split file gives one.
+        holdout: How `draw_validation` draws the validation images, which takes their decoded pixels; kept
+            afterwards. None when they are not drawn.
         warnings: Sentences that the user should read.
     """
 
     train: Split
     validation: Split | None
     test: Split | None
+    holdout: Holdout | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def validated(self) -> bool:
+        """Whether there are validation images, or will be once they are drawn."""
+        return self.validation is not None or self.holdout is not None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -106,23 +130,27 @@ class Splits:
 def split_data(config: Config) -> Splits:
     """Look at the folders and give every image its split. No image is opened.
 
+    With `validation_split`, the validation images are still among the training images: `draw_validation` takes
+    them out once it is known which images have the same pixels.
+
     Raises:
         DataError: With every problem: folders, classes, the split file, groups, an empty split.
     """
     splits = _from_split_file(config) if config.data.split_file else _from_folders(config)
     warnings: list[str] = []
     problems = _check_classes(config, splits, warnings)
+    holdout = None
     if not problems and config.data.validation_split is not None:
         if "validation" in splits:
             warnings.append(
                 "data.validation_split is not used, because data.split_file names validation images"
             )
         else:
-            splits = _hold_out_validation(config, splits, warnings, problems)
+            holdout = _plan_holdout(config, splits["train"], config.data.validation_split, problems)
     if problems:
         raise DataError(problems)
     _warn_about_shared_groups(config, splits, warnings)
-    result = Splits(splits["train"], splits.get("validation"), splits.get("test"))
+    result = Splits(splits["train"], splits.get("validation"), splits.get("test"), holdout)
     return replace(result, warnings=(*warnings, *name_ignored(result.folders)))
 
 
@@ -207,49 +235,36 @@ def _check_classes(config: Config, splits: dict[str, Split], warnings: list[str]
         if not len(split):
             problems.append(Problem(where, f"{root} holds no image of any class"))
         elif missing and split.name == "train":
-            what = f"no training image of {_classes(missing)} in {root}"
+            what = f"no training image of {name_classes(missing)} in {root}"
             problems.append(Problem(where, what, "add images, or take the name out of `data.classes`"))
         elif missing:
-            warnings.append(f"no {split.name} image of {_classes(missing)} in {root}")
+            warnings.append(f"no {split.name} image of {name_classes(missing)} in {root}")
     return problems
 
 
-def _classes(names: Sequence[str]) -> str:
+def name_classes(names: Sequence[str]) -> str:
+    """Return `class a`, or `2 classes: a, b`."""
     return f"class {name_some(names)}" if len(names) == 1 else f"{len(names)} classes: {name_some(names)}"
 
 
-def _hold_out_validation(
-    config: Config, splits: dict[str, Split], warnings: list[str], problems: list[Problem]
-) -> dict[str, Split]:
-    """Divide the training images; what is wrong is added to `problems`."""
-    train, share = splits["train"], config.data.validation_split
-    assert share is not None
-    groups = None
-    unit = "image"
-    if config.data.group_by is not None:
-        texts = match_groups(train.group_paths, config.data.group_by)
-        if unmatched := [path for path, text in zip(train.group_paths, texts, strict=True) if text is None]:
-            matched = count(len(texts) - len(unmatched), "training path")
+def _plan_holdout(config: Config, train: Split, share: float, problems: list[Problem]) -> Holdout:
+    """Say how validation images are drawn; what is wrong is added to `problems`."""
+    data = config.data
+    if data.group_by is not None:
+        groups = match_groups(train.group_paths, data.group_by)
+        if unmatched := [
+            path for path, group in zip(train.group_paths, groups, strict=True) if group is None
+        ]:
+            matched = count(len(groups) - len(unmatched), "training path")
             what = f"matches {matched}, but not {name_some(unmatched, 3)}"
-            hint = f"the expression {config.data.group_by!r} is searched in paths like these"
+            hint = f"the expression {data.group_by!r} is searched in paths like these"
             problems.append(Problem(config.where("data", "group_by"), what, hint))
-            return splits
-        groups = np.unique(np.array(texts, object), return_inverse=True)[1]
-        unit = "group"
-    held = stratified_group_split(train.labels, groups, share, config.training.seed)
-    validation = Split("validation", train.folder, read_only(train.indices[held]))
-    rest = Split("train", train.folder, read_only(train.indices[~held]))
-    if not len(validation):
-        what = f"no image can be held out: every class has only one {unit}"
-        problems.append(Problem(config.where("data", "validation_split"), what))
-    without = [
-        name for name, images in zip(train.class_names, validation.counts(), strict=True) if not images
-    ]
-    if without:
-        warnings.append(
-            f"no validation image of {_classes(without)}: too few {unit}s to hold one out of training"
-        )
-    return {**splits, "train": rest, "validation": validation}
+    return Holdout(
+        share=share,
+        seed=config.training.seed,
+        groups=assign_groups(train.group_paths, data.group_by),
+        where=config.where("data", "validation_split"),
+    )
 
 
 def _warn_about_shared_groups(config: Config, splits: dict[str, Split], warnings: list[str]) -> None:

@@ -49,6 +49,7 @@ class EvalInputs:
         loss: The Keras loss that the scores name.
         group_by: As `data.group_by`: intervals are over groups.
         on_bad_image: As `data.on_bad_image`.
+        leaked_pictures: Pixel digests of images that are not scored, because the model was trained on them.
         majority_label: The most frequent class of the training images; None if it is not known.
         warnings: Sentences to show.
     """
@@ -62,6 +63,7 @@ class EvalInputs:
     loss: str
     group_by: str | None = None
     on_bad_image: Literal["error", "skip"] = "error"
+    leaked_pictures: tuple[str, ...] = ()
     majority_label: int | None = None
     warnings: tuple[str, ...] = ()
 
@@ -129,6 +131,7 @@ def inputs_of_imgtrain_model(record: ModelMetadata, asked: EvalOptions) -> EvalI
         loss=record.loss or _LOSSES[record.class_mode],
         group_by=record.group_by,
         on_bad_image=record.on_bad_image,
+        leaked_pictures=record.leaked_pictures,
         majority_label=None if majority is None else record.class_names.index(majority),
         warnings=_warnings(split),
     )
@@ -210,8 +213,13 @@ def _by_config(
         )
     if problems:
         raise ConfigError(problems)
+    warnings: tuple[str, ...] = ()
     if asked.folder is None:
         split = _test_split(config)
+        if data.on_leak == "drop":
+            warnings = (
+                "data.on_leak: drop has no effect here: only `imgtrain train` reads the training images",
+            )
     else:
         index = index_folder(
             asked.folder.absolute(),
@@ -233,7 +241,7 @@ def _by_config(
         loss=resolve_loss(config),
         group_by=data.group_by,
         on_bad_image=data.on_bad_image,
-        warnings=_warnings(split),
+        warnings=(*warnings, *_warnings(split)),
     )
 
 

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgtrain.dataset.plan import Plan
-from imgtrain.dataset.split import Split
 from imgtrain.errors import Problem, RunFileError
 from imgtrain.evaluation.baselines import majority
 from imgtrain.evaluation.evaluate_splits import Evaluation
 from imgtrain.evaluation.predict import predictor
 from imgtrain.model.archive import load_model
 from imgtrain.model.runtime import versions
+from imgtrain.pixels.load_images import Images
 from imgtrain.run.model_metadata import ModelMetadata
 from imgtrain.run.run_directory import now
 
@@ -25,13 +25,13 @@ __all__ = ["describe_model", "verify_saved_model"]
 _SAVED_TOLERANCE = 1e-5
 
 
-def describe_model(plan: Plan, train: Split, fingerprint: str, evaluation: Evaluation) -> ModelMetadata:
+def describe_model(plan: Plan, images: Images, fingerprint: str, evaluation: Evaluation) -> ModelMetadata:
     """Return what evaluation and prediction must know of a training; it travels in the model file.
 
     Args:
         plan: What was trained.
-        train: The training images, without those that were skipped.
-        fingerprint: Of all images.
+        images: What it was trained and evaluated with.
+        fingerprint: Of the images.
         evaluation: Of the trained model.
     """
     data = plan.config.data
@@ -48,12 +48,13 @@ def describe_model(plan: Plan, train: Split, fingerprint: str, evaluation: Evalu
         temperature=evaluation.temperature,
         # With a split file, the folder alone does not say which of its images are test images.
         test_folder=None if data.test is None or data.split_file is not None else str(data.test),
+        leaked_pictures=() if images.test is None else images.test.dropped_pictures(),
         nested=data.nested,
         follow_links=data.follow_links,
         group_by=data.group_by,
         on_bad_image=data.on_bad_image,
         loss=plan.loss,
-        majority_class=plan.class_names[majority(train.labels)],
+        majority_class=plan.class_names[majority(images.train.split.labels)],
         data_fingerprint=fingerprint,
         versions=versions(),
         created=now(),

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from imgtrain.config.schema import Config
+from imgtrain.dataset.holdout import draw_validation
 from imgtrain.dataset.index import ImageFolder
+from imgtrain.dataset.layout import count
 from imgtrain.dataset.split import Split, Splits
 from imgtrain.errors import DataError, Problem
 from imgtrain.events import Emit, Message, ignore
 from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.pixels.decode_workers import stop_idle_workers
+from imgtrain.pixels.equal_pictures import pictures_of_splits
 from imgtrain.pixels.image_store import Cache, ImageStore, open_image_store
-from imgtrain.pixels.leaks import find_leaks
+from imgtrain.pixels.leaks import DroppedImage, resolve_leaks
 
-__all__ = ["Images", "SplitImages", "decode_splits", "load_images", "load_splits"]
+__all__ = [
+    "Images",
+    "SplitImages",
+    "decode_splits",
+    "draw_splits",
+    "leave_out_pictures",
+    "load_images",
+    "load_splits",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,11 +40,18 @@ class SplitImages:
         split: The images, without those that were skipped.
         pixels: The pixels of the split's whole folder; `split.indices` says which are the split's.
         skipped: (relative path, reason) of each file that could not be decoded.
+        dropped: Images that `data.on_leak: drop` left out.
     """
 
     split: Split
     pixels: ImageStore
     skipped: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[DroppedImage, ...] = ()
+
+    def dropped_pictures(self) -> tuple[str, ...]:
+        """Return the digests of the images that were left out, each once, in hexadecimal digits."""
+        digests = (self.pixels.digests[image.index].tobytes().hex() for image in self.dropped)
+        return tuple(dict.fromkeys(digests))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +83,7 @@ class Images:
         return f"sha256:{hasher.hexdigest()}"
 
     def describe(self) -> dict[str, Any]:
-        """Return the contents of `data.json`: every image of every split, and what was skipped.
+        """Return the contents of `data.json`: every image of every split, and what was left out.
 
         Two images with the same digest have the same pixels, whatever their names and file formats.
         """
@@ -82,6 +100,13 @@ class Images:
                     )
                 ],
                 "skipped": [{"path": path, "reason": reason} for path, reason in part.skipped],
+                "dropped": [
+                    {
+                        "path": image.path,
+                        "same_pixels_as": {"split": image.copy_split, "path": image.copy_path},
+                    }
+                    for image in part.dropped
+                ],
             }
             for part in self
         }
@@ -89,25 +114,36 @@ class Images:
 
 
 def load_images(config: Config, splits: Splits, emit: Emit = ignore) -> Images:
-    """Decode every file of every split, or find the pixels in the cache; then look for leaks.
+    """Decode every file of every split, or find the pixels in the cache; draw the validation images; resolve leaks.
+
+    Args:
+        config: The configuration.
+        splits: What `split_data` returned.
+        emit: Takes progress and messages.
 
     Raises:
-        DataError: As `load_splits`; or images of the test folder are training images too and `on_leak` is
-            `error`.
+        DataError: As `load_splits`, `draw_validation` and `resolve_leaks`.
         RunFileError: The cache cannot be written.
     """
     data = config.data
-    gathered = load_splits(
-        splits,
-        DecodeSettings.of(data),
-        cache=data.cache,
-        cache_directory=data.cache_directory,
-        on_bad_image=data.on_bad_image,
-        emit=emit,
+    stores = decode_splits(
+        splits, DecodeSettings.of(data), cache=data.cache, cache_directory=data.cache_directory, emit=emit
     )
-    images = Images(gathered["train"], gathered.get("validation"), gathered.get("test"))
-    _look_for_leaks(config, images, emit)
-    return images
+    stop_idle_workers()  # what comes next wants the memory
+    if data.on_bad_image == "error":
+        _refuse_bad_images(splits, stores)
+    drawn = draw_splits(splits, stores)
+    for warning in drawn.warnings[len(splits.warnings) :]:
+        emit(Message(warning, "warning"))
+    parts = {split.name: _leave_out_bad_images(split, stores[split.folder]) for split in drawn}
+    _say_what_was_skipped(parts.values(), emit)
+    validation, test = (parts[name].split if name in parts else None for name in ("validation", "test"))
+    drawn = replace(drawn, train=parts["train"].split, validation=validation, test=test)
+    dropped = resolve_leaks(config, drawn, pictures_of_splits(drawn, stores), emit)
+    for name, images in dropped.items():
+        rest = parts[name].split.without([image.index for image in images])
+        parts[name] = replace(parts[name], split=rest, dropped=images)
+    return Images(parts["train"], parts.get("validation"), parts.get("test"))
 
 
 def decode_splits(
@@ -144,6 +180,23 @@ def decode_splits(
     return stores
 
 
+def draw_splits(splits: Splits, stores: Mapping[ImageFolder, ImageStore]) -> Splits:
+    """Draw the validation images, if any are to be drawn, such that no picture is on both sides.
+
+    Files that cannot be decoded take part in the draw: the split stays the same when they are left out.
+
+    Args:
+        splits: What `split_data` returned.
+        stores: What `decode_splits` returned for them.
+
+    Raises:
+        DataError: As `draw_validation`.
+    """
+    if splits.holdout is None:
+        return splits
+    return draw_validation(splits, pictures_of_splits([splits.train], stores)["train"])
+
+
 def load_splits(
     splits: Iterable[Split],
     settings: DecodeSettings,
@@ -173,24 +226,61 @@ def load_splits(
     """
     splits = list(splits)
     stores = decode_splits(splits, settings, cache=cache, cache_directory=cache_directory, emit=emit)
-    stop_idle_workers()  # what comes next wants the memory
-    problems: list[Problem] = []
-    gathered: dict[str, SplitImages] = {}
-    for split in splits:
-        folder, pixels = split.folder, stores[split.folder]
-        bad = [int(index) for index in split.indices if int(index) in pixels.bad]
-        if on_bad_image == "error":
-            problems += [
-                Problem(str(folder.file(index)), f"cannot be decoded: {pixels.bad[index]}") for index in bad
-            ]
-        skipped = tuple((folder.paths[index], pixels.bad[index]) for index in bad)
-        gathered[split.name] = SplitImages(split.without(bad), pixels, skipped)
+    stop_idle_workers()
+    if on_bad_image == "error":
+        _refuse_bad_images(splits, stores)
+    parts = {split.name: _leave_out_bad_images(split, stores[split.folder]) for split in splits}
+    _say_what_was_skipped(parts.values(), emit)
+    return parts
+
+
+def leave_out_pictures(part: SplitImages, digests: Collection[str], emit: Emit = ignore) -> SplitImages:
+    """Leave out the images with certain pixels: those that a model was trained on.
+
+    Args:
+        part: The images.
+        digests: As `SplitImages.dropped_pictures` of the training.
+        emit: Takes a warning.
+
+    Raises:
+        DataError: No image is left.
+    """
+    known = set(digests)
+    leaked = [
+        index
+        for index in (part.split.indices.tolist() if known else ())
+        if part.pixels.digests[index].tobytes().hex() in known
+    ]
+    if not leaked:
+        return part
+    what = (
+        f"{len(leaked):,} of {count(len(part.split), f'{part.split.name} image')} are left out: training dropped "
+        "them, because they have the same pixels as training images"
+    )
+    if len(leaked) == len(part.split):
+        raise DataError(Problem(str(part.split.folder.root), what, "give a folder with other images"))
+    emit(Message(what, "warning"))
+    return replace(part, split=part.split.without(leaked))
+
+
+def _refuse_bad_images(splits: Iterable[Split], stores: Mapping[ImageFolder, ImageStore]) -> None:
+    problems = [
+        Problem(str(split.folder.file(index)), f"cannot be decoded: {bad[index]}")
+        for split in splits
+        for bad in (stores[split.folder].bad,)
+        for index in split.indices.tolist()
+        if index in bad
+    ]
     if problems:
         files = "1 file" if len(problems) == 1 else f"{len(problems):,} files"
         hint = "repair or remove them (`imgtrain check --sheet` shows them), or set `data.on_bad_image: skip`"
         raise DataError([*problems, Problem("", f"{files} cannot be decoded", hint)])
-    _say_what_was_skipped(gathered.values(), emit)
-    return gathered
+
+
+def _leave_out_bad_images(split: Split, pixels: ImageStore) -> SplitImages:
+    bad = [index for index in split.indices.tolist() if index in pixels.bad]
+    skipped = tuple((split.folder.paths[index], pixels.bad[index]) for index in bad)
+    return SplitImages(split.without(bad), pixels, skipped)
 
 
 def _say_what_was_skipped(gathered: Iterable[SplitImages], emit: Emit) -> None:
@@ -216,47 +306,3 @@ def _say_what_was_skipped(gathered: Iterable[SplitImages], emit: Emit) -> None:
             problems.append(Problem(part.split.name, f"no image is left of class {', '.join(empty)}"))
     if problems:
         raise DataError(problems)
-
-
-def _look_for_leaks(config: Config, images: Images, emit: Emit) -> None:
-    """Refuse, or warn of, evaluation images that the network is trained on or chosen by.
-
-    Images held out of the training folder count as training images for the test: they choose the epoch.
-    """
-    problems = []
-    for known, part in _pairs_to_compare(images):
-        pairs = find_leaks(known.split, known.pixels, part.split, part.pixels)
-        if not pairs:
-            continue
-        name, where = part.split.name, known.split.name
-        count = len({other for _, other in pairs})
-        known_path, other_path = pairs[0]
-        what = (
-            f"{count} of {len(part.split)} {name} images have the same pixels as a {_IN_WORDS[where]} image, "
-            f"first {other_path} and {known_path} in {where}: the {name} scores would be too good"
-        )
-        in_training_folder = where == "train" or known.split.folder is images.train.split.folder
-        if name == "test" and in_training_folder and config.data.on_leak == "error":
-            problems.append(
-                Problem(
-                    config.where("data", "test"),
-                    what,
-                    "`imgtrain check` lists them all, and its option --fix-split writes a list without them for "
-                    "data.split_file; or set `data.on_leak: warn` to train all the same",
-                )
-            )
-        else:
-            emit(Message(what, "warning"))
-    if problems:
-        raise DataError(problems)
-
-
-def _pairs_to_compare(images: Images) -> Iterator[tuple[SplitImages, SplitImages]]:
-    """Go through the pairs of splits that should have no picture in common; the second is scored."""
-    for part in images.evaluated():
-        yield images.train, part
-    if images.validation is not None and images.test is not None:
-        yield images.validation, images.test
-
-
-_IN_WORDS = {"train": "training", "validation": "validation"}

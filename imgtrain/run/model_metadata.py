@@ -59,6 +59,7 @@ _OTHER_FORMATS = {
 }
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Probability = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Side = Annotated[int, Field(ge=1, le=16384)]
 
@@ -92,6 +93,8 @@ class ModelMetadata(BaseModel):
     """Calibration temperature of the logits; already part of the weights."""
     test_folder: Name | None = None
     """Absolute path of the test folder used in training."""
+    leaked_pictures: tuple[Digest, ...] = ()
+    """Pixel digests of the test images that `data.on_leak: drop` left out; these images are never scored."""
     nested: bool = False
     """As `data.nested`."""
     follow_links: bool = False

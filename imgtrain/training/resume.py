@@ -117,10 +117,14 @@ def check_same_images(
         return
     where = str(run.path)
     problems = []
+    what, hint = "was trained on other images than there are now", "put the images back, or start a new run"
     with suppress(RunFileError, KeyError, TypeError, AttributeError):
-        problems = list(_changed_splits(read_json(run.data)["splits"], describe()["splits"]))
-    hint = "put the images back, or start a new run with --output or --overwrite"
-    raise DataError([*problems, Problem(where, "was trained on other images than there are now", hint)])
+        before, after = read_json(run.data)["splits"], describe()["splits"]
+        problems = list(_changed_splits(before, after))
+        if _divided_differently(before, after):
+            what = "was trained with the same images, but with another validation split of them"
+            hint = "a validation split now keeps images with identical pixels together: start a new run"
+    raise DataError([*problems, Problem(where, what, f"{hint} with --output or --overwrite")])
 
 
 def describe_origin(config: Config, fingerprint: str, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,6 +223,17 @@ def _changed_splits(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iter
         said = [f"{len(paths):,} {kind}, first {paths[0]}" for kind, paths in kinds.items() if paths]
         if said:
             yield Problem(name, f"of {len(old):,} images {'; '.join(said)}")
+
+
+def _divided_differently(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Return whether training and validation together have the same images, and the test as well."""
+
+    def images(splits: Mapping[str, Any], *names: str) -> list[tuple[str, tuple[str, str]]]:
+        return sorted(image for name in names for image in _images_by_path(splits.get(name)).items())
+
+    return all(
+        images(before, *names) == images(after, *names) for names in (("train", "validation"), ("test",))
+    )
 
 
 def _images_by_path(split: Mapping[str, Any] | None) -> dict[str, tuple[str, str]]:

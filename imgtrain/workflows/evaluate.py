@@ -12,7 +12,7 @@ import numpy as np
 from imgtrain.batches.make_batches import INFERENCE_BATCH_SIZE, file_order_batches
 from imgtrain.evaluation.eval_inputs import EvalOptions, inputs_of_imgtrain_model, inputs_of_other_model
 from imgtrain.events import Emit, Message, ignore
-from imgtrain.pixels.load_images import load_splits
+from imgtrain.pixels.load_images import leave_out_pictures, load_splits
 from imgtrain.run.model_metadata import MAX_MODEL_GIB, find_model
 from imgtrain.run.run_directory import RunDirectory, write_json, write_text
 
@@ -110,6 +110,7 @@ def evaluate(
         on_bad_image=inputs.on_bad_image,
         emit=emit,
     )["evaluation"]
+    part = leave_out_pictures(part, inputs.leaked_pictures, emit)
     split = part.split
 
     network = loaded.model

@@ -9,6 +9,7 @@ from PIL import Image
 from imgtrain.augment.preview import as_picture, preview_images, preview_sheet
 from imgtrain.batches.versions import make_versions
 from imgtrain.config.schema import Config
+from imgtrain.dataset.holdout import draw_validation
 from imgtrain.dataset.split import split_data
 from imgtrain.errors import ConfigError, Problem, RunFileError
 from imgtrain.events import Emit, ignore
@@ -43,7 +44,7 @@ def write_preview(
     if not each and Image.registered_extensions().get(output.suffix.lower()) not in Image.SAVE:
         raise ConfigError(Problem("--output", f"{shown} is not the name of a picture file", "end it in .png"))
     versions = make_versions(
-        split_data(config).train,
+        draw_validation(split_data(config)).train,
         DecodeSettings.of(config.data),
         config.augmentation,
         seed=config.training.seed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imgtrain.config.load import load_config
-from imgtrain.dataset.split import split_data
+from imgtrain.dataset.split import Split, split_data
 from imgtrain.errors import ImgtrainError
 from imgtrain.evaluation.predictions import Predictions
 from imgtrain.events import Emit, Message, ignore
@@ -45,7 +45,7 @@ def write_report(directory: Path | str, *, emit: Emit = ignore) -> Path:
         return _write(facts, None, None, None)
     config = load_config(run.config)
     try:
-        sheet = draw_augmentation(config, split_data(config).train)
+        sheet = draw_augmentation(config, _trained_on(split_data(config).train, facts.data))
     except ImgtrainError as error:
         emit(Message(f"the report shows no augmentation: {error.problems[0].what}", "warning"))
         sheet = None
@@ -59,6 +59,16 @@ def write_report(directory: Path | str, *, emit: Emit = ignore) -> Path:
         model = None
     read = pixels_of_files(facts.root, facts.predictions.paths, DecodeSettings.of(config.data), emit)
     return _write(facts, read, model, sheet)
+
+
+def _trained_on(train: Split, data: Mapping[str, Any] | None) -> Split:
+    """Return the images that `data.json` names as training images; all, if it names none that is still there."""
+    try:
+        named = {image["path"] for image in (data or {})["splits"]["train"]["images"]}
+    except (KeyError, TypeError):
+        return train
+    known = train.without([index for index in train.indices if train.folder.paths[index] not in named])
+    return known if len(known) else train
 
 
 def try_report(

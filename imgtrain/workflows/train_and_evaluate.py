@@ -141,7 +141,7 @@ def _run(
         model = float32_copy(model, config)
         evaluation = evaluate_splits(model, plan, images, emit)
         path = run.model(config.output.model)
-        save_model(model, describe_model(plan, images.train.split, fingerprint, evaluation), path)
+        save_model(model, describe_model(plan, images, fingerprint, evaluation), path)
         verify_saved_model(path, model, batches["train"].batch(0, 0)[0])
         shown = images.test or images.validation
         if shown is not None:

@@ -290,6 +290,24 @@ def test_a_test_image_that_is_a_training_image_stops_the_run_whatever_its_name(
     assert "warning: 1 of 5 test images" in warned.stderr
 
 
+def test_dropped_test_images_are_not_scored_by_evaluate_either(imgtrain, tmp_path, make_folders):
+    make_folders(
+        tmp_path, {"train": {"a": 6, "b": 6}, "validation": {"a": 2, "b": 2}, "test": {"a": 2, "b": 2}}
+    )
+    shutil.copy(tmp_path / "train/a/003.png", tmp_path / "test/a/leaked.png")
+    text = TINY.format(class_mode="binary") + "output: {model: m.h5}\n"
+    (tmp_path / "c.yaml").write_text(text)
+    done = imgtrain("train", "c.yaml", "--output", "run", "--set", "data.on_leak=drop", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "left out by `data.on_leak: drop` and listed in data.json" in done.stderr
+    trained = json.loads((tmp_path / "run/metrics.json").read_text())["test"]
+    assert trained["images"] == 4
+    done = imgtrain("evaluate", "run/m.h5", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 5 evaluation images are left out" in done.stderr
+    assert json.loads(done.stdout)["evaluation"]["loss"] == pytest.approx(trained["loss"])
+
+
 def test_an_earlier_run_outlives_a_new_one_that_cannot_begin(imgtrain, tmp_path, make_folders):
     make_folders(
         tmp_path, {"train": {"a": 6, "b": 6}, "validation": {"a": 2, "b": 2}, "test": {"a": 2, "b": 2}}

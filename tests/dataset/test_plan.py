@@ -2,7 +2,6 @@
 
 import csv
 
-import numpy as np
 import pytest
 
 from imgtrain.config.load import parse_config
@@ -60,12 +59,6 @@ def test_a_monitor_whose_good_end_is_not_known_needs_a_mode(plan):
 )
 def test_options_without_effect_are_told(plan, sections, sentence):
     assert any(sentence in warning for warning in plan(**sections).warnings)
-
-
-def test_balanced_weights_make_every_class_count_alike(plan):
-    made = plan(training={"class_weight": "balanced"})
-    assert (made.class_weights * made.splits.train.counts()).tolist() == pytest.approx([4, 4])
-    assert make_plan(made.config).class_weights.dtype == np.float32
 
 
 def test_which_class_is_positive_is_said(plan):

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgtrain.config.schema import Config
-from imgtrain.dataset.split import Split, Splits, split_data, stratified_group_split
+from imgtrain.dataset.holdout import draw_validation
+from imgtrain.dataset.split import Split, Splits, split_data
+from imgtrain.dataset.stratified_group_split import stratified_group_split
 from imgtrain.errors import DataError
 
 label_lists = st.lists(st.integers(0, 4), min_size=1, max_size=80)
@@ -85,9 +87,13 @@ def split(root: Path, **data: Any) -> Splits:
     return split_data(Config.model_validate({"data": data}))
 
 
+def drawn(root: Path, **data: Any) -> Splits:
+    return draw_validation(split(root, **data))
+
+
 def problems_of(root: Path, **data: Any) -> str:
     with pytest.raises(DataError) as caught:
-        split(root, **data)
+        drawn(root, **data)
     return str(caught.value)
 
 
@@ -157,14 +163,14 @@ class TestValidationSplit:
         root = make_files(
             *(f"train/a/{i}.jpg" for i in range(10)), *(f"train/b/{i}.jpg" for i in range(5)), "train/c/0.jpg"
         )
-        splits = split(root, validation_split=0.2)
+        splits = drawn(root, validation_split=0.2)
         assert splits.validation is not None
         assert splits.validation.counts().tolist() == [2, 1, 0]
         assert splits.train.counts().tolist() == [8, 4, 1]
         assert set(splits.train.indices) | set(splits.validation.indices) == set(range(16))
         assert splits.train.folder is splits.validation.folder
         assert "no validation image of class c" in splits.warnings[0]
-        assert np.array_equal(split(root, validation_split=0.2).validation.indices, splits.validation.indices)
+        assert np.array_equal(drawn(root, validation_split=0.2).validation.indices, splits.validation.indices)
 
     def test_nothing_to_hold_out_is_an_error(self, make_files: Callable[..., Path]) -> None:
         text = problems_of(make_files("train/a/1.jpg", "train/b/1.jpg"), validation_split=0.5)
@@ -172,7 +178,7 @@ class TestValidationSplit:
 
     def test_groups_are_kept_whole(self, make_files: Callable[..., Path]) -> None:
         root = make_files(*(f"train/{name}/p{i // 4}_{i}.jpg" for name in "ab" for i in range(40)))
-        splits = split(root, validation_split=0.25, group_by=r"/(p\d+)_")
+        splits = drawn(root, validation_split=0.25, group_by=r"/(p\d+)_")
         assert splits.validation is not None
         patients = [{path.split("/")[1].split("_")[0] for path in part.paths} for part in splits]
         assert not patients[0] & patients[1]
@@ -185,7 +191,7 @@ class TestValidationSplit:
 
     def test_one_group_in_a_class_stays_in_training(self, make_files: Callable[..., Path]) -> None:
         root = make_files("train/a/p1_1.jpg", "train/a/p1_2.jpg", "train/b/p2_1.jpg", "train/b/p3_2.jpg")
-        splits = split(root, validation_split=0.5, group_by=r"(p\d+)_")
+        splits = drawn(root, validation_split=0.5, group_by=r"(p\d+)_")
         assert splits.train.counts().tolist() == [2, 1]
         assert splits.warnings == (
             "no validation image of class a: too few groups to hold one out of training",
@@ -250,10 +256,10 @@ class TestSplitFile:
     def test_validation_split_divides_its_training_rows(self, make_files: Callable[..., Path]) -> None:
         root = make_files(*self.files)
         file = self.write(root, "cat/1.jpg,train", "cat/2.jpg,train", "dog/3.jpg,train", "dog/4.jpg,train")
-        splits = split(root, split_file=file, validation_split=0.5)
+        splits = drawn(root, split_file=file, validation_split=0.5)
         assert splits.train.counts().tolist() == [1, 1]
         file = self.write(root, "cat/1.jpg,train", "cat/2.jpg,val", "dog/3.jpg,train", "dog/4.jpg,val")
-        splits = split(root, split_file=file, validation_split=0.5)
+        splits = drawn(root, split_file=file, validation_split=0.5)
         assert "data.validation_split is not used" in splits.warnings[0]
 
     def test_groups_are_searched_below_the_folders_of_the_configuration(
@@ -264,13 +270,13 @@ class TestSplitFile:
         rows = [f"{name.removeprefix('train/')},train,{name.split('/')[1]}" for name in names]
         file = self.write(root, *rows, "extra/cat/p1_5.jpg,test,cat", header="path,split,class")
         asked = {"split_file": file, "group_by": r"^[^/]+/(p\d+)_"}
-        splits = split(root, test=root / "extra", validation_split=0.5, **asked)
+        splits = drawn(root, test=root / "extra", validation_split=0.5, **asked)
         assert splits.train.paths[0].startswith("train/")
         assert splits.train.group_paths[0].startswith(("cat/", "dog/"))
         (warning,) = (text for text in splits.warnings if "group" in text and "stand in" in text)
         assert "(p1; 1 test image)" in warning
         # Of a folder that the configuration does not name, all that is known is where the files lie.
-        elsewhere = split(root, **asked)
+        elsewhere = drawn(root, **asked)
         assert elsewhere.test is not None
         assert elsewhere.test.group_paths == ("extra/cat/p1_5.jpg",)
 
@@ -331,5 +337,5 @@ def test_without_leaves_the_rest_sorted(make_files: Callable[..., Path]) -> None
 
 def test_a_folder_that_splits_share_is_named_once(make_files: Callable[..., Path]) -> None:
     root = make_files("train/a/1.jpg", "train/a/2.jpg", "train/b/3.jpg", "train/b/4.jpg", "test/a/1.jpg")
-    splits = split(root, validation_split=0.5, test=root / "test")
+    splits = drawn(root, validation_split=0.5, test=root / "test")
     assert [folder.root.name for folder in splits.folders] == ["train", "test"]

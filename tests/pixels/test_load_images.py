@@ -1,5 +1,6 @@
-"""Leaks are looked for between the folders as they are on disk, not only between the splits made of them."""
+"""Leaks between the folders as they are on disk, not only between the splits made of them."""
 
+import json
 import shutil
 
 import pytest
@@ -32,18 +33,108 @@ def gather(image_folders, tmp_path):
     return gather
 
 
+def copy_images(root, count, *, to="test/a", split="train"):
+    for number in range(count):
+        source = root / split / "ab"[number % 2] / f"{number // 2:02d}.png"
+        shutil.copy(source, root / to / f"copy{number}.png")
+
+
 def test_a_copy_of_a_held_out_image_is_a_leak_too(gather):
     images, warnings = gather(validation_split=0.5)
     assert not warnings
-    held_out = images.validation.split.paths[0]
-    shutil.copy(gather.root / "train" / held_out, gather.root / "test" / "a" / "copy.png")
-    with pytest.raises(DataError, match="1 of 7 test images have the same pixels as a validation image"):
+    for part in (images.train, images.validation):
+        shutil.copy(
+            gather.root / "train" / part.split.paths[0], gather.root / f"test/a/{part.split.name}.png"
+        )
+    with pytest.raises(DataError) as caught:
         gather(validation_split=0.5)
-    _, warnings = gather(validation_split=0.5, on_leak="warn")
-    assert "a/copy.png" in warnings[0]
+    assert "data.test: 2 of 8 test images have the same pixels as an image of data.train" in str(caught.value)
+    assert "set `data.on_leak: drop` to leave these test images out" in str(caught.value)
+    _, (warning,) = gather(validation_split=0.5, on_leak="warn")
+    assert warning.startswith("2 of 8 test images have the same pixels as an image of data.train, first a/")
+    assert warning.endswith("the test scores would be too good")
 
 
 def test_a_test_image_in_a_validation_folder_of_its_own_is_told(gather):
     shutil.copy(gather.root / "validation/a/00.png", gather.root / "test/a/copy.png")
     _, warnings = gather(validation=str(gather.root / "validation"))
-    assert "test images have the same pixels as a validation image" in warnings[0]
+    assert "1 of 7 test images has the same pixels as an image of data.validation" in warnings[0]
+    images, _ = gather(validation=str(gather.root / "validation"), on_leak="drop")
+    assert (len(images.validation.split), len(images.test.split)) == (6, 6)
+
+
+def test_an_image_in_all_three_folders_is_counted_once(gather):
+    for split in ("validation", "test"):
+        shutil.copy(gather.root / "train/a/00.png", gather.root / split / "b/copy.png")
+    _, warnings = gather(validation=str(gather.root / "validation"), on_leak="warn")
+    assert [warning.split(",")[0] for warning in warnings] == [
+        "1 of 7 validation images has the same pixels as an image of data.train",
+        "1 of 7 test images has the same pixels as an image of data.train",
+    ]
+
+
+def test_a_split_file_names_training_images(gather):
+    copy_images(gather.root, 1)
+    rows = [f"{file},{file.relative_to(gather.root).parts[0]}" for file in sorted(gather.root.rglob("*.png"))]
+    (gather.root / "splits.csv").write_text("\n".join(["path,split", *rows]))
+    with pytest.raises(DataError, match="1 of 7 test images has the same pixels as a training image, first"):
+        gather(
+            split_file=str(gather.root / "splits.csv"),
+            validation=str(gather.root / "validation"),
+        )
+
+
+def test_drop_leaves_leaked_images_out_and_lists_them(gather):
+    copy_images(gather.root, 2)
+    copy_images(gather.root, 4, to="validation/b")
+    images, warnings = gather(validation=str(gather.root / "validation"), on_leak="drop")
+    assert [len(part.split) for part in images] == [20, 6, 6]
+    assert warnings[0].startswith("4 of 10 validation images have the same pixels as an image of data.train")
+    assert "left out by `data.on_leak: drop` and listed in data.json" in warnings[1]
+    described = json.loads(json.dumps(images.describe()))["splits"]
+    assert described["test"]["dropped"] == [
+        {"path": "a/copy0.png", "same_pixels_as": {"split": "train", "path": "a/00.png"}},
+        {"path": "a/copy1.png", "same_pixels_as": {"split": "train", "path": "b/00.png"}},
+    ]
+    assert "a/copy0.png" not in {image["path"] for image in described["test"]["images"]}
+    assert described["train"]["dropped"] == []
+
+
+def test_a_class_of_which_nothing_is_left_is_told(gather):
+    for file in (gather.root / "test/a").iterdir():
+        file.unlink()
+    copy_images(gather.root, 2)
+    images, warnings = gather(on_leak="drop")
+    assert images.test.split.counts().tolist() == [0, 3]
+    assert warnings[1] == "no test image is left of class a"
+
+
+@pytest.mark.parametrize("name", ["validation", "test"])
+def test_a_split_of_which_nothing_is_left_is_an_error(gather, name):
+    for file in (gather.root / name).rglob("*.png"):
+        file.unlink()
+    copy_images(gather.root, 3, to=f"{name}/a")
+    with pytest.raises(DataError) as caught:
+        gather(validation=str(gather.root / "validation"), on_leak="drop")
+    assert f"data.{name}: no {name} image is left: `data.on_leak: drop` leaves all 3 out" in str(caught.value)
+
+
+def test_a_drawn_split_keeps_equal_pictures_together_and_is_the_same_again(gather):
+    for number in range(6):
+        shutil.copy(gather.root / f"train/a/0{number}.png", gather.root / f"train/a/twin{number}.png")
+    images, warnings = gather(validation_split=0.5)
+    assert warnings == []
+    digests = [{d.tobytes() for d in part.pixels.digests[part.split.indices]} for part in images]
+    assert not digests[0] & digests[1]
+    assert [len(part.split) for part in images] == [13, 13, 6]
+    again, _ = gather(validation_split=0.5)
+    assert again.fingerprint() == images.fingerprint()
+
+
+def test_files_that_cannot_be_decoded_do_not_change_the_draw(gather):
+    before, _ = gather(validation_split=0.5)
+    for name in ("00.png", "01.png"):
+        (gather.root / "train/a" / name).write_bytes(b"")
+    after, _ = gather(validation_split=0.5, on_bad_image="skip")
+    for was, now in ((before.train, after.train), (before.validation, after.validation)):
+        assert set(was.split.paths) - {"a/00.png", "a/01.png"} == set(now.split.paths)
