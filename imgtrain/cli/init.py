@@ -22,6 +22,7 @@ def init(
     output: Annotated[Path, typer.Option("--output", "-o", help="Configuration file to write.")] = Path(
         "config.yaml"
     ),
+    minutes: Annotated[float, typer.Option(min=0.01, help="Time budget for training, in minutes.")] = 3,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -46,7 +47,7 @@ def init(
         )
     if not output.parent.is_dir():
         raise ConfigError(Problem(str(output), f"the folder {output.parent} does not exist"))
-    text = propose_config(folder, relative_to=output.parent)
+    text = propose_config(folder, relative_to=output.parent, minutes=minutes)
     write_text(output, text)
     if verbose:
         typer.echo(text)

@@ -16,6 +16,7 @@ from imgtrain.config.class_meaning import why_no_flip
 from imgtrain.config.render import render_value
 from imgtrain.dataset.index import ImageFolder, index_folder
 from imgtrain.dataset.layout import ClassRoot, count, find_class_roots, name_some, why_no_folder
+from imgtrain.dataset.recipe import Recipe, choose_recipe
 from imgtrain.errors import DataError, Problem
 from imgtrain.text import printable
 
@@ -23,14 +24,8 @@ __all__ = ["find_data", "propose_config"]
 
 # Headers are read, not pixels; as many as tell the sizes apart without making the user wait.
 _SAMPLED_IMAGES = 200
-_SMALLEST_SIDE, _LARGEST_SIDE = 32, 224
-# A side that is pooled below this has no place left for a 3×3 filter to look around.
-_SMALLEST_POOLED_SIDE = 5
-_FILTERS = (16, 32, 64, 128, 128)
 _UNBALANCED = 3
 _MOST_CLASSES_LISTED = 60
-# About what two cores train in a few minutes at the largest size.
-_IMAGES_TO_TRAIN_ON = 60_000
 _EXIF_ORIENTATION, _FIRST_SIDEWAYS = 0x0112, 5
 
 
@@ -62,13 +57,14 @@ class _Sizes:
         return len(set(self.sizes)) == 1
 
 
-def propose_config(folder: Path | str, relative_to: Path | str = Path()) -> str:
+def propose_config(folder: Path | str, relative_to: Path | str = Path(), *, minutes: float = 3) -> str:
     """Return commented YAML that `imgtrain train` runs at once.
 
     Args:
         folder: One with class folders, or with folders of class folders for training, validation and test
             under their usual names; or one that holds just one such folder.
         relative_to: The folder that the configuration will be written to.
+        minutes: Time budget for training, above 0; image size and network follow from it.
 
     Raises:
         DataError: There is nothing to train on, or the folders contradict each other.
@@ -76,12 +72,13 @@ def propose_config(folder: Path | str, relative_to: Path | str = Path()) -> str:
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would replace links by what they lead to)
     layout = _find_layout(folder)
     sizes = _read_sizes(layout.train)
+    recipe = choose_recipe(len(layout.train), _typical_size(sizes), grey=sizes.grey, minutes=minutes)
     sections = [
         _introduce(folder, layout, sizes),
-        _propose_data(layout, sizes, Path(relative_to).resolve()),
-        _propose_augmentation(layout.train.class_names),
-        _propose_model(_target_size(sizes)),
-        _propose_training(layout.train),
+        _propose_data(layout, sizes, recipe, Path(relative_to).resolve()),
+        _propose_augmentation(layout.train.class_names, recipe),
+        _propose_model(recipe),
+        _propose_training(layout.train, recipe),
         _propose_rest(layout.train),
     ]
     return "\n".join("".join(f"{line}\n" for line in section) for section in sections)
@@ -159,17 +156,11 @@ def _read_sizes(folder: ImageFolder) -> _Sizes:
     return _Sizes(sizes, grey, len(indices) - len(sizes))
 
 
-def _target_size(sizes: _Sizes) -> tuple[int, int]:
-    """Return (height, width) to resize to: as the images are, but not large, and square if they differ."""
+def _typical_size(sizes: _Sizes) -> tuple[int, int]:
+    """Return the (height, width) of the images; square if they differ."""
     height = statistics.median_low([height for height, _ in sizes.sizes])
     width = statistics.median_low([width for _, width in sizes.sizes])
-    if not sizes.equal:
-        height = width = min(height, width)
-    scale = min(1.0, _LARGEST_SIDE / max(height, width))
-    if scale < 1:
-        # Multiples of 8, which pooling halves without a rest.
-        height, width = (8 * round(side * scale / 8) for side in (height, width))
-    return max(height, _SMALLEST_SIDE), max(width, _SMALLEST_SIDE)
+    return (height, width) if sizes.equal else (min(height, width),) * 2
 
 
 def _introduce(folder: Path, layout: _Layout, sizes: _Sizes) -> Iterator[str]:
@@ -213,7 +204,7 @@ def _wrapped(items: Sequence[str], width: int = 90) -> Iterator[str]:
     yield f"#     {line}"
 
 
-def _propose_data(layout: _Layout, sizes: _Sizes, relative_to: Path) -> Iterator[str]:
+def _propose_data(layout: _Layout, sizes: _Sizes, recipe: Recipe, relative_to: Path) -> Iterator[str]:
     def written(folder: ImageFolder) -> str:
         return render_value(Path(os.path.relpath(folder.root, relative_to)).as_posix())
 
@@ -232,14 +223,14 @@ def _propose_data(layout: _Layout, sizes: _Sizes, relative_to: Path) -> Iterator
         yield "  # There is no test folder: the accuracy will be that on the validation images, which chose the"
         yield "  # best epoch and so flatter a little. Better put images aside that nothing else uses:"
         yield "  # test: FOLDER"
-    height, width = _target_size(sizes)
-    yield f"  target_size: [{height}, {width}]  # height, width"
+    height, width = recipe.target_size
+    yield f"  target_size: [{height}, {width}]  # height, width; larger images need more minutes"
     if not sizes.equal:
         yield "  # resize: crop  # or pad: these keep the shape of what is shown; stretch, the default, does not"
     if sizes.grey:
         yield "  color_mode: grayscale"
     yield from _propose_class_mode(layout.train.class_names)
-    yield f"  batch_size: {32 if len(layout.train) >= 500 else 16}"
+    yield f"  batch_size: {recipe.batch_size}"
     yield "  # balance: oversample  # draw every class as often as the largest, each copy augmented anew"
     skip = "on_bad_image: skip   # leave out files that cannot be decoded, instead of stopping"
     yield f"  {skip}" if sizes.unreadable else f"  # {skip}"
@@ -254,51 +245,48 @@ def _propose_class_mode(class_names: Sequence[str]) -> Iterator[str]:
         yield "  class_mode: categorical"
 
 
-def _propose_augmentation(class_names: Sequence[str]) -> Iterator[str]:
+def _propose_augmentation(class_names: Sequence[str], recipe: Recipe) -> Iterator[str]:
     yield "augmentation:  # `imgtrain preview-aug` shows what it does"
     reason = why_no_flip(class_names)
     yield f"  rotation_range: {10 if reason else 15}  # degrees, either way"
     yield "  width_shift_range: 0.1"
     yield "  height_shift_range: 0.1"
-    yield "  zoom_range: 0.1"
+    yield "  zoom_range: 0.15"
     if reason:
         yield f"  horizontal_flip: false  # {printable(reason)}"
     else:
         yield "  horizontal_flip: true  # false if left and right mean something in these pictures"
-    yield "  # vertical_flip: true   # where up and down mean nothing, as under a microscope or from above"
-    yield "  # shear_range: 5        # degrees"
+    if recipe.cutmix:
+        yield "  cutmix: 1.0            # replace a rectangle of an image by another image, and mix the labels"
+        yield "  mix_probability: 0.5   # of half of the images; for long training on photos"
+    yield "  # vertical_flip: true  # where up and down mean nothing, as under a microscope or from above"
     yield "  # brightness_range: [0.8, 1.2]"
-    yield "  # channel_shift_range: 20"
+    yield "  # color_jitter: {brightness: 0.2, contrast: 0.2, saturation: 0.2}"
 
 
-def _propose_model(target_size: tuple[int, int]) -> Iterator[str]:
-    height, width = target_size
-    blocks = []
-    for filters in _FILTERS:
-        if min(height, width) // 2 < _SMALLEST_POOLED_SIDE:
-            break
-        blocks.append(
-            f"    - Conv2D: {{filters: {filters}, kernel_size: 3, padding: same, activation: relu}}"
-        )
-        blocks.append("    - MaxPooling2D: 2")
-        height, width = height // 2, width // 2
+def _propose_model(recipe: Recipe) -> Iterator[str]:
+    height, width = (side >> len(recipe.blocks) for side in recipe.target_size)
     yield "model:"
-    yield f"  # Any Keras layers. Pooling leaves {height}x{width} places; the output for the classes is added."
+    yield f"  # Convolution, pooling, normalization, ReLU: {len(recipe.blocks)} blocks, {height}x{width} places left."
+    yield "  # Any Keras layers can be used; the output layer is added."
     yield "  layers:"
-    yield from blocks
-    yield "    - Flatten"
-    yield "    - Dropout: 0.4"
-    yield "    - Dense: {units: 128, activation: relu}"
-    yield "    - Dropout: 0.4"
+    for filters, convolutions in recipe.blocks:
+        for number in range(convolutions):
+            yield f"    - Conv2D: {{filters: {filters}, kernel_size: 3, padding: same, use_bias: false}}"
+            if number == 0:
+                yield "    - MaxPooling2D: 2"
+            yield "    - BatchNormalization: {momentum: 0.9}"
+            yield "    - ReLU"
+    yield "    - GlobalAveragePooling2D"
+    yield f"    - Dropout: {recipe.dropout}"
 
 
-def _propose_training(train: ImageFolder) -> Iterator[str]:
-    epochs = min(max(round(_IMAGES_TO_TRAIN_ON / len(train)), 10), 60)
+def _propose_training(train: ImageFolder, recipe: Recipe) -> Iterator[str]:
     yield "training:"
-    yield f"  epochs: {epochs}  # at most; early stopping ends training when validation no longer gets better"
-    yield "  early_stopping: {monitor: val_loss, patience: 8}"
-    yield "  # optimizer: {name: adam, learning_rate: 0.0005}"
-    yield "  # reduce_lr_on_plateau: {factor: 0.5, patience: 3}"
+    yield f"  minutes: {recipe.minutes:g}  # epochs are planned to end in this time; more minutes, more accuracy"
+    yield "  optimizer: {name: adamw, learning_rate: 0.003, weight_decay: 0.05}"
+    yield f"  schedule: {{name: cosine, warmup_epochs: {recipe.warmup_epochs}}}  # its last epochs gain most"
+    yield "  label_smoothing: 0.1  # less certain, better on new images"
     smallest, largest = int(train.counts().min()), int(train.counts().max())
     if largest > _UNBALANCED * smallest:
         yield f"  # The largest class has {largest:,} images, the smallest {smallest:,}: without weights, it would"

@@ -86,12 +86,12 @@ def model(tmp_path):
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        ("train(plan)", "holds a run already"),
+        ("train(plan)", "already contains a run"),
         ("train(plan, resume=True)", "another configuration"),
         ("evaluate('missing.keras')", "no such model file"),
         ("evaluate('model.keras')", "is not there"),
         ("evaluate('model.keras', folder='train', classes=('a', 'b'))", "leave it out"),
-        ("evaluate('model.keras', folder='train', output='run')", "holds a run"),
+        ("evaluate('model.keras', folder='train', output='run')", "contains a run"),
         ("predict('missing.keras', ['train'])", "no such model file"),
         ("predict('other.keras', ['train'])", "was not made by imgtrain"),
         ("write_report('train')", "no metrics.json"),

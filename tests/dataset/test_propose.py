@@ -110,7 +110,7 @@ def test_no_flip_where_mirrored_means_something_else(tmp_path, classes, flip):
 
 @pytest.mark.parametrize(
     ("size", "target_size"),
-    [((100, 100), (100, 100)), ((20, 28), (32, 32)), ((1024, 768), (168, 224)), ((3000, 300), (32, 224))],
+    [((100, 100), (100, 100)), ((20, 28), (32, 32)), ((1024, 768), (160, 224)), ((3000, 300), (32, 224))],
 )
 def test_the_target_size_follows_the_images(tmp_path, size, target_size):
     fill(tmp_path / "pets", ["cat", "dog"], size=size)
@@ -143,12 +143,12 @@ def test_grey_images(tmp_path):
     assert propose(tmp_path / "scans")[1].data.color_mode == "rgb"
 
 
-@pytest.mark.parametrize(("size", "pools"), [(32, 2), (64, 3), (100, 4), (224, 5)])
+@pytest.mark.parametrize(("size", "pools"), [(32, 3), (64, 4), (100, 5), (224, 5)])
 def test_no_more_pooling_than_the_size_allows(tmp_path, size, pools):
     fill(tmp_path / "pets", ["cat", "dog"], size=(size, size))
     _, config = propose(tmp_path / "pets")
     assert [layer.name for layer in config.model.layers].count("MaxPooling2D") == pools
-    assert size >> pools >= 5
+    assert size >> pools >= 3
 
 
 def test_weights_where_one_class_is_small(tmp_path):
@@ -195,7 +195,7 @@ def test_what_is_commented_out_would_be_valid(tmp_path):
     uncommented.write_text("\n".join(lines))
     config = load_config(uncommented)
     assert config.augmentation.brightness_range == (0.8, 1.2)
-    assert config.training.reduce_lr_on_plateau.factor == 0.5
+    assert config.augmentation.color_jitter.saturation == 0.2
     assert config.evaluation.threshold == "f1"
     assert config.output.model == "model.h5"
     assert head.startswith("# Written by")
@@ -238,13 +238,14 @@ def test_only_broken_files(tmp_path):
 @pytest.mark.parametrize(
     ("name", "train", "size", "flip"),
     [
-        ("sign-digits", "Dataset", (100, 100), False),
-        ("trashnet-150", "trashnet-150", (150, 150), True),
-        ("fruit-mini", "train", (168, 224), True),
+        ("sign-digits", "Dataset", (96, 96), False),
+        ("trashnet-150", "trashnet-150", (96, 96), True),
+        ("fruit-mini", "train", (160, 224), True),
     ],
 )
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared data sets are not here")
-def test_real_folders(tmp_path, name, train, size, flip):
+def test_real_folders(tmp_path, monkeypatch, name, train, size, flip):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     _, config = propose(DATA / name, tmp_path)
     assert config.data.train.resolve() == (DATA / name).resolve() / ("" if train == name else train)
     assert config.data.target_size == size
