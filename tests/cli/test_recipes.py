@@ -60,7 +60,6 @@ def test_a_recipe_trains(name, imgtrain, make_folders, tmp_path):
     assert ("test" in metrics) == ("test" in folders)
 
 
-@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_oversampling_draws_the_small_class_as_often_as_the_largest(imgtrain, make_folders, tmp_path):
     """What scripts do by hand for a rare class: its images are augmented until the classes are even."""
