@@ -1,4 +1,9 @@
-"""A real process, really killed: at 20 random instants, batches and writes of checkpoints included."""
+"""A real process, really killed: at 20 random moments, in batches and while files are written.
+
+The moments follow from a seed, which is printed; `IMGTRAIN_KILL_SEED=N pytest tests/cli/test_kill.py` repeats those
+of seed N. A moment is either the n-th time that a file of the run is opened, renamed or removed, which is the same in
+every run, or some time after a checkpoint, which the machine's load shifts.
+"""
 
 import csv
 import json
@@ -15,6 +20,26 @@ import pytest
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 KILLS = 11  # of each of the two formats; one of them is the SIGTERM
+# Runs the command that follows, and kills its process the n-th time that it does something to a file of the run.
+KILLER = """
+import os, signal, sys
+
+left, run = int(sys.argv.pop(1)), sys.argv.pop(1)
+
+
+def watch(event, arguments):
+    global left
+    if event in ("open", "os.rename", "os.remove") and run in str(arguments[0]):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+from imgtrain.cli.main import main
+
+sys.addaudithook(watch)
+main()
+"""
 CONFIG = """
 data: {train: train, validation: validation, test: test, target_size: [12, 12], batch_size: 4}
 augmentation: {rotation_range: 30, zoom_range: 0.2, brightness_range: [0.7, 1.3], horizontal_flip: true}
@@ -34,10 +59,11 @@ training:
 """
 
 
-def start(folders, run, *options):
-    arguments = ["train", folders / "c.yaml", "--output", run, *options]
+def start(folders, run, *options, kill_at_event=None):
+    program = ["-m", "imgtrain"] if kill_at_event is None else ["-c", KILLER, kill_at_event, run]
+    arguments = [*program, "train", folders / "c.yaml", "--output", run, *options]
     return subprocess.Popen(
-        [sys.executable, "-m", "imgtrain", *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -93,13 +119,21 @@ def kill_again_and_again(folders, suffix, chance):
     run = folders / f"killed-{suffix}"
     statuses = []
     while len(statuses) < KILLS or statuses[-1] != 0:
-        process = start(folders, run, "--resume", "--set", f"output.model=model.{suffix}")
-        if len(statuses) < KILLS:
+        # Both are drawn each time, so that a moment depends on nothing but its number.
+        event, seconds = chance.randint(1, 120), chance.uniform(0, 0.4)
+        terminates, by_event = len(statuses) == KILLS // 2, len(statuses) % 2 == 0
+        options = ("--resume", "--set", f"output.model=model.{suffix}")
+        if len(statuses) >= KILLS:
+            process = start(folders, run, *options)
+        elif by_event and not terminates:
+            process = start(folders, run, *options, kill_at_event=event)
+        else:
+            process = start(folders, run, *options)
             before = set(run.glob("checkpoints/checkpoint-*.json"))
             while process.poll() is None and set(run.glob("checkpoints/checkpoint-*.json")) <= before:
                 time.sleep(0.002)
-            time.sleep(chance.uniform(0, 0.4))
-            process.send_signal(signal.SIGTERM if len(statuses) == KILLS // 2 else signal.SIGKILL)
+            time.sleep(seconds)
+            process.send_signal(signal.SIGTERM if terminates else signal.SIGKILL)
         _, errors = process.communicate(timeout=600)
         statuses.append(process.returncode)
         assert process.returncode in (0, -signal.SIGKILL, 130), errors
@@ -111,8 +145,8 @@ def kill_again_and_again(folders, suffix, chance):
 def test_a_process_killed_at_random_instants_ends_like_the_one_that_never_was(unbroken, folders):
     wanted = results(unbroken[0][0])
     assert len(wanted["history"]) > 5
-    seed = time.time_ns()
-    print(f"seed {seed}")
+    seed = int(os.environ.get("IMGTRAIN_KILL_SEED") or time.time_ns())
+    print(f"IMGTRAIN_KILL_SEED={seed}")
     chances = [random.Random(seed), random.Random(seed + 1)]
     with ThreadPoolExecutor(2) as pool:
         ended = list(pool.map(kill_again_and_again, [folders] * 2, ["keras", "h5"], chances))
