@@ -1,4 +1,4 @@
-"""Augmentation options that do nothing, contradict each other, or destroy the label by their own numbers."""
+"""Flips, moves and brightness that do nothing, contradict each other, or destroy the label by their own numbers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,29 @@ from imgtrain.audit.findings import Finding, Severity
 from imgtrain.config.class_meaning import are_characters, sided_class, why_no_flip
 from imgtrain.config.schema import AugmentationConfig, Config
 
-__all__ = ["check_augmentation"]
+__all__ = [
+    "ALTERED_LABEL",
+    "CONTRADICTION",
+    "NEVER_AS_TESTED",
+    "NO_EFFECT",
+    "WITHOUT_EFFECT",
+    "WRONG_LABEL",
+    "check_augmentation",
+    "option_finding",
+]
+
+WITHOUT_EFFECT: tuple[str, Severity] = ("augmentation-without-effect", "note")
+CONTRADICTION: tuple[str, Severity] = ("augmentation-contradiction", "warning")
+ALTERED_LABEL: tuple[str, Severity] = ("augmentation-destroys-label", "warning")
+NO_EFFECT = "training takes the time for it, and nothing changes"
+NEVER_AS_TESTED = "the network never trains on pictures like those that it is tested on"
+WRONG_LABEL = "the network is taught wrong labels"
 
 _TURNED_AROUND = 90  # degrees: a 6 becomes a 9, left becomes up
 _SUBJECT_LOST = 0.5  # of the side: what stood in the middle stands at the edge
 _LEANS = 45  # degrees of shear
 _DARKEST, _BRIGHTEST = 0.1, 4.0
 _SMALLEST, _LARGEST = 0.33, 3.0
-
-_HARMLESS = "training takes the time for it, and nothing changes"
-_LABEL = "the network is taught wrong labels"
 
 
 def check_augmentation(config: Config, class_names: Sequence[str]) -> list[Finding]:
@@ -31,14 +44,16 @@ def check_augmentation(config: Config, class_names: Sequence[str]) -> list[Findi
     ]
 
 
-def _finding(code: str, severity: Severity, key: str, what: str, harm: str, remedy: str) -> Finding:
-    return Finding(code, severity, f"augmentation.{key}: {what}", harm, remedy)
+def option_finding(code: tuple[str, Severity], key: str, what: str, harm: str, remedy: str) -> Finding:
+    """Return a finding about an option of `augmentation`, by its dotted key."""
+    return Finding(*code, f"augmentation.{key}: {what}", harm, remedy)
 
 
 def _moves_pixels(augmentation: AugmentationConfig) -> bool:
     neutral = AugmentationConfig()
     keys = ("rotation_range", "width_shift_range", "height_shift_range", "shear_range", "zoom_range")
-    return any(getattr(augmentation, key) != getattr(neutral, key) for key in keys)
+    moved = any(getattr(augmentation, key) != getattr(neutral, key) for key in keys)
+    return moved or augmentation.randaugment is not None
 
 
 def _zoom(augmentation: AugmentationConfig) -> tuple[float, float]:
@@ -49,30 +64,41 @@ def _zoom(augmentation: AugmentationConfig) -> tuple[float, float]:
 def _without_effect(config: Config) -> Iterator[Finding]:
     augmentation = config.augmentation
     given = augmentation.model_fields_set
-    code: tuple[str, Severity] = ("augmentation-without-effect", "note")
     if not _moves_pixels(augmentation):
         for key in sorted(given & {"fill_mode", "cval", "interpolation_order"}):
             what = "nothing is turned, moved or zoomed, so that no pixel has to be filled or interpolated"
-            yield _finding(*code, key, what, _HARMLESS, "leave it out, or turn, shift or zoom")
+            yield option_finding(WITHOUT_EFFECT, key, what, NO_EFFECT, "leave it out, or turn, shift or zoom")
     elif "cval" in given and augmentation.fill_mode != "constant":
         what = f"is only used by `fill_mode: constant`, and fill_mode is {augmentation.fill_mode}"
-        yield _finding(*code, "cval", what, _HARMLESS, "set `fill_mode: constant`, or leave cval out")
+        yield option_finding(
+            WITHOUT_EFFECT, "cval", what, NO_EFFECT, "set `fill_mode: constant`, or leave cval out"
+        )
     if augmentation.zoom_range == (1.0, 1.0):
-        yield _finding(*code, "zoom_range", "[1, 1] never zooms", _HARMLESS, "leave it out, or widen it")
+        yield option_finding(
+            WITHOUT_EFFECT, "zoom_range", "[1, 1] never zooms", NO_EFFECT, "leave it out, or widen it"
+        )
     if augmentation.brightness_range == (1.0, 1.0):
-        yield _finding(
-            *code, "brightness_range", "[1, 1] changes nothing", _HARMLESS, "leave it out, or widen it"
+        yield option_finding(
+            WITHOUT_EFFECT,
+            "brightness_range",
+            "[1, 1] changes nothing",
+            NO_EFFECT,
+            "leave it out, or widen it",
         )
     if 0 < augmentation.channel_shift_range < 1:
         what = f"{augmentation.channel_shift_range:g} is less than one step of a pixel value (0 to 255)"
-        yield _finding(*code, "channel_shift_range", what, _HARMLESS, "a visible change begins at about 10")
+        yield option_finding(
+            WITHOUT_EFFECT, "channel_shift_range", what, NO_EFFECT, "a visible change begins at about 10"
+        )
     for key, side in zip(("height_shift_range", "width_shift_range"), config.data.target_size, strict=True):
         if 0 < (pixels := _most_pixels(getattr(augmentation, key), side)) < 0.5:
             what = f"moves by at most {pixels:.2g} pixels of {side}"
-            yield _finding(*code, key, what, _HARMLESS, "leave it out, or give a larger share")
+            yield option_finding(WITHOUT_EFFECT, key, what, NO_EFFECT, "leave it out, or give a larger share")
     if augmentation.rotation_range > 180:
         what = f"{augmentation.rotation_range:g} degrees turn no further than 180"
-        yield _finding(*code, "rotation_range", what, "some angles are drawn more often", "set it to 180")
+        yield option_finding(
+            WITHOUT_EFFECT, "rotation_range", what, "some angles are drawn more often", "set it to 180"
+        )
     preprocessing = config.preprocessing
     if (
         augmentation.brightness_range not in (None, (1.0, 1.0))
@@ -82,11 +108,10 @@ def _without_effect(config: Config) -> Iterator[Finding]:
         what = (
             "preprocessing brings every image to mean 0 and deviation 1, which undoes a factor on all pixels"
         )
-        yield _finding(*code, "brightness_range", what, _HARMLESS, "drop one of the two")
+        yield option_finding(WITHOUT_EFFECT, "brightness_range", what, NO_EFFECT, "drop one of the two")
     if config.data.balance == "oversample" and augmentation.changes_nothing:
         yield Finding(
-            "augmentation-without-effect",
-            "note",
+            *WITHOUT_EFFECT,
             "data.balance: oversample draws images of small classes again, and augmentation leaves all as they are",
             "the copies are equal: the small classes are learned by heart",
             "augment, or use `training.class_weight: balanced`",
@@ -95,34 +120,35 @@ def _without_effect(config: Config) -> Iterator[Finding]:
 
 def _contradicting(config: Config) -> Iterator[Finding]:
     augmentation = config.augmentation
-    code: tuple[str, Severity] = ("augmentation-contradiction", "warning")
-    harm = "the network never trains on pictures like those that it is tested on"
     brightness = augmentation.brightness_range
     if brightness is not None and not brightness[0] <= 1 <= brightness[1]:
         darker = "darker" if brightness[1] < 1 else "brighter"
         what = f"[{brightness[0]:g}, {brightness[1]:g}] leaves out 1: every training image is {darker} than it is"
-        yield _finding(*code, "brightness_range", what, harm, "include 1 in the range")
+        yield option_finding(
+            CONTRADICTION, "brightness_range", what, NEVER_AS_TESTED, "include 1 in the range"
+        )
     low, high = _zoom(augmentation)
     if not low <= 1 <= high:
         larger = "magnified" if high < 1 else "shrunk"
         what = f"[{low:g}, {high:g}] leaves out 1: every training image is {larger}"
-        yield _finding(*code, "zoom_range", what, harm, "include 1 in the range")
+        yield option_finding(CONTRADICTION, "zoom_range", what, NEVER_AS_TESTED, "include 1 in the range")
     for key in ("height_shift_range", "width_shift_range"):
         given = getattr(augmentation, key)
         if isinstance(given, tuple) and all(given):
             what = f"the list {list(given)} has no 0: no training image stays in its place"
-            yield _finding(*code, key, what, harm, "add 0 to the list, or give one number")
+            yield option_finding(
+                CONTRADICTION, key, what, NEVER_AS_TESTED, "add 0 to the list, or give one number"
+            )
 
 
 def _destroying(
     augmentation: AugmentationConfig, class_names: Sequence[str], target_size: tuple[int, int]
 ) -> Iterator[Finding]:
-    code: tuple[str, Severity] = ("augmentation-destroys-label", "warning")
     if (reason := why_no_flip(class_names)) and augmentation.horizontal_flip:
-        yield _finding(*code, "horizontal_flip", reason, _LABEL, "set it to false")
+        yield option_finding(ALTERED_LABEL, "horizontal_flip", reason, WRONG_LABEL, "set it to false")
     if augmentation.vertical_flip and (are_characters(class_names) or sided_class(class_names)):
         what = "upside down, digits, letters and signs are others or none"
-        yield _finding(*code, "vertical_flip", what, _LABEL, "set it to false")
+        yield option_finding(ALTERED_LABEL, "vertical_flip", what, WRONG_LABEL, "set it to false")
     rotation = augmentation.rotation_range
     if rotation >= _TURNED_AROUND and (are_characters(class_names) or sided_class(class_names)):
         turned = (
@@ -131,24 +157,24 @@ def _destroying(
             else "a 6 is a 9, an M is a W"
         )
         what = f"turned by up to {rotation:g} degrees, {turned}"
-        yield _finding(*code, "rotation_range", what, _LABEL, "set it to 15 or less")
+        yield option_finding(ALTERED_LABEL, "rotation_range", what, WRONG_LABEL, "set it to 15 or less")
     lost = "the subject may be outside of the picture, and its label stays"
     for key, side in zip(("height_shift_range", "width_shift_range"), target_size, strict=True):
         if (pixels := _most_pixels(getattr(augmentation, key), side)) >= _SUBJECT_LOST * side:
             what = f"moves by up to {pixels:.0f} pixels of {side}"
-            yield _finding(*code, key, what, lost, "0.1 to 0.2 of the side is usual")
+            yield option_finding(ALTERED_LABEL, key, what, lost, "0.1 to 0.2 of the side is usual")
     low, high = _zoom(augmentation)
     if low < _SMALLEST or high > _LARGEST:
         what = f"magnifies up to {1 / low:.0f} times" if low < _SMALLEST else f"shrinks to 1/{high:g}"
-        yield _finding(*code, "zoom_range", what, lost, "0.1 to 0.3 is usual")
+        yield option_finding(ALTERED_LABEL, "zoom_range", what, lost, "0.1 to 0.3 is usual")
     if augmentation.shear_range >= _LEANS:
         what = f"{augmentation.shear_range:g} degrees flatten the picture"
-        yield _finding(*code, "shear_range", what, lost, "5 to 20 is usual")
+        yield option_finding(ALTERED_LABEL, "shear_range", what, lost, "5 to 20 is usual")
     brightness = augmentation.brightness_range
     if brightness is not None and (brightness[0] < _DARKEST or brightness[1] > _BRIGHTEST):
         colour = "black" if brightness[0] < _DARKEST else "white"
         what = f"[{brightness[0]:g}, {brightness[1]:g}] makes pictures nearly {colour}"
-        yield _finding(*code, "brightness_range", what, _LABEL, "[0.7, 1.3] is usual")
+        yield option_finding(ALTERED_LABEL, "brightness_range", what, WRONG_LABEL, "[0.7, 1.3] is usual")
 
 
 def _most_pixels(given: float | tuple[float, ...], side: int) -> float:

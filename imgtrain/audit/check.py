@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from imgtrain.audit.appearance import check_appearance
 from imgtrain.audit.augmentation import check_augmentation
 from imgtrain.audit.classes import check_classes
 from imgtrain.audit.contact_sheet import draw_contact_sheet
@@ -82,6 +83,7 @@ def check(
     cost = estimate_cost(config, inventory)
     findings += _check_data(config, splits, inventory, copies, target_size=config.data.target_size)
     findings += check_augmentation(config, splits.class_names)
+    findings += check_appearance(config, inventory)
     findings += check_cost(cost) if cost else []
     _write(config, inventory, copies, findings, fix_split=fix_split, sheet=sheet, emit=emit)
     return _report(source, inventory, findings, cost)

@@ -58,6 +58,7 @@ def test_a_mistake(class_names: tuple[str, ...], augmentation: dict[str, Any], c
             DIGITS,
             {"rotation_range": 15, "width_shift_range": 0.1, "height_shift_range": 3, "zoom_range": 0.2},
         ),
+        (PLAIN, {"randaugment": {}, "fill_mode": "constant", "cval": 9}),
         (PLAIN, {"rotation_range": 20, "fill_mode": "constant", "cval": 128, "brightness_range": [0.7, 1.3]}),
         (PLAIN, {"width_shift_range": [0, 0.1], "shear_range": 10, "channel_shift_range": 20}),
     ],

@@ -1,0 +1,224 @@
+"""Augmentation of colors, detail and labels that does nothing, contradicts the data, or destroys the label.
+
+Judged by the numbers of the options, the names of the classes and, other than for flips and moves, by the pictures:
+whether they have color, and how much of each its subject covers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtrain.audit.augmentation import (
+    ALTERED_LABEL,
+    CONTRADICTION,
+    NEVER_AS_TESTED,
+    NO_EFFECT,
+    WITHOUT_EFFECT,
+    WRONG_LABEL,
+    option_finding,
+)
+from imgtrain.audit.findings import Finding
+from imgtrain.audit.inventory import Inventory
+from imgtrain.config.class_meaning import color_class
+from imgtrain.config.schema import AugmentationConfig, ColorJitterConfig, Config
+
+__all__ = ["check_appearance"]
+
+_LUMA = np.array([0.299, 0.587, 0.114])
+_MOST = 0.95  # share of the pictures that stands for all of them
+_EQUAL_CHANNELS = 2  # levels by which the mean colors of a gray picture may differ
+_FLAT_BORDER = 16  # levels of standard deviation: the background has one color
+_STANDS_OUT = 32  # levels from the background
+_SMALL_SUBJECT = 0.1  # of the picture; an erased rectangle has 0.02 to 0.33
+_MANY = 0.25  # of the pictures
+_WEAKEST_BLUR = 0.25  # pixels: below, no level changes
+_VISIBLE_BLUR = 0.5
+_COARSE_BLUR = 1 / 16  # of the shorter side: what is smaller than a fifth of it is gone
+_BEST_JPEG, _POOR_JPEG, _WORST_JPEG = 99, 50, 10
+_DARKEST, _BRIGHTEST, _FLATTEST = 0.1, 4.0, 0.1
+_RECOLORED = 0.1  # of the color circle: red is orange or pink
+
+
+def check_appearance(config: Config, inventory: Inventory) -> list[Finding]:
+    """Return what is wrong with the options that change colors, detail and labels."""
+    augmentation = config.augmentation
+    train = np.intersect1d(inventory.indices_of("train"), inventory.decoded)
+    traits = inventory.traits[train]
+    has_color = config.data.color_mode != "grayscale" and not _are_gray(traits)
+    return [
+        *_weak(augmentation),
+        *_undone(config),
+        *_without_color(config, has_color=has_color),
+        *_one_class(augmentation, inventory),
+        *_always(augmentation, has_color=has_color),
+        *_scans(augmentation, traits),
+        *_too_strong(augmentation, min(config.data.target_size)),
+        *_recolored(augmentation, inventory.class_names),
+        *_small_subjects(augmentation, traits),
+    ]
+
+
+def _weak(augmentation: AugmentationConfig) -> Iterator[Finding]:
+    jitter, blur, quality = augmentation.color_jitter, augmentation.gaussian_blur, augmentation.jpeg_quality
+    if jitter == ColorJitterConfig():
+        what = "brightness, contrast, saturation and hue are all 0"
+        yield option_finding(WITHOUT_EFFECT, "color_jitter", what, NO_EFFECT, "set one of them, or remove it")
+    if augmentation.randaugment is not None and augmentation.randaugment.magnitude == 0:
+        what = "magnitude 0 leaves only autocontrast and equalize"
+        yield option_finding(WITHOUT_EFFECT, "randaugment", what, NO_EFFECT, "9 is usual")
+    if blur is not None and blur[1] < _WEAKEST_BLUR:
+        what = f"a standard deviation of up to {blur[1]:g} pixels changes no level"
+        yield option_finding(WITHOUT_EFFECT, "gaussian_blur", what, NO_EFFECT, "[0, 2] is usual")
+    if quality is not None and quality[0] >= _BEST_JPEG:
+        what = f"quality {quality[0]} to {quality[1]} is not visible"
+        yield option_finding(WITHOUT_EFFECT, "jpeg_quality", what, NO_EFFECT, "[40, 95] is usual")
+    if "mix_probability" in augmentation.model_fields_set and not augmentation.mixes:
+        what = "neither mixup nor cutmix is set"
+        yield option_finding(WITHOUT_EFFECT, "mix_probability", what, NO_EFFECT, "set one, or remove it")
+
+
+def _undone(config: Config) -> Iterator[Finding]:
+    jitter, preprocessing = config.augmentation.color_jitter, config.preprocessing
+    if jitter is None or not (preprocessing.samplewise_center and preprocessing.samplewise_std_normalization):
+        return
+    for key in ("brightness", "contrast"):
+        if getattr(jitter, key):
+            what = "preprocessing brings every image to mean 0 and deviation 1, which undoes it"
+            remedy = "remove one of the two"
+            yield option_finding(WITHOUT_EFFECT, f"color_jitter.{key}", what, NO_EFFECT, remedy)
+
+
+def _without_color(config: Config, *, has_color: bool) -> Iterator[Finding]:
+    if has_color:
+        return
+    augmentation = config.augmentation
+    jitter = augmentation.color_jitter or ColorJitterConfig()
+    asked = {
+        "color_jitter.saturation": jitter.saturation,
+        "color_jitter.hue": jitter.hue,
+        "grayscale": augmentation.grayscale,
+    }
+    why = "data.color_mode is grayscale" if config.data.color_mode == "grayscale" else "the images are gray"
+    for key in (key for key, value in asked.items() if value):
+        what = f"{why}: there is no color to change"
+        yield option_finding(WITHOUT_EFFECT, key, what, NO_EFFECT, "remove it")
+
+
+def _one_class(augmentation: AugmentationConfig, inventory: Inventory) -> Iterator[Finding]:
+    if np.count_nonzero(inventory.counts("train")) > 1:
+        return
+    for key in ("mixup", "cutmix"):
+        if getattr(augmentation, key) is not None:
+            what = "all training images are of one class: their labels stay as they are"
+            yield option_finding(WITHOUT_EFFECT, key, what, NO_EFFECT, "add images of other classes")
+
+
+def _always(augmentation: AugmentationConfig, *, has_color: bool) -> Iterator[Finding]:
+    blur, quality = augmentation.gaussian_blur, augmentation.jpeg_quality
+    if blur is not None and blur[0] >= _VISIBLE_BLUR:
+        what = f"[{blur[0]:g}, {blur[1]:g}] blurs every training image"
+        yield option_finding(CONTRADICTION, "gaussian_blur", what, NEVER_AS_TESTED, "begin the range at 0")
+    if quality is not None and quality[1] < _POOR_JPEG:
+        what = f"every training image has the artifacts of quality {quality[1]} or less"
+        yield option_finding(CONTRADICTION, "jpeg_quality", what, NEVER_AS_TESTED, "end the range at 95")
+    if augmentation.grayscale == 1 and has_color:
+        what = "every training image loses its color, and those of validation and test keep it"
+        remedy = "set `data.color_mode: grayscale`, or 0.1 to 0.2"
+        yield option_finding(CONTRADICTION, "grayscale", what, NEVER_AS_TESTED, remedy)
+    if augmentation.erasing == 1:
+        what = "every training image has a hole"
+        yield option_finding(CONTRADICTION, "erasing", what, NEVER_AS_TESTED, "0.1 to 0.5 is usual")
+
+
+def _scans(augmentation: AugmentationConfig, traits: NDArray[np.void]) -> Iterator[Finding]:
+    if augmentation.jpeg_quality is None or not len(traits):
+        return
+    black_and_white = np.mean(traits["mode"] == b"1")
+    if black_and_white > 0.5:
+        what = f"{black_and_white:.0%} of the images are black and white; JPEG surrounds every edge with gray"
+        yield option_finding(CONTRADICTION, "jpeg_quality", what, NEVER_AS_TESTED, "remove it")
+
+
+def _too_strong(augmentation: AugmentationConfig, side: int) -> Iterator[Finding]:
+    jitter, blur = augmentation.color_jitter or ColorJitterConfig(), augmentation.gaussian_blur
+    if 1 - jitter.brightness < _DARKEST or 1 + jitter.brightness > _BRIGHTEST:
+        what = f"{jitter.brightness:g} makes pictures nearly {'white' if jitter.brightness > 3 else 'black'}"
+        yield option_finding(
+            ALTERED_LABEL, "color_jitter.brightness", what, WRONG_LABEL, "0.2 to 0.4 is usual"
+        )
+    if 1 - jitter.contrast < _FLATTEST:
+        what = f"{jitter.contrast:g} makes pictures nearly a single gray"
+        yield option_finding(ALTERED_LABEL, "color_jitter.contrast", what, WRONG_LABEL, "0.2 to 0.4 is usual")
+    if blur is not None and blur[1] > _COARSE_BLUR * side:
+        what = f"{blur[1]:g} pixels of {side} leave no detail smaller than {3 * blur[1]:.0f} pixels"
+        remedy = f"{side / 100:.1g} to {side / 32:.1g} pixels are usual"
+        yield option_finding(ALTERED_LABEL, "gaussian_blur", what, WRONG_LABEL, remedy)
+    if augmentation.jpeg_quality is not None and augmentation.jpeg_quality[0] < _WORST_JPEG:
+        what = f"quality {augmentation.jpeg_quality[0]} leaves blocks of 8×8 pixels instead of detail"
+        yield option_finding(ALTERED_LABEL, "jpeg_quality", what, WRONG_LABEL, "begin the range at 30")
+
+
+def _recolored(augmentation: AugmentationConfig, class_names: tuple[str, ...]) -> Iterator[Finding]:
+    colored = color_class(class_names)
+    if not colored:
+        return
+    jitter = augmentation.color_jitter or ColorJitterConfig()
+    asked = {
+        "color_jitter.hue": (jitter.hue > _RECOLORED, "in another hue", "set it to 0.05 or less"),
+        "grayscale": (augmentation.grayscale > 0, "without color", "set it to 0"),
+        "randaugment": (
+            augmentation.randaugment is not None,
+            "solarized or without saturation",
+            "remove it, or use color_jitter",
+        ),
+    }
+    for key, (applies, how, remedy) in asked.items():
+        if applies:
+            what = f"{how}, {colored} would have another label"
+            yield option_finding(ALTERED_LABEL, key, what, WRONG_LABEL, remedy)
+
+
+def _small_subjects(augmentation: AugmentationConfig, traits: NDArray[np.void]) -> Iterator[Finding]:
+    share = _share_of_small_subjects(traits)
+    if share < _MANY:
+        return
+    where = f"in {share:.0%} of the images the subject covers less than {_SMALL_SUBJECT:.0%} of the picture"
+    if augmentation.erasing:
+        what = f"{where}: a rectangle of up to a third of it can cover the subject, and the label stays"
+        remedy = "crop the images to their subjects, or set it to 0"
+        yield option_finding(ALTERED_LABEL, "erasing", what, WRONG_LABEL, remedy)
+    if augmentation.cutmix is not None:
+        what = f"{where}: many rectangles hold background only, and change the label by their area"
+        remedy = "crop the images to their subjects, or use mixup"
+        yield option_finding(ALTERED_LABEL, "cutmix", what, WRONG_LABEL, remedy)
+
+
+def _are_gray(traits: NDArray[np.void]) -> bool:
+    """Return whether nearly all pictures are gray, whatever their files' color mode."""
+    spread = np.ptp(traits["colour"].astype(np.intp), axis=1)
+    return bool(len(traits)) and bool(np.mean(spread <= _EQUAL_CHANNELS) >= _MOST)
+
+
+def _share_of_small_subjects(traits: NDArray[np.void]) -> float:
+    """Return the share of pictures in which all that stands out from the background is in a small rectangle.
+
+    Pictures whose border has no single color don't count as such: what their subject is cannot be told.
+    """
+    if not len(traits):
+        return 0.0
+    background = traits["border"] @ _LUMA
+    stands_out = np.abs(traits["thumbnail"] - background[:, None, None]) > _STANDS_OUT
+    area = _extent(stands_out.any(axis=2)) * _extent(stands_out.any(axis=1))
+    small = (traits["border_spread"] <= _FLAT_BORDER) & (area > 0) & (area < _SMALL_SUBJECT)
+    return float(small.mean())
+
+
+def _extent(occupied: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the share of each row from its first to its last True, shape (n,), of (n, cells)."""
+    cells = occupied.shape[1]
+    extent = cells - occupied.argmax(axis=1) - occupied[:, ::-1].argmax(axis=1)
+    share: NDArray[np.float64] = np.where(occupied.any(axis=1), extent / cells, 0.0)
+    return share
