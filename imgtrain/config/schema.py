@@ -32,6 +32,7 @@ from imgtrain.config.fault import Fault, FaultyValueError
 from imgtrain.config.source import ConfigSource
 from imgtrain.config.wording import Wording, format_value
 from imgtrain.errors import did_you_mean
+from imgtrain.run.model_metadata import MOST_GROUP_BY_CHARACTERS
 
 __all__ = [
     "AugmentationConfig",
@@ -172,9 +173,11 @@ the splits given by the folders."""
     def _compiles_with_one_group(cls, value: str | None) -> str | None:
         if value is None:
             return None
+        if len(value) > MOST_GROUP_BY_CHARACTERS:
+            raise ValueError(f"must have at most {MOST_GROUP_BY_CHARACTERS:,} characters; got {len(value):,}")
         try:
             pattern = re.compile(value)
-        except re.error as error:
+        except (re.error, RecursionError, OverflowError) as error:
             raise ValueError(f"must be a regular expression; got {format_value(value)}: {error}") from None
         if pattern.groups != 1:
             raise ValueError(

@@ -14,9 +14,10 @@ from imgtrain.config.head import resolve_loss
 from imgtrain.config.load import load_config
 from imgtrain.config.preprocessing import needs_featurewise_statistics
 from imgtrain.config.schema import Config, PreprocessingConfig
+from imgtrain.dataset.groups import match_groups
 from imgtrain.dataset.index import ImageFolder, index_folder
 from imgtrain.dataset.split import Split, name_ignored, split_data
-from imgtrain.errors import ConfigError, DataError, Problem
+from imgtrain.errors import ConfigError, DataError, Problem, RunFileError
 from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.run.model_metadata import ModelMetadata
 
@@ -93,6 +94,7 @@ def inputs_of_imgtrain_model(record: ModelMetadata, asked: EvalOptions) -> EvalI
     Raises:
         ConfigError: Something is said although the model knows better, or the test images are not known.
         DataError: The folder does not hold images of the model's classes.
+        RunFileError: The expression that groups images cannot be used.
     """
     problems = [
         Problem(
@@ -120,6 +122,7 @@ def inputs_of_imgtrain_model(record: ModelMetadata, asked: EvalOptions) -> EvalI
             )
     else:
         split = _whole(_folder_of_record(record, asked.model, asked.folder))
+    _check_group_by(record, split, asked.model)
     majority = record.majority_class
     return EvalInputs(
         split=split,
@@ -135,6 +138,19 @@ def inputs_of_imgtrain_model(record: ModelMetadata, asked: EvalOptions) -> EvalI
         majority_label=None if majority is None else record.class_names.index(majority),
         warnings=_warnings(split),
     )
+
+
+def _check_group_by(record: ModelMetadata, split: Split, model: str) -> None:
+    """Search the expression now: that of an untrusted model may be wrong or take too long."""
+    if record.group_by is None:
+        return
+    try:
+        match_groups(split.group_paths, record.group_by)
+    except ConfigError as error:
+        what = error.problems[0].what
+        raise RunFileError(
+            Problem(f"{model}: metadata group_by", what, "the model file is damaged")
+        ) from None
 
 
 def inputs_of_other_model(asked: EvalOptions, input_shape: tuple[int, int, int], units: int) -> EvalInputs:

@@ -22,6 +22,7 @@ __all__ = [
     "FORMAT_VERSION",
     "MAX_MODEL_GIB",
     "MEMBER",
+    "MOST_GROUP_BY_CHARACTERS",
     "WEIGHTS_MEMBER",
     "ModelFile",
     "ModelMetadata",
@@ -41,6 +42,8 @@ MAX_MODEL_GIB = 4.0
 """Default size limit for models; all networks of keras.applications are smaller than half of it."""
 FORMAT_VERSION = 1
 """Incremented if older versions would misinterpret the metadata; not for additional keys."""
+MOST_GROUP_BY_CHARACTERS = 1000
+"""The longest `data.group_by`."""
 
 # Metadata with 20,000 long class names takes about 2 MB.
 _MAX_METADATA_BYTES = 16 * 2**20
@@ -99,7 +102,7 @@ class ModelMetadata(BaseModel):
     """As `data.nested`."""
     follow_links: bool = False
     """As `data.follow_links`."""
-    group_by: Annotated[str, StringConstraints(max_length=4096)] | None = None
+    group_by: Annotated[str, StringConstraints(max_length=MOST_GROUP_BY_CHARACTERS)] | None = None
     """As `data.group_by`; confidence intervals are over groups."""
     on_bad_image: Literal["error", "skip"] = "error"
     """As `data.on_bad_image`."""

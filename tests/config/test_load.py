@@ -281,6 +281,12 @@ BROKEN = [
         MINIMAL + "  group_by: '('\n", 3, "must be a regular expression; got '('", "", id="no-regex"
     ),
     pytest.param(
+        MINIMAL + f"  group_by: '{'(' * 1001}'\n", 3, "at most 1,000 characters", "", id="long-regex"
+    ),
+    pytest.param(
+        MINIMAL + "  group_by: '(a{99999999999999999999})'\n", 3, "repetition number is", "", id="huge-regex"
+    ),
+    pytest.param(
         MINIMAL + "  group_by: 'a'\n",
         3,
         "must have exactly one group in parentheses; 'a' has 0",

@@ -19,10 +19,14 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
+from imgtrain.dataset import groups
 from imgtrain.errors import RunFileError
 from imgtrain.model.archive import load_model
 from imgtrain.model.runtime import keras
+from imgtrain.run.model_metadata import ModelMetadata
+from imgtrain.workflows.evaluate import evaluate
 
 pytestmark = pytest.mark.tensorflow
 
@@ -400,6 +404,37 @@ def test_a_wrong_record_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("expression", "said"),
+    [("(", "unterminated subpattern"), ("a", "exactly one group"), ("(b+)+$", "takes longer than 1 seconds")],
+)
+def test_an_expression_of_a_record_is_refused_or_ended(
+    honest: Path, tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch, expression: str, said: str
+) -> None:
+    path = tmp_path / "m.keras"
+    path.write_bytes((honest / path.name).read_bytes())
+    record = ModelMetadata(
+        class_names=("a", "b", "c"),
+        target_size=(SIDE, SIDE),
+        color_mode="rgb",
+        class_mode="categorical",
+        resize="stretch",
+        interpolation="bilinear",
+        group_by=expression,
+        data_fingerprint="0",
+        versions={},
+        created="now",
+    )
+    rewrite(path, lambda members: members.update({"imgtrain.json": record.to_json().encode()}))
+    for name in record.class_names:
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / "images" / name / f"{'b' * 40}a.png")
+    monkeypatch.setattr(groups, "_SECONDS", 1.0)
+    with pytest.raises(RunFileError, match=said) as caught:
+        evaluate(path, folder=tmp_path / "images")
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
     [
         (b"\x80\x04\x95" + b"x" * 50, "pickle"),
@@ -407,7 +442,7 @@ def test_a_wrong_record_is_refused(
         (b"\x08\x07\x12\x07pytorch", "is not a Keras model file"),
         (b"", "is empty"),
         (b"\x89HDF\r\n\x1a\n" + b"\0" * 50, "contains HDF5 but has the suffix .keras"),
-        (b"PK\x03\x04" + b"\0" * 50, "damaged"),
+        (b"PK\x03\x04" + b"\0" * 50, "corrupt"),
     ],
 )
 def test_what_is_no_model_at_all_is_told_for_what_it_is(

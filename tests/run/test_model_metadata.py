@@ -79,6 +79,7 @@ def test_a_model_of_others_has_no_record(tmp_path: Path) -> None:
         ({"abstain_below": 2}, "abstain_below"),
         ({"abstain_below": "nan"}, "abstain_below"),
         ({"nested": "yes"}, "nested"),
+        ({"group_by": "(" * 1001}, "group_by"),
         ({"versions": [1]}, "versions"),
         ({"format_version": 0}, "format_version"),
     ],
