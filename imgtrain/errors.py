@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 
 from imgtrain.text import printable
 
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Problem:
     """One problem; file names and other text from outside are escaped here.
 
@@ -36,11 +37,11 @@ class Problem:
 
     where: str
     what: str
-    hint: str = ""
+    hint: str
 
-    def __post_init__(self) -> None:
-        for name in ("where", "what", "hint"):
-            object.__setattr__(self, name, printable(getattr(self, name)))
+    def __init__(self, where: str | Path, what: str, hint: str = "") -> None:
+        for name, text in (("where", where), ("what", what), ("hint", hint)):
+            object.__setattr__(self, name, printable(str(text)))
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what

@@ -129,7 +129,7 @@ class _DecodedWhenRead:
             return decode_in_worker(file, self._settings).pixels
         except UndecodableImage as error:
             self._bad.add(index)
-            self.problems.append(Problem(str(file), error.reason))
+            self.problems.append(Problem(file, error.reason))
             self._emit(Message(str(self.problems[-1]), "warning"))
             return None
 

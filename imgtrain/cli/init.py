@@ -41,12 +41,10 @@ def init(
 
     if output.exists() and not overwrite:
         raise ConfigError(
-            Problem(
-                str(output), "already exists", "use --overwrite to replace it, or choose another --output"
-            )
+            Problem(output, "already exists", "use --overwrite to replace it, or choose another --output")
         )
     if not output.parent.is_dir():
-        raise ConfigError(Problem(str(output), f"the folder {output.parent} does not exist"))
+        raise ConfigError(Problem(output, f"the folder {output.parent} does not exist"))
     text = propose_config(folder, relative_to=output.parent, minutes=minutes)
     write_text(output, text)
     if verbose:

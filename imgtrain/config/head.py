@@ -17,6 +17,7 @@ from imgtrain.errors import Problem
 
 __all__ = [
     "check_output",
+    "default_loss",
     "ends_with_output",
     "has_soft_labels",
     "output_layer",
@@ -114,7 +115,12 @@ _OUTPUT_ACTIVATIONS = ("sigmoid", "softmax")
 def resolve_loss(config: Config) -> str:
     """Return the snake-case name of the Keras loss; `auto` follows the class mode."""
     loss = config.training.loss
-    return _LOSSES[config.data.class_mode][0] if loss == "auto" else snake_case(loss)
+    return default_loss(config.data.class_mode) if loss == "auto" else snake_case(loss)
+
+
+def default_loss(class_mode: str) -> str:
+    """Return the snake-case name of the cross-entropy for the labels of a class mode."""
+    return _LOSSES[class_mode][0]
 
 
 def has_soft_labels(config: Config) -> bool:

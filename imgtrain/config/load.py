@@ -121,34 +121,31 @@ def _problem(fault: Fault, source: ConfigSource) -> Problem:
 
 
 def _read_text(path: Path) -> str:
-    shown_path = str(path)
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except IsADirectoryError:
         raise ConfigError(
             Problem(
-                shown_path,
+                path,
                 "is a folder, not a configuration",
-                f"create a configuration for it with `imgtrain init {shown_path}`",
+                f"create a configuration for it with `imgtrain init {path}`",
             )
         ) from None
     except FileNotFoundError:
-        raise ConfigError(Problem(shown_path, "no such file", _suggest_file(path))) from None
+        raise ConfigError(Problem(path, "no such file", _suggest_file(path))) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(Problem(shown_path, f"cannot be read: {reason}")) from None
+        raise ConfigError(Problem(path, f"cannot be read: {reason}")) from None
     if len(content) > _MAX_BYTES:
-        raise ConfigError(
-            Problem(shown_path, f"is not a configuration: larger than {_MAX_BYTES // 1024} KiB")
-        )
+        raise ConfigError(Problem(path, f"is not a configuration: larger than {_MAX_BYTES // 1024} KiB"))
     try:
         # utf-8-sig, because Windows editors write a byte order mark.
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         what = f"is not valid UTF-8: byte 0x{content[error.start]:02x}"
-        raise ConfigError(Problem(f"{shown_path}:{line}", what, "save the file as UTF-8")) from None
+        raise ConfigError(Problem(f"{path}:{line}", what, "save the file as UTF-8")) from None
 
 
 def _suggest_file(path: Path) -> str:

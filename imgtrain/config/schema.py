@@ -32,6 +32,7 @@ from imgtrain.config.fault import Fault, FaultyValueError
 from imgtrain.config.source import ConfigSource
 from imgtrain.config.wording import Wording, format_value
 from imgtrain.errors import did_you_mean
+from imgtrain.run.color_modes import CHANNELS
 from imgtrain.run.model_metadata import MOST_GROUP_BY_CHARACTERS
 
 __all__ = [
@@ -212,7 +213,7 @@ the splits given by the folders."""
     @property
     def channels(self) -> int:
         """Number of channels of a decoded image: 1, 3 or 4."""
-        return {"grayscale": 1, "rgb": 3, "rgba": 4}[self.color_mode]
+        return CHANNELS[self.color_mode]
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

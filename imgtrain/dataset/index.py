@@ -257,15 +257,14 @@ def _wrong_level(
 
 
 def _without_folders(root: Path, top: Listing) -> _WhatAndHint:
-    shown = str(root)
     if not top.images:
         if not top.strays:
-            return f"{shown} is empty", _HOW_IT_SHOULD_BE
+            return f"{root} is empty", _HOW_IT_SHOULD_BE
         return (
-            f"{shown} holds no class folder and no image; found {describe_listing(top)}",
+            f"{root} holds no class folder and no image; found {describe_listing(top)}",
             _HOW_IT_SHOULD_BE,
         )
-    what = f"{shown} holds no class folder, only loose files: {describe_listing(top)}"
+    what = f"{root} holds no class folder, only loose files: {describe_listing(top)}"
     parent = next((found for found in find_class_roots(root.parent) if found.path == root.parent), None)
     if parent is not None and len(parent.class_names) > 1 and split_of_name(root.name) is None:
         return what, f"did you mean {parent}?"
@@ -273,15 +272,14 @@ def _without_folders(root: Path, top: Listing) -> _WhatAndHint:
 
 
 def _why_empty(folder: Path, found: _ClassFolder) -> _WhatAndHint:
-    shown = str(folder)
     if found.deeper:
         return (
-            f"class folder {shown} holds no image itself, but {count(sum(found.deeper.values()), 'image')} in"
+            f"class folder {folder} holds no image itself, but {count(sum(found.deeper.values()), 'image')} in"
             f" {count(len(found.deeper), 'folder')} inside it ({name_some(found.deeper)})",
             "move them up, or set `nested: true`",
         )
     return (
-        f"class folder {shown} holds no image; found {describe_listing(found.top)}",
+        f"class folder {folder} holds no image; found {describe_listing(found.top)}",
         "remove it, or put images into it",
     )
 

@@ -103,15 +103,14 @@ def find_class_roots(root: Path) -> list[ClassRoot]:
 
 def why_no_folder(path: Path) -> tuple[str, str] | None:
     """Return (what is wrong, what to do) if `path` is not a folder that can be listed, else None."""
-    shown = str(path)
     try:
         os.scandir(path).close()
     except NotADirectoryError:
         if path.suffix.lower() in {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"}:
-            return f"{shown} is an archive, not a folder", "unpack it, and give the unpacked folder"
+            return f"{path} is an archive, not a folder", "unpack it, and give the unpacked folder"
         if path.exists():
             return (
-                f"{shown} is a file, not a folder",
+                f"{path} is a file, not a folder",
                 f"did you mean its folder {path.parent}?",
             )
         return _why_missing(path)
@@ -119,7 +118,7 @@ def why_no_folder(path: Path) -> tuple[str, str] | None:
         return _why_missing(path)
     except OSError as error:
         hint = "give yourself the right to read it" if isinstance(error, PermissionError) else ""
-        return f"{shown} cannot be read: {error.strerror}", hint
+        return f"{path} cannot be read: {error.strerror}", hint
     return None
 
 

@@ -213,18 +213,17 @@ def _from_split_file(config: Config) -> dict[str, Split]:
 def _check_classes(config: Config, splits: dict[str, Split], warnings: list[str]) -> list[Problem]:
     train = splits["train"]
     names = train.class_names
-    shown = str(train.folder.root)
     problems = []
     if config.data.class_mode == "binary" and len(names) != 2:
         problems.append(
             Problem(
                 config.where("data", "class_mode"),
-                f"binary needs exactly two classes, but {shown} holds {len(names)}: {name_some(names, 10)}",
+                f"binary needs exactly two classes, but {train.folder.root} holds {len(names)}: {name_some(names, 10)}",
                 "use `class_mode: categorical`, or two classes, of which the second is the positive one",
             )
         )
     elif len(names) < 2:
-        what = f"{shown} holds only one class, {name_some(names)}; there is nothing to tell apart"
+        what = f"{train.folder.root} holds only one class, {name_some(names)}; there is nothing to tell apart"
         problems.append(
             Problem(config.where("data", "train"), what, "give a folder with at least two class folders")
         )

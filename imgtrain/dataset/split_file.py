@@ -76,7 +76,7 @@ def read_split_file(
     ]
     if len(problems) > _MOST_PROBLEMS:
         more = len(problems) - _MOST_PROBLEMS
-        problems[_MOST_PROBLEMS:] = [Problem(str(path), f"and {more:,} more bad rows")]
+        problems[_MOST_PROBLEMS:] = [Problem(path, f"and {more:,} more bad rows")]
     if problems:
         raise DataError(problems)
     if not rows:
@@ -101,7 +101,6 @@ def _problem(path: Path, line: int, what: str, hint: str = "") -> Problem:
 
 
 def _read_rows(path: Path, folders: Sequence[Path], where: str, problems: list[Problem]) -> list[_Row]:
-    shown = str(path)
     rows: list[_Row] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -111,7 +110,7 @@ def _read_rows(path: Path, folders: Sequence[Path], where: str, problems: list[P
                 raise DataError(
                     Problem(
                         where,
-                        f"{shown} needs the columns path and split, and may have class; its first line is"
+                        f"{path} needs the columns path and split, and may have class; its first line is"
                         f" {','.join(header)!r}",
                     )
                 )
@@ -130,11 +129,11 @@ def _read_rows(path: Path, folders: Sequence[Path], where: str, problems: list[P
                 lines_of[row.file] = row.line
                 rows.append(row)
     except OSError as error:
-        raise DataError(Problem(where, f"{shown} cannot be read: {error.strerror}")) from None
+        raise DataError(Problem(where, f"{path} cannot be read: {error.strerror}")) from None
     except UnicodeDecodeError:
-        raise DataError(Problem(where, f"{shown} is not UTF-8 text", "save it as CSV in UTF-8")) from None
+        raise DataError(Problem(where, f"{path} is not UTF-8 text", "save it as CSV in UTF-8")) from None
     except csv.Error as error:
-        raise DataError(Problem(where, f"{shown} is not a CSV file: {error}")) from None
+        raise DataError(Problem(where, f"{path} is not a CSV file: {error}")) from None
     return rows
 
 

@@ -171,13 +171,12 @@ def _macro_f1(labels: NDArray[np.int32], answers: NDArray[np.int32]) -> float:
 
 def _load(path: Path) -> _Judged:
     run = RunDirectory(path)
-    shown = str(path)
     if not run.run.exists():
-        raise RunFileError(Problem(shown, "is no run directory: it holds no run.json"))
+        raise RunFileError(Problem(path, "is no run directory: it holds no run.json"))
     file = run.predictions("test")
     if not file.exists():
         hint = "compare needs runs that were trained with data.test and finished"
-        raise RunFileError(Problem(shown, f"holds no {file.name}", hint))
+        raise RunFileError(Problem(path, f"holds no {file.name}", hint))
     predictions = load_predictions(file)
     try:
         images = read_json(run.data)["splits"]["test"]["images"]
@@ -189,8 +188,8 @@ def _load(path: Path) -> _Judged:
         ]
     except (KeyError, TypeError):
         hint = "train it again with this version of imgtrain"
-        raise RunFileError(Problem(str(run.data), "does not say what the test images hold", hint)) from None
-    return _Judged(shown, predictions, keys)
+        raise RunFileError(Problem(run.data, "does not say what the test images hold", hint)) from None
+    return _Judged(str(path), predictions, keys)
 
 
 def _group_by(path: Path) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from imgtrain.batches.batches import ClassMode
-from imgtrain.config.head import resolve_loss
+from imgtrain.config.head import default_loss, resolve_loss
 from imgtrain.config.load import load_config
 from imgtrain.config.preprocessing import needs_featurewise_statistics
 from imgtrain.config.schema import Config, PreprocessingConfig
@@ -19,6 +19,7 @@ from imgtrain.dataset.index import ImageFolder, index_folder
 from imgtrain.dataset.split import Split, name_ignored, split_data
 from imgtrain.errors import ConfigError, DataError, Problem, RunFileError
 from imgtrain.pixels.decode import DecodeSettings
+from imgtrain.run.color_modes import CHANNELS
 from imgtrain.run.model_metadata import ModelMetadata
 
 __all__ = ["EvalInputs", "EvalOptions", "inputs_of_imgtrain_model", "inputs_of_other_model"]
@@ -28,12 +29,7 @@ _DATA_OPTION = "--data"
 # What the split of an evaluation is called, in progress, predictions and scores.
 _NAME = "evaluation"
 
-_COLOR_MODES = {1: "grayscale", 3: "rgb", 4: "rgba"}
-_LOSSES = {
-    "binary": "binary_crossentropy",
-    "categorical": "categorical_crossentropy",
-    "sparse": "sparse_categorical_crossentropy",
-}
+_COLOR_MODES = {count: mode for mode, count in CHANNELS.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +111,7 @@ def inputs_of_imgtrain_model(record: ModelMetadata, asked: EvalOptions) -> EvalI
         if split.class_names != record.class_names:
             raise DataError(
                 Problem(
-                    str(asked.config),
+                    asked.config,
                     f"its classes are {', '.join(split.class_names)}, the model's are "
                     f"{', '.join(record.class_names)}",
                 )
@@ -131,7 +127,7 @@ def inputs_of_imgtrain_model(record: ModelMetadata, asked: EvalOptions) -> EvalI
         threshold=record.threshold,
         abstain_below=record.abstain_below,
         preprocessing=None,
-        loss=record.loss or _LOSSES[record.class_mode],
+        loss=record.loss or default_loss(record.class_mode),
         group_by=record.group_by,
         on_bad_image=record.on_bad_image,
         leaked_pictures=record.leaked_pictures,
@@ -182,7 +178,7 @@ def _folder_of_record(record: ModelMetadata, model: str, folder: Path | None) ->
         if not folder.is_dir():
             raise DataError(
                 Problem(
-                    str(folder),
+                    folder,
                     "the test folder that the model was trained with is not there",
                     "name another with --data FOLDER",
                 )
@@ -296,7 +292,7 @@ def _by_options(asked: EvalOptions, input_shape: tuple[int, int, int], units: in
         threshold=0.5 if units == 1 else None,
         abstain_below=None,
         preprocessing=_preprocessing(asked.rescale),
-        loss=_LOSSES[class_mode],
+        loss=default_loss(class_mode),
         warnings=_warnings(split),
     )
 

@@ -39,19 +39,19 @@ def check_prediction_path(path: Path, *, resume: bool, overwrite: bool) -> None:
     if resume and overwrite:
         raise ConfigError("--resume continues a prediction and --overwrite replaces it: choose one")
     if not path.absolute().parent.is_dir():
-        raise RunFileError(Problem(str(path), f"cannot be written: there is no folder {path.parent}"))
+        raise RunFileError(Problem(path, f"cannot be written: there is no folder {path.parent}"))
     partial = _partial(path)
     if overwrite or (resume and partial.exists()):
         return
     if partial.exists():
         what = "contains the answers of a prediction that was interrupted"
         raise RunFileError(
-            Problem(str(partial), what, "use --resume to continue it, or --overwrite to replace it")
+            Problem(partial, what, "use --resume to continue it, or --overwrite to replace it")
         )
     if path.exists():
         what = "is complete: there is nothing to resume" if resume else "exists already"
         raise RunFileError(
-            Problem(str(path), what, "use --overwrite to replace it, or choose another file with --output")
+            Problem(path, what, "use --overwrite to replace it, or choose another file with --output")
         )
 
 
@@ -187,7 +187,7 @@ def _locked(path: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         hint = "wait until it ends, or choose another file with --output"
-        raise RunFileError(Problem(str(path), "another process is writing it", hint)) from None
+        raise RunFileError(Problem(path, "another process is writing it", hint)) from None
     try:
         yield
     finally:
@@ -202,13 +202,13 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise RunFileError(Problem(str(path), f"cannot be written: {reason}")) from error
+        raise RunFileError(Problem(path, f"cannot be written: {reason}")) from error
 
 
 def _say_what_is_kept(error: BaseException, partial: Path, done: int, total: int) -> None:
     """Raise the error again with where the rows are, if it is one that is shown to the user."""
     what = f"contains the answers for {done:,} of {total:,} files"
-    kept = Problem(str(partial), what, "use --resume to continue, or --overwrite to start over")
+    kept = Problem(partial, what, "use --resume to continue, or --overwrite to start over")
     if isinstance(error, KeyboardInterrupt):
         raise InterruptedRunError([Problem("", "interrupted"), kept]) from None
     if isinstance(error, ImgtrainError):
@@ -220,7 +220,7 @@ def _refuse_other(asked: Mapping[str, Any], partial: Path, identity: Path) -> No
     words = {"model": "another model", "top": f"--top {written.get('top') or 'left out'}"}
     if differs := [words[name] for name in asked if written.get(name) != asked[name]]:
         hint = "resume with the same model and options, or use --overwrite to start over"
-        raise ConfigError(Problem(str(partial), f"was written with {' and '.join(differs)}", hint))
+        raise ConfigError(Problem(partial, f"was written with {' and '.join(differs)}", hint))
 
 
 def _refuse_other_files(earlier: Sequence[WrittenPrediction], paths: Sequence[str], partial: Path) -> None:
@@ -229,7 +229,7 @@ def _refuse_other_files(earlier: Sequence[WrittenPrediction], paths: Sequence[st
         if row.path != now:
             raise ConfigError(
                 Problem(
-                    str(partial),
+                    partial,
                     f"is for other files: file {number + 1:,} was {row.path} and is now {now}",
                     "resume with the same files, or use --overwrite to start over",
                 )

@@ -107,7 +107,6 @@ def load_predictions(path: Path) -> Predictions:
     Raises:
         RunFileError: The file is missing, or is none of this form.
     """
-    shown = str(path)
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             header, *rows = csv.reader(file)
@@ -123,10 +122,10 @@ def load_predictions(path: Path) -> Predictions:
             class_names=names,
         )
     except OSError as error:
-        raise RunFileError(Problem(shown, f"cannot be read: {error.strerror or error}")) from None
+        raise RunFileError(Problem(path, f"cannot be read: {error.strerror or error}")) from None
     # A row that is too short, a class that is no column, a probability that is no number.
     except (ValueError, KeyError, IndexError, csv.Error) as error:
-        raise RunFileError(Problem(shown, f"is no file of predictions: {error}")) from None
+        raise RunFileError(Problem(path, f"is no file of predictions: {error}")) from None
     if header[:3] != ["path", "true", "predicted"] or not rows:
-        raise RunFileError(Problem(shown, "is no file of predictions: path, true, predicted, probabilities"))
+        raise RunFileError(Problem(path, "is no file of predictions: path, true, predicted, probabilities"))
     return predictions

@@ -77,7 +77,7 @@ def verify_saved_model(path: Path, model: Any, images: NDArray[np.uint8]) -> Non
     if not difference <= _SAVED_TOLERANCE:
         raise RunFileError(
             Problem(
-                str(path),
+                path,
                 f"the saved model gives other probabilities than the trained one (by {difference:.2g})",
                 "set output.model to model.keras",
             )

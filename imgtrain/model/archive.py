@@ -90,19 +90,18 @@ def load_model(file: ModelFile | Path | str, *, max_gib: float = MAX_MODEL_GIB) 
         file = find_model(file)
     path, record = file.path, file.metadata
     check_model_file(path, most_bytes=int(max_gib * 2**30))
-    where = str(path)
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     # What Keras, h5py and TensorFlow raise on a damaged file has no common base.
     except Exception as error:
         text = " ".join(str(error).split())[:300]
         what = f"Keras {keras.__version__} cannot load it: {text}"
-        raise RunFileError(Problem(where, what, _what_wrote_it(path))) from error
+        raise RunFileError(Problem(path, what, _what_wrote_it(path))) from error
     shape = describe(model, path=path)
     if record is not None and (record.image_shape, record.units) != (shape.image_shape, shape.units):
         raise RunFileError(
             Problem(
-                where,
+                path,
                 f"its record tells of images {record.image_shape} and {record.units} outputs, its network "
                 f"takes {shape.image_shape} and has {shape.units}",
             )
@@ -132,14 +131,13 @@ def describe(model: keras.Model, *, path: Path) -> ModelShape:
     Raises:
         RunFileError: It is no image classifier: one image of fixed size in, one row of probabilities out.
     """
-    where = str(path)
     if not model.built or len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise RunFileError(Problem(where, "is no image classifier: it needs one input and one output"))
+        raise RunFileError(Problem(path, "is no image classifier: it needs one input and one output"))
     taken, given = model.inputs[0].shape, model.outputs[0].shape
     if len(taken) != 4 or None in taken[1:] or taken[3] not in (1, 3, 4):
         raise RunFileError(
             Problem(
-                where,
+                path,
                 f"is no image classifier: its input is {tuple(taken)}",
                 "it must be (batch, height, width, channels) with 1, 3 or 4 channels",
             )
@@ -147,14 +145,14 @@ def describe(model: keras.Model, *, path: Path) -> ModelShape:
     if len(given) != 2 or given[1] is None:
         raise RunFileError(
             Problem(
-                where, f"is no image classifier: its output is {tuple(given)}", "it must be (batch, classes)"
+                path, f"is no image classifier: its output is {tuple(given)}", "it must be (batch, classes)"
             )
         )
     activation = _output_activation(model.layers[-1])
     if activation not in _ACTIVATIONS or (activation == "softmax") != (given[1] > 1):
         raise RunFileError(
             Problem(
-                where,
+                path,
                 f"its output gives no class probabilities: {given[1]} values with activation {activation}",
                 "it must end in one sigmoid unit or a softmax over the classes",
             )

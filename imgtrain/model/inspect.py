@@ -67,7 +67,6 @@ def check_model_file(path: Path, *, most_bytes: int) -> None:
         RunFileError: The file is missing, damaged or no model; it names something that is not allowed, all such
             names at once; it reaches outside itself; or it is too large.
     """
-    where = str(path)
     kind = model_file_kind(path)
     try:
         check = {"keras": check_zip, "h5": check_h5}[kind]
@@ -76,22 +75,22 @@ def check_model_file(path: Path, *, most_bytes: int) -> None:
         config = json.loads(text) if text else None
     except UnsafeFile as error:
         hint = "if the model is really that large, raise --max-model-gib" if "limit" in str(error) else ""
-        raise RunFileError(Problem(where, f"is refused: {error}", hint)) from None
+        raise RunFileError(Problem(path, f"is refused: {error}", hint)) from None
     # Damaged archives raise errors of all kinds in zipfile, zlib, h5py and json.
     except Exception as error:
-        raise RunFileError(Problem(where, f"is a damaged model file: {error}")) from None
+        raise RunFileError(Problem(path, f"is a damaged model file: {error}")) from None
     if config is None:
         hint = "weights alone are not enough: save the whole model"
-        raise RunFileError(Problem(where, "holds no model", hint))
+        raise RunFileError(Problem(path, "holds no model", hint))
     if not isinstance(config, dict) or config.get("class_name") not in _MODELS:
-        raise RunFileError(Problem(where, "its description is not that of a model"))
+        raise RunFileError(Problem(path, "its description is not that of a model"))
     # Models are loaded without it, so that a foreign model may have a loss of its own.
     config.pop("compile_config", None)
     problems = dict(_refused_names(config))
     if problems:
         raise RunFileError(
             Problem(
-                where,
+                path,
                 f"contains {name}, which {reason}",
                 "imgtrain loads models of Keras's own layers only, because a model file can run code",
             )
@@ -99,7 +98,7 @@ def check_model_file(path: Path, *, most_bytes: int) -> None:
         )
     if reason := _too_large(config, most_bytes):
         hint = "if the model is really that large, raise --max-model-gib"
-        raise RunFileError(Problem(where, f"is refused: {reason}", hint))
+        raise RunFileError(Problem(path, f"is refused: {reason}", hint))
 
 
 def read_keras_version(path: Path) -> str:

@@ -207,7 +207,7 @@ class _DecodedOnReading(_Decoded):
             for (position, index), outcome in zip(good.items(), outcomes, strict=True):
                 if isinstance(outcome, UndecodableImage):
                     what = f"could be decoded when the run began, and now cannot: {outcome.reason}"
-                    raise DataError(Problem(str(self._folder.file(index)), what)) from outcome
+                    raise DataError(Problem(self._folder.file(index), what)) from outcome
                 out[position] = outcome.pixels
         return out
 

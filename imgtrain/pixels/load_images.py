@@ -258,14 +258,14 @@ def leave_out_pictures(part: SplitImages, digests: Collection[str], emit: Emit =
         "them, because they have the same pixels as training images"
     )
     if len(leaked) == len(part.split):
-        raise DataError(Problem(str(part.split.folder.root), what, "give a folder with other images"))
+        raise DataError(Problem(part.split.folder.root, what, "give a folder with other images"))
     emit(Message(what, "warning"))
     return replace(part, split=part.split.without(leaked))
 
 
 def _refuse_bad_images(splits: Iterable[Split], stores: Mapping[ImageFolder, ImageStore]) -> None:
     problems = [
-        Problem(str(split.folder.file(index)), f"cannot be decoded: {bad[index]}")
+        Problem(split.folder.file(index), f"cannot be decoded: {bad[index]}")
         for split in splits
         for bad in (stores[split.folder].bad,)
         for index in split.indices.tolist()

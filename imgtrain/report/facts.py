@@ -57,11 +57,11 @@ def load_facts(directory: Path) -> Facts:
     run = RunDirectory(directory)
     if not run.metrics.exists():
         hint = "give a completed run, or the output of `imgtrain evaluate --output`"
-        raise RunFileError(Problem(str(directory), f"contains no {run.metrics.name}", hint))
+        raise RunFileError(Problem(directory, f"contains no {run.metrics.name}", hint))
     metrics = read_json(run.metrics)
     split = next((name for name in ("evaluation", "test", "validation") if name in metrics), None)
     if split is None:
-        raise RunFileError(Problem(str(run.metrics), "contains no scores"))
+        raise RunFileError(Problem(run.metrics, "contains no scores"))
     file = run.predictions(None if split == "evaluation" else split)
     data = read_json(run.data) if run.data.exists() else None
     folder = (data or {}).get("splits", {}).get(split, {}).get("folder")
@@ -83,4 +83,4 @@ def _read_history(path: Path) -> tuple[Mapping[str, float], ...]:
         with path.open(newline="", encoding="utf-8") as file:
             return tuple({name: float(value) for name, value in row.items()} for row in csv.DictReader(file))
     except (OSError, ValueError, TypeError) as error:
-        raise RunFileError(Problem(str(path), f"is corrupt: {error}")) from None
+        raise RunFileError(Problem(path, f"is corrupt: {error}")) from None

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from imgtrain.errors import Problem, RunFileError
+from imgtrain.run.color_modes import CHANNELS
 
 __all__ = [
     "ATTRIBUTE",
@@ -132,7 +133,7 @@ class ModelMetadata(BaseModel):
     @property
     def channels(self) -> int:
         """Number of channels of an image: 1, 3 or 4."""
-        return {"grayscale": 1, "rgb": 3, "rgba": 4}[self.color_mode]
+        return CHANNELS[self.color_mode]
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -155,13 +156,12 @@ class ModelMetadata(BaseModel):
         Raises:
             RunFileError: The text is not JSON, or a value is missing, of the wrong type or out of range.
         """
-        where = str(path)
         try:
             metadata = cls.model_validate_json(text)
         except ValidationError as error:
             raise RunFileError(
                 Problem(
-                    f"{where}: metadata {'.'.join(map(str, problem['loc']))}".rstrip(),
+                    f"{path}: metadata {'.'.join(map(str, problem['loc']))}".rstrip(),
                     problem["msg"],
                     "the metadata of this model file is corrupt or was not written by imgtrain",
                 )
@@ -172,7 +172,7 @@ class ModelMetadata(BaseModel):
         if metadata.format_version > FORMAT_VERSION:
             raise RunFileError(
                 Problem(
-                    where,
+                    path,
                     f"was written by a newer version of imgtrain (metadata version {metadata.format_version})",
                     "update imgtrain",
                 )
@@ -213,9 +213,8 @@ def read_metadata(path: Path | str) -> ModelMetadata | None:
         RunFileError: The file is missing or not a model file, or its metadata is corrupt.
     """
     path = Path(path)
-    where = str(path)
     kind = model_file_kind(path)
-    text = _from_keras_file(path, where) if kind == "keras" else _from_h5_file(path, where)
+    text = _from_keras_file(path) if kind == "keras" else _from_h5_file(path)
     return None if text is None else ModelMetadata.from_json(text, path=path)
 
 
@@ -229,33 +228,32 @@ def model_file_kind(path: Path) -> Literal["keras", "h5"]:
         RunFileError: The file is missing, has neither format (the error names known other formats), has the suffix
             of the other format, or can be opened as both.
     """
-    where = str(path)
     try:
         with path.open("rb") as file:
             start = file.read(64)
     except FileNotFoundError:
-        raise RunFileError(Problem(where, "no such model file or run directory")) from None
+        raise RunFileError(Problem(path, "no such model file or run directory")) from None
     except OSError as error:
-        raise RunFileError(Problem(where, f"cannot be read: {error.strerror or error}")) from None
+        raise RunFileError(Problem(path, f"cannot be read: {error.strerror or error}")) from None
     if start.startswith(_ZIP_MAGIC):
         _check_suffix(path, ".keras (a zip archive)", (".keras",))
         if _hdf5_behind_other_bytes(path):
-            raise _two_formats(where)
+            raise _two_formats(path)
         return "keras"
     if start.startswith(_HDF5_MAGIC):
         _check_suffix(path, "HDF5", (".h5", ".hdf5"))
         if zipfile.is_zipfile(path):
-            raise _two_formats(where)
+            raise _two_formats(path)
         return "h5"
     if start.startswith(_LFS_MAGIC):
         raise RunFileError(
-            Problem(where, "is a Git LFS pointer instead of a model", "download the file with `git lfs pull`")
+            Problem(path, "is a Git LFS pointer instead of a model", "download the file with `git lfs pull`")
         )
     for (offset, magic), what in _OTHER_FORMATS.items():
         if start.startswith(magic, offset):
-            raise RunFileError(Problem(where, what, "only .keras and .h5 files are supported"))
+            raise RunFileError(Problem(path, what, "only .keras and .h5 files are supported"))
     what = "is empty" if not start else "is not a Keras model file: neither .keras (a zip) nor .h5 (HDF5)"
-    raise RunFileError(Problem(where, what))
+    raise RunFileError(Problem(path, what))
 
 
 def _check_suffix(path: Path, content: str, suffixes: tuple[str, ...]) -> None:
@@ -263,16 +261,16 @@ def _check_suffix(path: Path, content: str, suffixes: tuple[str, ...]) -> None:
         given = f"the suffix {path.suffix}" if path.suffix else "no suffix"
         raise RunFileError(
             Problem(
-                str(path),
+                path,
                 f"contains {content} but has {given}, and Keras chooses the format by the suffix",
                 f"rename it to end in {suffixes[0]}",
             )
         )
 
 
-def _two_formats(where: str) -> RunFileError:
+def _two_formats(path: Path) -> RunFileError:
     what = "is both a zip archive and an HDF5 file, so it could be inspected as one and loaded as the other"
-    return RunFileError(Problem(where, what, "save the model again with Keras"))
+    return RunFileError(Problem(path, what, "save the model again with Keras"))
 
 
 def _hdf5_behind_other_bytes(path: Path) -> bool:
@@ -312,7 +310,6 @@ def find_model_file(path: Path | str) -> Path:
     if not path.is_dir():
         model_file_kind(path)
         return path
-    where = str(path)
     found = sorted(
         file for file in path.iterdir() if file.suffix in (".keras", ".h5") and file.name[0] != "."
     )
@@ -320,34 +317,32 @@ def find_model_file(path: Path | str) -> Path:
         return found[0]
     if (path / "saved_model.pb").exists():
         hint = "load it with the TensorFlow version that wrote it and save it as a .keras or .h5 file"
-        raise RunFileError(Problem(where, "is a TensorFlow SavedModel", hint))
+        raise RunFileError(Problem(path, "is a TensorFlow SavedModel", hint))
     if found:
         names = ", ".join(file.name for file in found)
-        raise RunFileError(
-            Problem(where, f"contains several models: {names}", "give the path of one of them")
-        )
+        raise RunFileError(Problem(path, f"contains several models: {names}", "give the path of one of them"))
     hint = (
         "the run has not saved a model yet"
         if (path / "run.json").exists()
         else "it is not a run directory either: it contains no run.json"
     )
-    raise RunFileError(Problem(where, "is a folder without a .keras or .h5 model file", hint))
+    raise RunFileError(Problem(path, "is a folder without a .keras or .h5 model file", hint))
 
 
-def _from_keras_file(path: Path, where: str) -> bytes | None:
+def _from_keras_file(path: Path) -> bytes | None:
     try:
         with zipfile.ZipFile(path) as archive:
             if MEMBER not in archive.namelist():
                 return None
             if archive.getinfo(MEMBER).file_size > _MAX_METADATA_BYTES:
-                raise RunFileError(Problem(where, f"its member {MEMBER} is too large"))
+                raise RunFileError(Problem(path, f"its member {MEMBER} is too large"))
             return archive.read(MEMBER)
     # Raised by zipfile and zlib for corrupt archives; there is no common base class.
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise RunFileError(Problem(where, f"is a corrupt .keras file: {error}")) from None
+        raise RunFileError(Problem(path, f"is a corrupt .keras file: {error}")) from None
 
 
-def _from_h5_file(path: Path, where: str) -> str | bytes | None:
+def _from_h5_file(path: Path) -> str | bytes | None:
     import h5py
 
     try:
@@ -355,10 +350,10 @@ def _from_h5_file(path: Path, where: str) -> str | bytes | None:
             if ATTRIBUTE not in file.attrs:
                 return None
             if file.attrs.get_id(ATTRIBUTE).get_storage_size() > _MAX_METADATA_BYTES:
-                raise RunFileError(Problem(where, f"its attribute {ATTRIBUTE} is too large"))
+                raise RunFileError(Problem(path, f"its attribute {ATTRIBUTE} is too large"))
             value: Any = file.attrs[ATTRIBUTE]
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise RunFileError(Problem(where, f"is a corrupt .h5 file: {error}")) from None
+        raise RunFileError(Problem(path, f"is a corrupt .h5 file: {error}")) from None
     if not isinstance(value, str | bytes):
-        raise RunFileError(Problem(where, f"its attribute {ATTRIBUTE} is not a string"))
+        raise RunFileError(Problem(path, f"its attribute {ATTRIBUTE} is not a string"))
     return value

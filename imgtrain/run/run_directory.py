@@ -122,11 +122,10 @@ class RunDirectory:
             raise self._unwritable(error) from None
         if not taken:
             return
-        shown = str(self.path)
         if not self.run.exists():
             raise RunFileError(
                 Problem(
-                    shown,
+                    self.path,
                     "the output directory is not empty and doesn't contain an imgtrain run",
                     "choose another directory with --output or output.directory",
                 )
@@ -134,7 +133,7 @@ class RunDirectory:
         if not overwrite:
             raise RunFileError(
                 Problem(
-                    shown,
+                    self.path,
                     f"already contains a run ({self._describe()})",
                     "use --resume to continue it, --overwrite to replace it, or choose another directory "
                     "with --output",
@@ -179,12 +178,12 @@ class RunDirectory:
         """
         if self.run.exists():
             what = "contains a run, whose scores would be replaced"
-            raise RunFileError(Problem(str(self.path), what, "choose another directory with --output"))
+            raise RunFileError(Problem(self.path, what, "choose another directory with --output"))
         present = [path.name for path in (self.metrics, self.predictions(), self.report) if path.exists()]
         if present and not overwrite:
             raise RunFileError(
                 Problem(
-                    str(self.path),
+                    self.path,
                     f"already contains an evaluation ({', '.join(present)})",
                     "use --overwrite to replace it, or choose another directory with --output",
                 )
@@ -246,7 +245,7 @@ class RunDirectory:
         who = f" (process {process.get('pid')} on {process.get('host')})" if process else ""
         return RunFileError(
             Problem(
-                str(self.path),
+                self.path,
                 f"another run is active in this directory{who}",
                 "wait until it ends, or choose another directory with --output",
             )
@@ -255,7 +254,7 @@ class RunDirectory:
     def _unwritable(self, error: OSError | NotImplementedError) -> RunFileError:
         return RunFileError(
             Problem(
-                str(self.path),
+                self.path,
                 f"the output directory is not writable: {getattr(error, 'strerror', None) or error}",
                 "choose another directory with --output or output.directory",
             )
@@ -310,7 +309,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         flush_to_disk(path.parent)
     except OSError as error:
-        raise RunFileError(Problem(str(path), f"cannot be written: {error.strerror or error}")) from error
+        raise RunFileError(Problem(path, f"cannot be written: {error.strerror or error}")) from error
     finally:
         # If it could not be created, it cannot be removed either; report the original error.
         with suppress(OSError):
@@ -334,15 +333,14 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         RunFileError: The file is missing or corrupt, or doesn't contain an object.
     """
-    shown = str(path)
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
-        raise RunFileError(Problem(shown, f"cannot be read: {error.strerror or error}")) from None
+        raise RunFileError(Problem(path, f"cannot be read: {error.strerror or error}")) from None
     except ValueError as error:
-        raise RunFileError(Problem(shown, f"is corrupt: {error}")) from None
+        raise RunFileError(Problem(path, f"is corrupt: {error}")) from None
     if not isinstance(content, dict):
-        raise RunFileError(Problem(shown, "is corrupt: not a JSON object"))
+        raise RunFileError(Problem(path, "is corrupt: not a JSON object"))
     return content
 
 

@@ -76,8 +76,7 @@ class CheckpointStore:
         try:
             self.path.mkdir(exist_ok=True)
         except OSError as error:
-            where = str(self.path)
-            raise RunFileError(Problem(where, f"cannot be made: {error.strerror or error}")) from error
+            raise RunFileError(Problem(self.path, f"cannot be made: {error.strerror or error}")) from error
         earlier = self._manifests()
         number = _number(earlier[-1]) + 1 if earlier else 1
         content = {
@@ -110,7 +109,7 @@ class CheckpointStore:
         if manifests:
             raise RunFileError(
                 Problem(
-                    str(self.path),
+                    self.path,
                     "every checkpoint in it is damaged",
                     "start again with --overwrite",
                 )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from imgtrain.config.load import load_config, parse_config
@@ -74,16 +75,15 @@ def find_earlier_run(config: Config, run: RunDirectory, emit: Emit = ignore) -> 
         ConfigError: The run was made by another configuration; names every key that differs.
         RunFileError: What is left of the run is damaged.
     """
-    where = str(run.path)
     if not run.run.exists():
-        emit(Message(f"there is no run in {where} to go on with: a new one begins"))
+        emit(Message(f"there is no run in {run.path} to go on with: a new one begins"))
         return None
     facts = run.read_run()
     completed = facts.get("status") == "completed"
     checkpoint = CheckpointStore(run.checkpoints).load(emit)
     asked = _asked_earlier(run, checkpoint)
     if asked is not None:
-        _refuse_changes(config, asked, where)
+        _refuse_changes(config, asked, run.path)
     if completed:
         more = asked is not None and config.training.epochs > asked["training"]["epochs"]
         if not more or facts.get("stopped_early"):
@@ -91,11 +91,13 @@ def find_earlier_run(config: Config, run: RunDirectory, emit: Emit = ignore) -> 
         if checkpoint is None:
             raise RunFileError(
                 Problem(
-                    where, "the run is completed and its checkpoint is gone", "train again with --overwrite"
+                    run.path,
+                    "the run is completed and its checkpoint is gone",
+                    "train again with --overwrite",
                 )
             )
     if checkpoint is None:
-        emit(Message(f"the run in {where} has no checkpoint yet: it begins again"))
+        emit(Message(f"the run in {run.path} has no checkpoint yet: it begins again"))
     return EarlierRun(facts, checkpoint)
 
 
@@ -115,7 +117,6 @@ def check_same_images(
     """
     if earlier.origin("data_fingerprint") in (None, fingerprint):
         return
-    where = str(run.path)
     problems = []
     what, hint = "was trained on other images than there are now", "put the images back, or start a new run"
     with suppress(RunFileError, KeyError, TypeError, AttributeError):
@@ -124,7 +125,7 @@ def check_same_images(
         if _divided_differently(before, after):
             what = "was trained with the same images, but with another validation split of them"
             hint = "a validation split now keeps images with identical pixels together: start a new run"
-    raise DataError([*problems, Problem(where, what, f"{hint} with --output or --overwrite")])
+    raise DataError([*problems, Problem(run.path, what, f"{hint} with --output or --overwrite")])
 
 
 def describe_origin(config: Config, fingerprint: str, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,7 +171,7 @@ def _asked_earlier(run: RunDirectory, checkpoint: Checkpoint | None) -> dict[str
     return to_plain(load_config(run.config)) if run.config.exists() else None
 
 
-def _refuse_changes(config: Config, asked: Mapping[str, Any], where: str) -> None:
+def _refuse_changes(config: Config, asked: Mapping[str, Any], where: Path) -> None:
     problems = []
     for path, before, after in _differences(asked, to_plain(config)):
         key = ".".join(map(str, path))

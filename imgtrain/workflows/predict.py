@@ -79,9 +79,7 @@ def predict(
     file = find_model(model)
     if file.metadata is None:
         hint = "`imgtrain evaluate` takes such models, with --rescale"
-        raise ConfigError(
-            Problem(str(file.path), "was not made by imgtrain: its classes are not known", hint)
-        )
+        raise ConfigError(Problem(file.path, "was not made by imgtrain: its classes are not known", hint))
     class_names = file.metadata.class_names
     paths = list(expand_paths(names))
     if not paths:

@@ -40,9 +40,10 @@ def write_preview(
         RunFileError: `output` cannot be written.
     """
     output = output or Path("preview-aug" if each else "preview-aug.png")
-    shown = str(output)
     if not each and Image.registered_extensions().get(output.suffix.lower()) not in Image.SAVE:
-        raise ConfigError(Problem("--output", f"{shown} is not the name of a picture file", "end it in .png"))
+        raise ConfigError(
+            Problem("--output", f"{output} is not the name of a picture file", "end it in .png")
+        )
     versions = make_versions(
         draw_validation(split_data(config)).train,
         DecodeSettings.of(config.data),
@@ -62,5 +63,5 @@ def write_preview(
             output.parent.mkdir(parents=True, exist_ok=True)
             preview_sheet(versions).save(output)
     except OSError as error:
-        raise RunFileError(Problem(shown, f"cannot be written: {error.strerror or error}")) from error
+        raise RunFileError(Problem(output, f"cannot be written: {error.strerror or error}")) from error
     return output
