@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from imgtrain.audit.duplicates import Duplicates
 from imgtrain.audit.inventory import Inventory
-from imgtrain.dataset.groups import assign_groups
+from imgtrain.dataset.groups import assign_groups, join_groups
 from imgtrain.dataset.stratified_group_split import stratified_group_split
 from imgtrain.run.run_directory import render_csv
 
@@ -51,7 +51,8 @@ def propose_split(inventory: Inventory, copies: Duplicates, *, group_by: str | N
         group_by: As `data.group_by`.
         seed: Of the draw.
     """
-    groups = _with_groups(inventory, copies.groups, group_by)
+    named = assign_groups(inventory.group_paths, group_by)
+    groups = copies.groups if named is None else join_groups(copies.groups, named)
     kept = _without_conflicts(inventory, copies, inventory.decoded)
     drawn = len(inventory.split_names) == 1
     if drawn:
@@ -90,21 +91,6 @@ def _survives_csv(text: str) -> bool:
         and "\r" not in text
         and not any("\ud800" <= letter <= "\udfff" for letter in text)
     )
-
-
-def _with_groups(inventory: Inventory, groups: NDArray[np.intp], group_by: str | None) -> NDArray[np.intp]:
-    """Return (n,) the group of each image: the same for copies, and for the same text in `group_by`."""
-    named = assign_groups(inventory.group_paths, group_by)
-    if named is None:
-        return groups
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    indices, count = np.arange(len(groups)), len(groups)
-    left, right = np.concatenate([indices, indices]), np.concatenate([groups, count + named])
-    links = coo_array((np.ones(len(left), bool), (left, right)), shape=(2 * count, 2 * count))
-    _, components = connected_components(links, directed=False)
-    return np.asarray(components[:count], np.intp)
 
 
 def _without_conflicts(
