@@ -53,9 +53,12 @@ class Display:
         self.quiet = quiet
         # A pipe has no width: use that of the log.
         width = None if sys.stdout.isatty() else _LOG_WIDTH
-        self._out = Console(file=sys.stdout, markup=False, highlight=False, width=width)
-        self._err = Console(file=sys.stderr, markup=False, highlight=False, soft_wrap=True)
-        lively = self._out.is_terminal and "NO_COLOR" not in os.environ and not self._out.is_dumb_terminal
+        plain_lines = "NO_COLOR" in os.environ
+        # Without a color system rich also leaves out bold and italic, which `no_color` would keep.
+        colors: Literal["auto"] | None = None if plain_lines else "auto"
+        self._out = _console(sys.stdout, color_system=colors, width=width)
+        self._err = _console(sys.stderr, color_system=colors, soft_wrap=True)
+        lively = self._out.is_terminal and not plain_lines and not self._out.is_dumb_terminal
         self._lively = lively and not quiet
         self._live: Live | None = None
         self._bars: Progress | None = None
@@ -260,4 +263,22 @@ class Display:
         self._log = self._log_console()
 
     def _log_console(self) -> Console:
-        return Console(file=self._log_file, no_color=True, width=_LOG_WIDTH, markup=False, highlight=False)
+        return _console(self._log_file, color_system=None, width=_LOG_WIDTH)
+
+
+def _console(
+    file: TextIO,
+    *,
+    color_system: Literal["auto"] | None,
+    width: int | None = None,
+    soft_wrap: bool = False,
+) -> Console:
+    """Return a console that prints text as it is: names from outside may look like rich's markup."""
+    return Console(
+        file=file,
+        color_system=color_system,
+        width=width,
+        soft_wrap=soft_wrap,
+        markup=False,
+        highlight=False,
+    )

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -25,8 +26,15 @@ __all__ = [
     "plain",
 ]
 
-# Wider confusion matrices are unreadable on a terminal; metrics.json has them.
+# Larger confusion matrices are unreadable on a terminal; metrics.json has them.
 _MAX_MATRIX_CLASSES = 20
+# Characters of a class name above a column of the confusion matrix.
+_MAX_MATRIX_NAME = 10
+_MIN_MATRIX_NAME = 3
+# Columns that the first column of a table keeps where the terminal is narrow.
+_MIN_NAME_COLUMN = 12
+# No terminal is wider.
+_UNLIMITED = 100_000
 
 
 def plain(text: str, style: str = "") -> Text:
@@ -52,7 +60,9 @@ def draw_epochs(epochs: Sequence[EpochEnded], *, rows: int | None = None) -> Ren
     """Return the table of epochs with the best one marked; with `rows`, only the last `rows` epochs."""
     names = [name for name in epochs[-1].logs if name != "learning_rate"] if epochs else []
     right = ("Epoch", "Time", "Images/s", *names)
-    table = _table(*right, "", right=right)
+    others = [name for name in names if name not in ("loss", "val_loss")]
+    others.sort(key=lambda name: name.startswith("val_"))
+    table = _table(*right, "", right=right, optional=("Images/s", "Time", *others))
     best = max((number for number, epoch in enumerate(epochs) if epoch.best), default=None)
     shown = list(enumerate(epochs))[-rows if rows else 0 :]
     for number, epoch in shown:
@@ -78,7 +88,7 @@ def format_prediction(event: ImageClassified) -> str:
 def draw_comparison(content: Mapping[str, Any]) -> RenderableType:
     """Return the scores of two runs, the differences with their intervals, and the differences by class."""
     columns = ("A", "B", "B − A", "95 % CI")
-    totals = _table("Score", *columns, right=columns)
+    totals = _table("Score", *columns, right=columns, optional=("A", "B", "95 % CI"))
     for key, title in (("accuracy", "Accuracy"), ("macro_f1", "Macro F1")):
         low, high = content[f"{key}_difference_ci95"]
         totals.add_row(
@@ -88,8 +98,8 @@ def draw_comparison(content: Mapping[str, Any]) -> RenderableType:
             f"{content[f'{key}_difference']:+.3f}",
             f"[{low:+.3f}, {high:+.3f}]",
         )
-    columns = ("Support", "Different predictions", "Only A correct", "Only B correct")
-    classes = _table("Class", *columns, right=columns)
+    columns = ("Support", "Different\npredictions", "Only A\ncorrect", "Only B\ncorrect")
+    classes = _table("Class", *columns, right=columns, optional=("Different\npredictions", "Support"))
     for name, counts in content["per_class"].items():
         classes.add_row(plain(name), *(f"{count:,}" for count in counts.values()))
     test = content["mcnemar"]
@@ -110,13 +120,13 @@ def draw_scores(name: str, metrics: Mapping[str, Any]) -> RenderableType:
         _draw_classes(metrics["per_class"]),
     ]
     if len(metrics["class_names"]) <= _MAX_MATRIX_CLASSES:
-        parts.append(_draw_confusion(metrics["class_names"], metrics["confusion_matrix"]))
+        parts.append(_ConfusionMatrix(metrics["class_names"], metrics["confusion_matrix"]))
     return Group(*parts)
 
 
 def _draw_overall(metrics: Mapping[str, Any]) -> RenderableType:
     """Return the scores over all classes with their intervals, followed by the baselines."""
-    table = _table("Score", "Value", "95 % CI", right=("Value", "95 % CI"))
+    table = _table("Score", "Value", "95 % CI", right=("Value", "95 % CI"), optional=("95 % CI",))
     for row in list_scores(metrics):
         style = "dim" if row.is_baseline else None
         table.add_row(row.title, _format_score(row.value), _format_limits(row.limits), style=style)
@@ -125,7 +135,9 @@ def _draw_overall(metrics: Mapping[str, Any]) -> RenderableType:
 
 def _draw_classes(per_class: Mapping[str, Mapping[str, Any]]) -> RenderableType:
     columns = ("Precision", "Recall", "F1", "F1 95 % CI", "ROC AUC", "Support")
-    table = _table("Class", *columns, right=columns)
+    table = _table(
+        "Class", *columns, right=columns, optional=("F1 95 % CI", "ROC AUC", "Recall", "Precision")
+    )
     for class_name, scores in per_class.items():
         table.add_row(
             plain(class_name),
@@ -137,23 +149,6 @@ def _draw_classes(per_class: Mapping[str, Mapping[str, Any]]) -> RenderableType:
             f"{scores['support']:,}",
         )
     return table
-
-
-def _draw_confusion(class_names: Sequence[str], matrix: Sequence[Sequence[int]]) -> RenderableType:
-    shown = [printable(name) for name in class_names]
-    short = [name if len(name) <= 10 else f"{name[:9]}…" for name in shown]
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("")
-    for name in short:
-        table.add_column(Text(name), justify="right")
-    for row, (name, counts) in enumerate(zip(shown, matrix, strict=True)):
-        cells = [
-            Text(str(count) if count else "·", style="green" if row == column else "red" if count else "dim")
-            for column, count in enumerate(counts)
-        ]
-        table.add_row(Text(name), *cells)
-    # Not the table's title, which would be wrapped to the width of a small matrix.
-    return Group(Text("Confusion matrix (rows: true, columns: predicted)", style="italic"), table)
 
 
 def format_logs(logs: Mapping[str, float]) -> str:
@@ -183,8 +178,74 @@ def _format_limits(limits: Sequence[float] | None) -> str:
     return "–" if limits is None else f"[{limits[0]:.3f}, {limits[1]:.3f}]"
 
 
-def _table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+def _table(
+    *columns: str, title: str | None = None, right: tuple[str, ...] = (), optional: tuple[str, ...] = ()
+) -> Table:
+    """Return a table whose numbers, in the columns `right`, are never cut; see `_FittingTable` for `optional`."""
+    table = _FittingTable(title=title, box=box.SIMPLE_HEAD, title_justify="left", optional=optional)
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left")
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=column in right)
     return table
+
+
+class _FittingTable(Table):
+    """A table that omits columns, in the order of `optional`, where the terminal is too narrow for all numbers."""
+
+    def __init__(self, *, optional: tuple[str, ...], **options: Any) -> None:
+        super().__init__(**options)
+        self._optional = optional
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        every = self.columns
+        for omitted in range(len(self._optional) + 1):
+            self.columns = [column for column in every if column.header not in self._optional[:omitted]]
+            if self._fits(console, options):
+                break
+        try:
+            yield from super().__rich_console__(console, options)
+        finally:
+            self.columns = every
+
+    def _fits(self, console: Console, options: ConsoleOptions) -> bool:
+        """Return whether all columns but the first have room for their longest cell."""
+        first = self.columns[0]
+        first.max_width = _MIN_NAME_COLUMN
+        needed = Measurement.get(console, options.update(width=_UNLIMITED), self).maximum
+        first.max_width = None
+        return needed <= options.max_width
+
+
+class _ConfusionMatrix:
+    """The confusion matrix, with class names as short as the terminal demands, if it has room for the counts."""
+
+    def __init__(self, class_names: Sequence[str], matrix: Sequence[Sequence[int]]) -> None:
+        self._names = [printable(name) for name in class_names]
+        self._matrix = matrix
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text("Confusion matrix (rows: true, columns: predicted)", style="italic")
+        digits = max(len(str(count)) for counts in self._matrix for count in counts)
+        for longest in range(_MAX_MATRIX_NAME, max(_MIN_MATRIX_NAME, digits) - 1, -1):
+            table = self._draw(longest)
+            if Measurement.get(console, options.update(width=_UNLIMITED), table).maximum <= options.max_width:
+                yield table
+                return
+        yield Text("too wide for this terminal: see metrics.json or report.html")
+
+    def _draw(self, longest: int) -> Table:
+        table = Table(box=box.SIMPLE_HEAD)
+        table.add_column("", max_width=max(longest, _MIN_NAME_COLUMN), no_wrap=True)
+        for name in self._names:
+            table.add_column(_shorten(name, longest), justify="right", no_wrap=True)
+        for row, (name, counts) in enumerate(zip(self._names, self._matrix, strict=True)):
+            styles = ["green" if row == column else "red" if n else "dim" for column, n in enumerate(counts)]
+            cells = [Text(f"{n or '·'}", style) for n, style in zip(counts, styles, strict=True)]
+            table.add_row(Text(name, overflow="ellipsis"), *cells)
+        return table
+
+
+def _shorten(name: str, longest: int) -> Text:
+    """Return the name, cut to so many columns of the terminal; some characters take two."""
+    text = Text(name)
+    text.truncate(longest, overflow="ellipsis")
+    return text
