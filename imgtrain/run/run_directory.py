@@ -34,16 +34,6 @@ __all__ = [
     "write_text",
 ]
 
-CONFIG = "config.yaml"
-RUN = "run.json"
-DATA = "data.json"
-HISTORY = "history.csv"
-METRICS = "metrics.json"
-LOG = "log.txt"
-REPORT = "report.html"
-TENSORBOARD = "tensorboard"
-PREDICTIONS = "predictions.csv"
-CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
 
 
@@ -52,59 +42,32 @@ class RunDirectory:
 
     Attributes:
         path: The folder, absolute.
+        config: The resolved configuration.
+        run: Status, seed, versions and other facts.
+        data: The images of every split.
+        history: The metrics of every epoch.
+        metrics: The scores of validation and test, or of an evaluation.
+        report: The HTML report.
+        tensorboard: The TensorBoard logs.
+        log: The printed output without colors.
+        checkpoints: The folder of checkpoints.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-
-    @property
-    def config(self) -> Path:
-        """The resolved configuration."""
-        return self.path / CONFIG
-
-    @property
-    def run(self) -> Path:
-        """Status, seed, versions and other facts."""
-        return self.path / RUN
-
-    @property
-    def data(self) -> Path:
-        """The images of every split."""
-        return self.path / DATA
-
-    @property
-    def history(self) -> Path:
-        """The metrics of every epoch."""
-        return self.path / HISTORY
-
-    @property
-    def metrics(self) -> Path:
-        """The scores of validation and test, or of an evaluation."""
-        return self.path / METRICS
-
-    @property
-    def report(self) -> Path:
-        """The HTML report."""
-        return self.path / REPORT
-
-    @property
-    def tensorboard(self) -> Path:
-        """The TensorBoard logs."""
-        return self.path / TENSORBOARD
-
-    @property
-    def log(self) -> Path:
-        """The printed output without colors."""
-        return self.path / LOG
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of checkpoints."""
-        return self.path / CHECKPOINTS
+        self.config = self.path / "config.yaml"
+        self.run = self.path / "run.json"
+        self.data = self.path / "data.json"
+        self.history = self.path / "history.csv"
+        self.metrics = self.path / "metrics.json"
+        self.report = self.path / "report.html"
+        self.tensorboard = self.path / "tensorboard"
+        self.log = self.path / "log.txt"
+        self.checkpoints = self.path / "checkpoints"
 
     def predictions(self, split: str | None = None) -> Path:
         """The predictions for a split; without a split, those of an evaluation."""
-        return self.path / (f"predictions-{split}.csv" if split else PREDICTIONS)
+        return self.path / (f"predictions-{split}.csv" if split else "predictions.csv")
 
     def model(self, name: str) -> Path:
         """The saved model with the name given in the configuration."""
@@ -272,9 +235,8 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Remove the files of a run, `run.json` last, so that it is still recognized if the removal is interrupted."""
-        written = [CONFIG, DATA, HISTORY, METRICS, LOG, PREDICTIONS, REPORT]
-        paths = [self.path / name for name in written]
-        paths += [
+        paths = [
+            *(self.config, self.data, self.history, self.metrics, self.log, self.report, self.predictions()),
             *self.path.glob("predictions-*.csv"),
             *self.path.glob("model.keras"),
             *self.path.glob("model.h5"),
