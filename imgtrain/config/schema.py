@@ -124,7 +124,7 @@ class DataConfig(Section):
     """Folder with the same subfolders, used to select the best epoch. Alternative: `validation_split`."""
     validation_split: Annotated[Finite, Field(gt=0, lt=1)] | None = None
     """Fraction of the training images to hold out for validation, stratified by class and drawn with \
-`training.seed`; 0 < fraction < 1."""
+`training.seed`; 0 < fraction < 1. Images with identical pixels stay together."""
     test: FilePath | None = None
     """Folder with the same subfolders, used for the final evaluation only."""
     target_size: tuple[Side, Side] = (256, 256)
@@ -150,7 +150,8 @@ copy is augmented differently."""
 center; `pad` keeps it and pads with black."""
     group_by: str | None = None
     """Regular expression with one group, searched in the relative path. Images with the same group value (a \
-patient, a video, a plant) are never split between training and validation."""
+patient, a video, a plant) are never split between training and validation; groups that share an image are \
+merged."""
     nested: bool = False
     """Whether class folders are searched recursively: `Fruit/Apple/1.jpg` is a `Fruit`."""
     follow_links: bool = False

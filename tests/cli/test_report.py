@@ -8,6 +8,9 @@ import pytest
 @pytest.mark.tensorflow
 def test_the_report_is_written_again_also_when_images_have_gone(tmp_path, make_folders, imgtrain):
     make_folders(tmp_path, {"train": {"a": 12, "b": 12}, "test": {"a": 6, "b": 6}})
+    # With twins, which images are trained on is known from their pixels only.
+    for number in range(6):
+        shutil.copy(tmp_path / f"train/a/00{number}.png", tmp_path / f"train/a/twin{number}.png")
     (tmp_path / "config.yaml").write_text(
         "data: {train: train, test: test, validation_split: 0.25, target_size: [16, 16]}\n"
         "augmentation: {horizontal_flip: true}\ntraining: {epochs: 1}\n"

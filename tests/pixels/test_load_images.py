@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from imgtrain.config.load import parse_config
 from imgtrain.dataset.split import split_data
 from imgtrain.errors import DataError
-from imgtrain.pixels.load_images import load_images
+from imgtrain.pixels.load_images import leave_out_pictures, load_images
 
 
 @pytest.fixture
@@ -138,3 +139,19 @@ def test_files_that_cannot_be_decoded_do_not_change_the_draw(gather):
     after, _ = gather(validation_split=0.5, on_bad_image="skip")
     for was, now in ((before.train, after.train), (before.validation, after.validation)):
         assert set(was.split.paths) - {"a/00.png", "a/01.png"} == set(now.split.paths)
+
+
+def test_pictures_that_training_dropped_are_left_out_whatever_they_are_called(gather):
+    copy_images(gather.root, 3)
+    images, _ = gather(on_leak="drop")
+    pictures = images.test.dropped_pictures()
+    assert len(pictures) == 3
+    whole, _ = gather(on_leak="warn")
+    warnings = []
+    rest = leave_out_pictures(whole.test, pictures, lambda event: warnings.append(event.text))
+    assert rest.split.paths == images.test.split.paths
+    assert warnings[0].startswith("3 of 9 test images are left out: training dropped them")
+    assert leave_out_pictures(rest, pictures) is rest
+    only = whole.test.split.without(rest.split.indices)
+    with pytest.raises(DataError, match="3 of 3 test images are left out"):
+        leave_out_pictures(replace(whole.test, split=only), pictures)
