@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imgtrain.augment.buffers import Buffers
 from imgtrain.augment.randaugment import compose_geometry
 
 if TYPE_CHECKING:
@@ -30,12 +29,11 @@ _BORDERS = {
     "wrap": cv2.BORDER_WRAP,
 }
 _IDENTITY = np.eye(2, 3)
-_RGB, _RGBA = 3, 4
+_RGB = 3
 # How far from a place the interpolation looks, rounded up.
 _REACH = 2
 # A picture that is laid out with its surroundings may take so many times its own room.
 _MOST_ROOM = 4.0
-_buffers = Buffers()
 
 
 def warp_batch(
@@ -61,12 +59,6 @@ def warp_batch(
     stays = (matrices == _IDENTITY).all(axis=(1, 2))
     if stays.all():
         out[...] = pixels
-    elif pixels.shape[3] == _RGB:
-        # OpenCV warps four channels faster than three.
-        four, moved = (_buffers.take((*pixels.shape[:3], _RGBA)) for _ in range(2))
-        cv2.cvtColor(_as_one_picture(pixels), cv2.COLOR_RGB2RGBA, dst=_as_one_picture(four))
-        _move(four, matrices, stays, augmentation, moved)
-        cv2.cvtColor(_as_one_picture(moved), cv2.COLOR_RGBA2RGB, dst=_as_one_picture(out))
     else:
         _move(pixels, matrices, stays, augmentation, out)
     return out
@@ -83,10 +75,6 @@ def opencv_on_one_thread() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def _as_one_picture(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return images.reshape(-1, *images.shape[2:])
-
-
 def _move(
     pixels: NDArray[np.uint8],
     matrices: NDArray[np.float64],
@@ -97,7 +85,8 @@ def _move(
     """Apply the affine maps.
 
     OpenCV warps faster where it need not look at borders, so each picture is first laid out with as much of its
-    surroundings as its map reaches.
+    surroundings as its map reaches. It also warps four channels faster than three; one picture at a time is
+    converted, because it stays in the processor's cache.
     """
     height, width = pixels.shape[1:3]
     border, fill = _BORDERS[augmentation.fill_mode], (augmentation.cval,) * 4
@@ -107,18 +96,23 @@ def _move(
         margins[:] = 0
     shifted = matrices.copy()
     shifted[:, :, 2] += margins[:, 0]
+    rgb = pixels.shape[3] == _RGB
+    four_channels, moved = (np.empty((height, width, 4), np.uint8) for _ in range(2))
     for source, target, stay, matrix, ((left, top), (right, bottom)) in zip(
         pixels, out, stays.tolist(), shifted, margins.tolist(), strict=True
     ):
         if stay:
             target[...] = source
             continue
-        laid_out = source
+        laid_out = cv2.cvtColor(source, cv2.COLOR_RGB2RGBA, dst=four_channels) if rgb else source
         if left or top or right or bottom:
-            laid_out = cv2.copyMakeBorder(source, top, bottom, left, right, border)
+            laid_out = cv2.copyMakeBorder(laid_out, top, bottom, left, right, border)
+        warped = moved if rgb else target
         cv2.warpAffine(
-            laid_out, matrix, (width, height), dst=target, flags=flags, borderMode=border, borderValue=fill
+            laid_out, matrix, (width, height), dst=warped, flags=flags, borderMode=border, borderValue=fill
         )
+        if rgb:
+            cv2.cvtColor(moved, cv2.COLOR_RGBA2RGB, dst=target)
 
 
 def _margins(matrices: NDArray[np.float64], height: int, width: int) -> NDArray[np.intp]:

@@ -38,6 +38,8 @@ ClassMode = Literal["categorical", "binary", "sparse"]
 Batch = tuple[NDArray[np.uint8], NDArray[Any]] | tuple[NDArray[np.uint8], NDArray[Any], NDArray[np.float32]]
 """Images (b, height, width, channels), labels in the class mode's form, and weights (b,) if asked for."""
 
+_MOST_WORKERS = 8
+
 
 class Pixels(Protocol):
     """Decoded images by index; an `ImageStore` is one."""
@@ -133,7 +135,7 @@ class Batches:
         self.batch_size = batch_size
         self._seed = seed
         self._augmentation = None if augmentation is None or augmentation.changes_nothing else augmentation
-        self._buffers = Buffers()
+        self._buffers = Buffers(most_spare=2 * _MOST_WORKERS)
         # Two passes: batches that are read ahead may already belong to the next one.
         self._pass = lru_cache(maxsize=2)(
             partial(
@@ -220,7 +222,7 @@ class Batches:
             workers: Number of threads; None for one per processor, at most eight.
             depth: How many batches may be under way or waiting; None for two per thread.
         """
-        workers = workers or min(os.cpu_count() or 1, 8)
+        workers = workers or min(os.cpu_count() or 1, _MOST_WORKERS)
         steps = iter(range(start, self.steps))
         pool = ThreadPoolExecutor(workers, thread_name_prefix="batches")
         with opencv_on_one_thread():
@@ -234,6 +236,7 @@ class Batches:
                     yield batch
             finally:
                 pool.shutdown(cancel_futures=True)
+                self._buffers.clear()
 
     def to_arrays(self, emit: Emit = ignore, *, epoch: int = 0) -> Batch:
         """Gather an epoch in memory: what its batches hold, in their order, as one large batch.
