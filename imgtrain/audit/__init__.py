@@ -1,1 +1,1 @@
-"""What is wrong with the data and with what is asked of it, before anything is trained: `imgtrain check`."""
+"""`imgtrain check`: find problems in data and configuration before training."""

@@ -1,7 +1,7 @@
-"""Augmentation of colors, detail and labels that does nothing, contradicts the data, or destroys the label.
+"""Color, detail and mixing options that have no effect, contradict the data, or change the label.
 
-Judged by the numbers of the options, the names of the classes and, other than for flips and moves, by the pictures:
-whether they have color, and how much of each its subject covers.
+The checks use the values of the options, the class names, and properties of the images: whether they have color, and
+how much of the image the subject covers.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from imgtrain.config.schema import AugmentationConfig, ColorJitterConfig, Config
 __all__ = ["check_appearance"]
 
 _LUMA = np.array([0.299, 0.587, 0.114])
-_MOST = 0.95  # share of the pictures that stands for all of them
-_EQUAL_CHANNELS = 2  # levels by which the mean colors of a gray picture may differ
-_FLAT_BORDER = 16  # levels of standard deviation: the background has one color
-_STANDS_OUT = 32  # levels from the background
-_SMALL_SUBJECT = 0.1  # of the picture; an erased rectangle has 0.02 to 0.33
-_MANY = 0.25  # of the pictures
-_WEAKEST_BLUR = 0.25  # pixels: below, no level changes
+_MOST = 0.95  # share of the images treated as all
+_EQUAL_CHANNELS = 2  # maximum difference between the mean channels of a gray image, in levels
+_FLAT_BORDER = 16  # maximum standard deviation of a uniform background, in levels
+_STANDS_OUT = 32  # minimum difference from the background, in levels
+_SMALL_SUBJECT = 0.1  # of the image area; an erased rectangle covers 0.02 to 0.33
+_MANY = 0.25  # of the images
+_WEAKEST_BLUR = 0.25  # pixels: no level changes below this
 _VISIBLE_BLUR = 0.5
-_COARSE_BLUR = 1 / 16  # of the shorter side: what is smaller than a fifth of it is gone
+_COARSE_BLUR = 1 / 16  # of the shorter side: removes details smaller than a fifth of it
 _BEST_JPEG, _POOR_JPEG, _WORST_JPEG = 99, 50, 10
 _DARKEST, _BRIGHTEST, _FLATTEST = 0.1, 4.0, 0.1
-_RECOLORED = 0.1  # of the color circle: red is orange or pink
+_RECOLORED = 0.1  # of the color circle: red becomes orange or pink
 
 
 def check_appearance(config: Config, inventory: Inventory) -> list[Finding]:
-    """Return what is wrong with the options that change colors, detail and labels."""
+    """Return findings about the options that change colors, detail and labels."""
     augmentation = config.augmentation
     train = np.intersect1d(inventory.indices_of("train"), inventory.decoded)
     traits = inventory.traits[train]
@@ -67,14 +67,14 @@ def _weak(augmentation: AugmentationConfig) -> Iterator[Finding]:
         what = "brightness, contrast, saturation and hue are all 0"
         yield option_finding(WITHOUT_EFFECT, "color_jitter", what, NO_EFFECT, "set one of them, or remove it")
     if augmentation.randaugment is not None and augmentation.randaugment.magnitude == 0:
-        what = "magnitude 0 leaves only autocontrast and equalize"
-        yield option_finding(WITHOUT_EFFECT, "randaugment", what, NO_EFFECT, "9 is usual")
+        what = "with magnitude 0, only autocontrast and equalize have an effect"
+        yield option_finding(WITHOUT_EFFECT, "randaugment", what, NO_EFFECT, "use 9")
     if blur is not None and blur[1] < _WEAKEST_BLUR:
-        what = f"a standard deviation of up to {blur[1]:g} pixels changes no level"
-        yield option_finding(WITHOUT_EFFECT, "gaussian_blur", what, NO_EFFECT, "[0, 2] is usual")
+        what = f"a standard deviation of up to {blur[1]:g} pixels changes no pixel value"
+        yield option_finding(WITHOUT_EFFECT, "gaussian_blur", what, NO_EFFECT, "use [0, 2]")
     if quality is not None and quality[0] >= _BEST_JPEG:
         what = f"quality {quality[0]} to {quality[1]} is not visible"
-        yield option_finding(WITHOUT_EFFECT, "jpeg_quality", what, NO_EFFECT, "[40, 95] is usual")
+        yield option_finding(WITHOUT_EFFECT, "jpeg_quality", what, NO_EFFECT, "use [40, 95]")
     if "mix_probability" in augmentation.model_fields_set and not augmentation.mixes:
         what = "neither mixup nor cutmix is set"
         yield option_finding(WITHOUT_EFFECT, "mix_probability", what, NO_EFFECT, "set one, or remove it")
@@ -86,8 +86,8 @@ def _undone(config: Config) -> Iterator[Finding]:
         return
     for key in ("brightness", "contrast"):
         if getattr(jitter, key):
-            what = "preprocessing brings every image to mean 0 and deviation 1, which undoes it"
-            remedy = "remove one of the two"
+            what = "preprocessing normalizes every image to mean 0 and standard deviation 1, which undoes it"
+            remedy = "remove one of them"
             yield option_finding(WITHOUT_EFFECT, f"color_jitter.{key}", what, NO_EFFECT, remedy)
 
 
@@ -112,7 +112,7 @@ def _one_class(augmentation: AugmentationConfig, inventory: Inventory) -> Iterat
         return
     for key in ("mixup", "cutmix"):
         if getattr(augmentation, key) is not None:
-            what = "all training images are of one class: their labels stay as they are"
+            what = "all training images have the same class: mixing doesn't change their labels"
             yield option_finding(WITHOUT_EFFECT, key, what, NO_EFFECT, "add images of other classes")
 
 
@@ -120,17 +120,17 @@ def _always(augmentation: AugmentationConfig, *, has_color: bool) -> Iterator[Fi
     blur, quality = augmentation.gaussian_blur, augmentation.jpeg_quality
     if blur is not None and blur[0] >= _VISIBLE_BLUR:
         what = f"[{blur[0]:g}, {blur[1]:g}] blurs every training image"
-        yield option_finding(CONTRADICTION, "gaussian_blur", what, NEVER_AS_TESTED, "begin the range at 0")
+        yield option_finding(CONTRADICTION, "gaussian_blur", what, NEVER_AS_TESTED, "start the range at 0")
     if quality is not None and quality[1] < _POOR_JPEG:
-        what = f"every training image has the artifacts of quality {quality[1]} or less"
+        what = f"every training image has compression artifacts (quality {quality[1]} or less)"
         yield option_finding(CONTRADICTION, "jpeg_quality", what, NEVER_AS_TESTED, "end the range at 95")
     if augmentation.grayscale == 1 and has_color:
-        what = "every training image loses its color, and those of validation and test keep it"
-        remedy = "set `data.color_mode: grayscale`, or 0.1 to 0.2"
+        what = "every training image loses its color, but validation and test images keep theirs"
+        remedy = "set `data.color_mode: grayscale`, or use 0.1 to 0.2"
         yield option_finding(CONTRADICTION, "grayscale", what, NEVER_AS_TESTED, remedy)
     if augmentation.erasing == 1:
-        what = "every training image has a hole"
-        yield option_finding(CONTRADICTION, "erasing", what, NEVER_AS_TESTED, "0.1 to 0.5 is usual")
+        what = "every training image has an erased rectangle"
+        yield option_finding(CONTRADICTION, "erasing", what, NEVER_AS_TESTED, "use 0.1 to 0.5")
 
 
 def _scans(augmentation: AugmentationConfig, traits: NDArray[np.void]) -> Iterator[Finding]:
@@ -138,27 +138,27 @@ def _scans(augmentation: AugmentationConfig, traits: NDArray[np.void]) -> Iterat
         return
     black_and_white = np.mean(traits["mode"] == b"1")
     if black_and_white > 0.5:
-        what = f"{black_and_white:.0%} of the images are black and white; JPEG surrounds every edge with gray"
+        what = (
+            f"{black_and_white:.0%} of the images are black and white; JPEG adds gray artifacts to every edge"
+        )
         yield option_finding(CONTRADICTION, "jpeg_quality", what, NEVER_AS_TESTED, "remove it")
 
 
 def _too_strong(augmentation: AugmentationConfig, side: int) -> Iterator[Finding]:
     jitter, blur = augmentation.color_jitter or ColorJitterConfig(), augmentation.gaussian_blur
     if 1 - jitter.brightness < _DARKEST or 1 + jitter.brightness > _BRIGHTEST:
-        what = f"{jitter.brightness:g} makes pictures nearly {'white' if jitter.brightness > 3 else 'black'}"
-        yield option_finding(
-            ALTERED_LABEL, "color_jitter.brightness", what, WRONG_LABEL, "0.2 to 0.4 is usual"
-        )
+        what = f"{jitter.brightness:g} makes images almost {'white' if jitter.brightness > 3 else 'black'}"
+        yield option_finding(ALTERED_LABEL, "color_jitter.brightness", what, WRONG_LABEL, "use 0.2 to 0.4")
     if 1 - jitter.contrast < _FLATTEST:
-        what = f"{jitter.contrast:g} makes pictures nearly a single gray"
-        yield option_finding(ALTERED_LABEL, "color_jitter.contrast", what, WRONG_LABEL, "0.2 to 0.4 is usual")
+        what = f"{jitter.contrast:g} makes images almost uniformly gray"
+        yield option_finding(ALTERED_LABEL, "color_jitter.contrast", what, WRONG_LABEL, "use 0.2 to 0.4")
     if blur is not None and blur[1] > _COARSE_BLUR * side:
-        what = f"{blur[1]:g} pixels of {side} leave no detail smaller than {3 * blur[1]:.0f} pixels"
-        remedy = f"{side / 100:.1g} to {side / 32:.1g} pixels are usual"
+        what = f"{blur[1]:g} of {side} pixels removes all details smaller than {3 * blur[1]:.0f} pixels"
+        remedy = f"use {side / 100:.1g} to {side / 32:.1g} pixels"
         yield option_finding(ALTERED_LABEL, "gaussian_blur", what, WRONG_LABEL, remedy)
     if augmentation.jpeg_quality is not None and augmentation.jpeg_quality[0] < _WORST_JPEG:
-        what = f"quality {augmentation.jpeg_quality[0]} leaves blocks of 8×8 pixels instead of detail"
-        yield option_finding(ALTERED_LABEL, "jpeg_quality", what, WRONG_LABEL, "begin the range at 30")
+        what = f"quality {augmentation.jpeg_quality[0]} replaces details by blocks of 8×8 pixels"
+        yield option_finding(ALTERED_LABEL, "jpeg_quality", what, WRONG_LABEL, "start the range at 30")
 
 
 def _recolored(augmentation: AugmentationConfig, class_names: tuple[str, ...]) -> Iterator[Finding]:
@@ -185,27 +185,29 @@ def _small_subjects(augmentation: AugmentationConfig, traits: NDArray[np.void]) 
     share = _share_of_small_subjects(traits)
     if share < _MANY:
         return
-    where = f"in {share:.0%} of the images the subject covers less than {_SMALL_SUBJECT:.0%} of the picture"
+    where = f"in {share:.0%} of the images the subject covers less than {_SMALL_SUBJECT:.0%} of the area"
     if augmentation.erasing:
-        what = f"{where}: a rectangle of up to a third of it can cover the subject, and the label stays"
+        what = (
+            f"{where}: a rectangle of up to a third of the area can hide the subject, but the label remains"
+        )
         remedy = "crop the images to their subjects, or set it to 0"
         yield option_finding(ALTERED_LABEL, "erasing", what, WRONG_LABEL, remedy)
     if augmentation.cutmix is not None:
-        what = f"{where}: many rectangles hold background only, and change the label by their area"
+        what = f"{where}: many pasted rectangles only contain background, but change the label by their area"
         remedy = "crop the images to their subjects, or use mixup"
         yield option_finding(ALTERED_LABEL, "cutmix", what, WRONG_LABEL, remedy)
 
 
 def _are_gray(traits: NDArray[np.void]) -> bool:
-    """Return whether nearly all pictures are gray, whatever their files' color mode."""
+    """Return whether almost all images are gray, whatever the color mode of the files."""
     spread = np.ptp(traits["colour"].astype(np.intp), axis=1)
     return bool(len(traits)) and bool(np.mean(spread <= _EQUAL_CHANNELS) >= _MOST)
 
 
 def _share_of_small_subjects(traits: NDArray[np.void]) -> float:
-    """Return the share of pictures in which all that stands out from the background is in a small rectangle.
+    """Return the share of images in which everything that differs from the background fits into a small rectangle.
 
-    Pictures whose border has no single color don't count as such: what their subject is cannot be told.
+    Images without a uniform border are not counted, because their subject is unknown.
     """
     if not len(traits):
         return 0.0
@@ -217,7 +219,7 @@ def _share_of_small_subjects(traits: NDArray[np.void]) -> float:
 
 
 def _extent(occupied: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the share of each row from its first to its last True, shape (n,), of (n, cells)."""
+    """Return (n,) the fraction of each row between its first and last True, for (n, cells)."""
     cells = occupied.shape[1]
     extent = cells - occupied.argmax(axis=1) - occupied[:, ::-1].argmax(axis=1)
     share: NDArray[np.float64] = np.where(occupied.any(axis=1), extent / cells, 0.0)

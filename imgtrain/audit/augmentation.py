@@ -1,4 +1,4 @@
-"""Flips, moves and brightness that do nothing, contradict each other, or destroy the label by their own numbers."""
+"""Geometric and brightness options that have no effect, contradict each other, or change the label."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ __all__ = [
 WITHOUT_EFFECT: tuple[str, Severity] = ("augmentation-without-effect", "note")
 CONTRADICTION: tuple[str, Severity] = ("augmentation-contradiction", "warning")
 ALTERED_LABEL: tuple[str, Severity] = ("augmentation-destroys-label", "warning")
-NO_EFFECT = "training takes the time for it, and nothing changes"
-NEVER_AS_TESTED = "the network never trains on pictures like those that it is tested on"
-WRONG_LABEL = "the network is taught wrong labels"
+NO_EFFECT = "it costs training time without any effect"
+NEVER_AS_TESTED = "the network is never trained on unchanged images, but is tested on them"
+WRONG_LABEL = "the network is trained on wrong labels"
 
 _TURNED_AROUND = 90  # degrees: a 6 becomes a 9, left becomes up
-_SUBJECT_LOST = 0.5  # of the side: what stood in the middle stands at the edge
+_SUBJECT_LOST = 0.5  # of the side: the center moves to the edge
 _LEANS = 45  # degrees of shear
 _DARKEST, _BRIGHTEST = 0.1, 4.0
 _SMALLEST, _LARGEST = 0.33, 3.0
 
 
 def check_augmentation(config: Config, class_names: Sequence[str]) -> list[Finding]:
-    """Return what is wrong with `augmentation`, judging by its numbers and the names of the classes."""
+    """Return findings about `augmentation`, based on its values and the class names."""
     return [
         *_without_effect(config),
         *_contradicting(config),
@@ -66,38 +66,46 @@ def _without_effect(config: Config) -> Iterator[Finding]:
     given = augmentation.model_fields_set
     if not _moves_pixels(augmentation):
         for key in sorted(given & {"fill_mode", "cval", "interpolation_order"}):
-            what = "nothing is turned, moved or zoomed, so that no pixel has to be filled or interpolated"
-            yield option_finding(WITHOUT_EFFECT, key, what, NO_EFFECT, "leave it out, or turn, shift or zoom")
+            what = "has no effect without rotation, shift, shear or zoom"
+            yield option_finding(WITHOUT_EFFECT, key, what, NO_EFFECT, "remove it, or enable one of these")
     elif "cval" in given and augmentation.fill_mode != "constant":
-        what = f"is only used by `fill_mode: constant`, and fill_mode is {augmentation.fill_mode}"
+        what = f"is only used with `fill_mode: constant`, but fill_mode is {augmentation.fill_mode}"
         yield option_finding(
-            WITHOUT_EFFECT, "cval", what, NO_EFFECT, "set `fill_mode: constant`, or leave cval out"
+            WITHOUT_EFFECT, "cval", what, NO_EFFECT, "set `fill_mode: constant`, or remove cval"
         )
     if augmentation.zoom_range == (1.0, 1.0):
         yield option_finding(
-            WITHOUT_EFFECT, "zoom_range", "[1, 1] never zooms", NO_EFFECT, "leave it out, or widen it"
+            WITHOUT_EFFECT, "zoom_range", "[1, 1] never zooms", NO_EFFECT, "remove it, or widen the range"
         )
     if augmentation.brightness_range == (1.0, 1.0):
         yield option_finding(
             WITHOUT_EFFECT,
             "brightness_range",
-            "[1, 1] changes nothing",
+            "[1, 1] has no effect",
             NO_EFFECT,
-            "leave it out, or widen it",
+            "remove it, or widen the range",
         )
     if 0 < augmentation.channel_shift_range < 1:
-        what = f"{augmentation.channel_shift_range:g} is less than one step of a pixel value (0 to 255)"
+        what = f"{augmentation.channel_shift_range:g} is less than one pixel value (0–255)"
         yield option_finding(
-            WITHOUT_EFFECT, "channel_shift_range", what, NO_EFFECT, "a visible change begins at about 10"
+            WITHOUT_EFFECT,
+            "channel_shift_range",
+            what,
+            NO_EFFECT,
+            "use about 10 or more for a visible change",
         )
     for key, side in zip(("height_shift_range", "width_shift_range"), config.data.target_size, strict=True):
         if 0 < (pixels := _most_pixels(getattr(augmentation, key), side)) < 0.5:
-            what = f"moves by at most {pixels:.2g} pixels of {side}"
-            yield option_finding(WITHOUT_EFFECT, key, what, NO_EFFECT, "leave it out, or give a larger share")
+            what = f"shifts by at most {pixels:.2g} of {side} pixels"
+            yield option_finding(WITHOUT_EFFECT, key, what, NO_EFFECT, "remove it, or use a larger value")
     if augmentation.rotation_range > 180:
-        what = f"{augmentation.rotation_range:g} degrees turn no further than 180"
+        what = f"{augmentation.rotation_range:g} degrees covers no more angles than 180"
         yield option_finding(
-            WITHOUT_EFFECT, "rotation_range", what, "some angles are drawn more often", "set it to 180"
+            WITHOUT_EFFECT,
+            "rotation_range",
+            what,
+            "some angles occur more often than others",
+            "set it to 180",
         )
     preprocessing = config.preprocessing
     if (
@@ -106,15 +114,16 @@ def _without_effect(config: Config) -> Iterator[Finding]:
         and preprocessing.samplewise_std_normalization
     ):
         what = (
-            "preprocessing brings every image to mean 0 and deviation 1, which undoes a factor on all pixels"
+            "preprocessing normalizes every image to mean 0 and standard deviation 1, which undoes "
+            "brightness changes"
         )
-        yield option_finding(WITHOUT_EFFECT, "brightness_range", what, NO_EFFECT, "drop one of the two")
+        yield option_finding(WITHOUT_EFFECT, "brightness_range", what, NO_EFFECT, "remove one of them")
     if config.data.balance == "oversample" and augmentation.changes_nothing:
         yield Finding(
             *WITHOUT_EFFECT,
-            "data.balance: oversample draws images of small classes again, and augmentation leaves all as they are",
-            "the copies are equal: the small classes are learned by heart",
-            "augment, or use `training.class_weight: balanced`",
+            "data.balance: oversample repeats images of small classes, but augmentation is disabled",
+            "the network can memorize the identical copies of the small classes",
+            "enable augmentation, or use `training.class_weight: balanced`",
         )
 
 
@@ -123,21 +132,21 @@ def _contradicting(config: Config) -> Iterator[Finding]:
     brightness = augmentation.brightness_range
     if brightness is not None and not brightness[0] <= 1 <= brightness[1]:
         darker = "darker" if brightness[1] < 1 else "brighter"
-        what = f"[{brightness[0]:g}, {brightness[1]:g}] leaves out 1: every training image is {darker} than it is"
+        what = f"[{brightness[0]:g}, {brightness[1]:g}] excludes 1: all training images become {darker}"
         yield option_finding(
             CONTRADICTION, "brightness_range", what, NEVER_AS_TESTED, "include 1 in the range"
         )
     low, high = _zoom(augmentation)
     if not low <= 1 <= high:
         larger = "magnified" if high < 1 else "shrunk"
-        what = f"[{low:g}, {high:g}] leaves out 1: every training image is {larger}"
+        what = f"[{low:g}, {high:g}] excludes 1: all training images are {larger}"
         yield option_finding(CONTRADICTION, "zoom_range", what, NEVER_AS_TESTED, "include 1 in the range")
     for key in ("height_shift_range", "width_shift_range"):
         given = getattr(augmentation, key)
         if isinstance(given, tuple) and all(given):
-            what = f"the list {list(given)} has no 0: no training image stays in its place"
+            what = f"the list {list(given)} doesn't contain 0: all training images are shifted"
             yield option_finding(
-                CONTRADICTION, key, what, NEVER_AS_TESTED, "add 0 to the list, or give one number"
+                CONTRADICTION, key, what, NEVER_AS_TESTED, "add 0 to the list, or use a single number"
             )
 
 
@@ -147,37 +156,37 @@ def _destroying(
     if (reason := why_no_flip(class_names)) and augmentation.horizontal_flip:
         yield option_finding(ALTERED_LABEL, "horizontal_flip", reason, WRONG_LABEL, "set it to false")
     if augmentation.vertical_flip and (are_characters(class_names) or sided_class(class_names)):
-        what = "upside down, digits, letters and signs are others or none"
+        what = "vertically flipped digits, letters and signs are invalid or have another label"
         yield option_finding(ALTERED_LABEL, "vertical_flip", what, WRONG_LABEL, "set it to false")
     rotation = augmentation.rotation_range
     if rotation >= _TURNED_AROUND and (are_characters(class_names) or sided_class(class_names)):
         turned = (
-            f"{sided_class(class_names)} points elsewhere"
+            f"{sided_class(class_names)} points in another direction"
             if sided_class(class_names)
-            else "a 6 is a 9, an M is a W"
+            else "a 6 becomes a 9, an M becomes a W"
         )
-        what = f"turned by up to {rotation:g} degrees, {turned}"
+        what = f"rotated by up to {rotation:g} degrees, {turned}"
         yield option_finding(ALTERED_LABEL, "rotation_range", what, WRONG_LABEL, "set it to 15 or less")
-    lost = "the subject may be outside of the picture, and its label stays"
+    lost = "the subject may be outside the image, but the label remains"
     for key, side in zip(("height_shift_range", "width_shift_range"), target_size, strict=True):
         if (pixels := _most_pixels(getattr(augmentation, key), side)) >= _SUBJECT_LOST * side:
-            what = f"moves by up to {pixels:.0f} pixels of {side}"
-            yield option_finding(ALTERED_LABEL, key, what, lost, "0.1 to 0.2 of the side is usual")
+            what = f"shifts by up to {pixels:.0f} of {side} pixels"
+            yield option_finding(ALTERED_LABEL, key, what, lost, "use 0.1 to 0.2 of the side")
     low, high = _zoom(augmentation)
     if low < _SMALLEST or high > _LARGEST:
-        what = f"magnifies up to {1 / low:.0f} times" if low < _SMALLEST else f"shrinks to 1/{high:g}"
-        yield option_finding(ALTERED_LABEL, "zoom_range", what, lost, "0.1 to 0.3 is usual")
+        what = f"zooms in up to {1 / low:.0f} times" if low < _SMALLEST else f"zooms out to 1/{high:g}"
+        yield option_finding(ALTERED_LABEL, "zoom_range", what, lost, "use 0.1 to 0.3")
     if augmentation.shear_range >= _LEANS:
-        what = f"{augmentation.shear_range:g} degrees flatten the picture"
-        yield option_finding(ALTERED_LABEL, "shear_range", what, lost, "5 to 20 is usual")
+        what = f"{augmentation.shear_range:g} degrees distorts the image beyond recognition"
+        yield option_finding(ALTERED_LABEL, "shear_range", what, lost, "use 5 to 20")
     brightness = augmentation.brightness_range
     if brightness is not None and (brightness[0] < _DARKEST or brightness[1] > _BRIGHTEST):
         colour = "black" if brightness[0] < _DARKEST else "white"
-        what = f"[{brightness[0]:g}, {brightness[1]:g}] makes pictures nearly {colour}"
-        yield option_finding(ALTERED_LABEL, "brightness_range", what, WRONG_LABEL, "[0.7, 1.3] is usual")
+        what = f"[{brightness[0]:g}, {brightness[1]:g}] makes images almost {colour}"
+        yield option_finding(ALTERED_LABEL, "brightness_range", what, WRONG_LABEL, "use [0.7, 1.3]")
 
 
 def _most_pixels(given: float | tuple[float, ...], side: int) -> float:
-    """Return how far a shift range moves at most: values below 1 are shares of the side."""
+    """Return the maximum shift in pixels; values below 1 are fractions of the side."""
     sizes = np.abs(np.atleast_1d(np.asarray(given, np.float64)))
     return float(np.where(sizes < 1, sizes * side, sizes).max())

@@ -1,4 +1,4 @@
-"""The door of the audit: a configuration or a folder → everything that is wrong with it. Starts no TensorFlow."""
+"""Audit a configuration or a folder of images, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from imgtrain.run.run_directory import atomic_write, write_text
 
 __all__ = ["check"]
 
-# Without a configuration there is no size to bring images to: the files are read in full, and one pixel is kept.
+# Without a configuration there is no target size: files are fully decoded, but only one pixel is kept.
 _NO_PIXELS = DecodeSettings(1, 1, interpolation="nearest")
 
-# They take a second to import, in which this thread would only wait for those that decode, if these are busy so long.
+# These take a second to import, which is done while other threads decode if there are enough images.
 _NEEDED_AFTER_DECODING = ("scipy.sparse.csgraph", "scipy.spatial", "scipy.stats", "sklearn.tree")
 _MANY = 500
 
@@ -56,17 +56,17 @@ def check(
     """Audit a configuration and its data, or a folder of images.
 
     Args:
-        source: A configuration; or a folder as `imgtrain init` takes it.
-        overrides: As for `load_config`; only with a configuration.
-        fix_split: Where to write a list of files and splits without leaks, for `data.split_file`.
-        sheet: Where to write a picture of the copies and bad files; ends in .png.
-        emit: Takes events while the work goes on.
+        source: A configuration file, or a folder as for `imgtrain init`.
+        overrides: As in `load_config`; only with a configuration.
+        fix_split: Where to write a split file without leaks, for `data.split_file`.
+        sheet: Where to write an image of duplicates and bad files; ends in .png.
+        emit: Called with progress events.
 
     Returns:
-        What was found; a folder in which no data set can be found is a finding, too.
+        The findings. A folder without a data set is reported as a finding.
 
     Raises:
-        ConfigError: The configuration cannot be read, or an option is wrong.
+        ConfigError: The configuration cannot be read, or an option is invalid.
         RunFileError: A file or the cache cannot be written.
     """
     source = Path(source)
@@ -108,20 +108,18 @@ def _check_options(
 ) -> None:
     problems = []
     if source.is_dir() and overrides:
-        problems.append(
-            Problem("--set", "there is no configuration whose keys it could set", "give a configuration")
-        )
+        problems.append(Problem("--set", "requires a configuration; got a folder", "give a configuration"))
     if sheet is not None and sheet.suffix.lower() != ".png":
-        problems.append(Problem("--sheet", f"{sheet} is not the name of a picture", "end it in .png"))
+        problems.append(Problem("--sheet", f"must be a .png file; got {sheet}"))
     for option, path in (("--fix-split", fix_split), ("--sheet", sheet)):
         if path is not None and not path.absolute().parent.is_dir():
-            problems.append(Problem(option, f"there is no folder {path.parent}"))
+            problems.append(Problem(option, f"the folder {path.parent} does not exist"))
     if problems:
         raise ConfigError(problems)
 
 
 def _plan(config: Config) -> tuple[Splits | None, list[Finding]]:
-    """Return the splits and what is wrong with the configuration; None if the images cannot be listed."""
+    """Return the splits (None if the images cannot be listed), and findings about the configuration."""
     try:
         plan = make_plan(config)
     except ImgtrainError as error:
@@ -130,15 +128,15 @@ def _plan(config: Config) -> tuple[Splits | None, list[Finding]]:
             return split_data(config), findings
         except ImgtrainError:
             return None, findings
-    # What the splits warn of is said by the audit itself, with the files.
+    # The audit itself reports what the splits warn about, with the files.
     warnings = [warning for warning in plan.warnings if warning not in plan.splits.warnings]
     return plan.splits, [
         Finding(
             "configuration",
             "note",
             warning,
-            "training will do this",
-            "change it if you meant otherwise",
+            "training will use this value",
+            "change it if this is not what you want",
         )
         for warning in warnings
     ]
@@ -151,8 +149,8 @@ def _as_findings(error: ImgtrainError) -> list[Finding]:
             code,
             "error",
             f"{problem.where}: {problem.what}" if problem.where else problem.what,
-            "`train` stops at it",
-            problem.hint or "mend it as said",
+            "`train` stops with this error",
+            problem.hint or "fix it as described",
         )
         for problem in error.problems
     ]
@@ -161,7 +159,7 @@ def _as_findings(error: ImgtrainError) -> list[Finding]:
 def _decode(
     config: Config, splits: Splits, settings: DecodeSettings, emit: Emit
 ) -> tuple[Splits, Inventory, list[Finding]]:
-    """Return the splits as training will have them, all their images, and why no validation image can be drawn."""
+    """Return the splits as used in training, all their images, and why no validation images can be held out."""
     if sum(map(len, splits)) >= _MANY:
         emit = _importing_meanwhile(emit)
     data = config.data
@@ -177,10 +175,10 @@ def _decode(
 
 
 def _importing_meanwhile(emit: Emit) -> Emit:
-    """Return a listener that also imports what is needed next, a module at each step of the decoding.
+    """Return an `emit` function that also imports the modules needed next, one per progress event.
 
-    Progress comes from the thread that called. A thread for the imports could meet this one inside a package whose
-    modules import each other, which Python ends with a deadlock error.
+    Progress is reported in the calling thread. Importing in a separate thread could deadlock with this one inside a
+    package with circular imports, which Python reports as an error.
     """
     modules = iter(_NEEDED_AFTER_DECODING)
 
@@ -231,16 +229,16 @@ def _write(
             Message(
                 f"wrote {fix_split}: {count(listed, 'image')}"
                 f"{' in newly drawn splits' if proposal.drawn else ''}, "
-                f"{len(proposal.left_out) + unnameable:,} left out; use it by `data.split_file`"
+                f"{len(proposal.left_out) + unnameable:,} dropped; use it with `data.split_file`"
             )
         )
         if unnameable:
-            what = f"{count(unnameable, 'image')} have names that a CSV file cannot hold, and are not listed"
+            what = f"dropped {count(unnameable, 'image')} whose names cannot be written to a CSV file"
             emit(Message(what, "warning"))
     if sheet is not None:
         picture: Image.Image | None = draw_contact_sheet(findings, inventory.root)
         if picture is None:
-            emit(Message("nothing that was found can be shown: no contact sheet was written"))
+            emit(Message("no duplicates or bad files were found: no contact sheet was written"))
             return
         with atomic_write(sheet) as aside:
             picture.save(aside, "PNG")

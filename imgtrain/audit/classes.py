@@ -1,4 +1,4 @@
-"""Whether there are enough images of every class in every split."""
+"""Check the number of images per class and split."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _FEW_SCORED_IMAGES = 5
 
 
 def check_classes(inventory: Inventory, *, balanced: bool) -> list[Finding]:
-    """Return what is wrong with the numbers of images.
+    """Return findings about missing, small and imbalanced classes.
 
     Args:
         inventory: The images.
-        balanced: Whether the configuration weights or balances the classes already.
+        balanced: Whether the configuration already weights or balances the classes.
     """
     findings = []
     names = np.array(inventory.class_names, object)
@@ -31,11 +31,9 @@ def check_classes(inventory: Inventory, *, balanced: bool) -> list[Finding]:
                 Finding(
                     "missing-class",
                     "error" if split == "train" else "warning",
-                    f"there is no {split} image of {name_some(missing)}",
-                    "it cannot be learned"
-                    if split == "train"
-                    else "nothing is known of how well it is recognised",
-                    f"add {split} images of it, or leave it out by data.classes",
+                    f"no {split} images of {name_some(missing)}",
+                    "it cannot be learned" if split == "train" else "its scores are undefined",
+                    f"add {split} images of it, or exclude it with data.classes",
                 )
             )
         fewest = _FEW_TRAINING_IMAGES if split == "train" else _FEW_SCORED_IMAGES
@@ -50,10 +48,10 @@ def check_classes(inventory: Inventory, *, balanced: bool) -> list[Finding]:
                     "small-class",
                     "warning",
                     f"{count(len(small), 'class')} with fewer than {fewest} {split} images: {name_some(small)}",
-                    "hardly anything can be learned of them"
+                    "the network can learn little about them"
                     if split == "train"
-                    else "one image more or less right moves their scores by a fifth or more",
-                    "collect more, or merge them with other classes",
+                    else "a single image changes their scores by 20 % or more",
+                    "collect more images, or merge them with other classes",
                 )
             )
     counts = inventory.counts("train")
@@ -65,8 +63,8 @@ def check_classes(inventory: Inventory, *, balanced: bool) -> list[Finding]:
                 "warning",
                 f"{name_some([names[largest]])} has {counts[largest]:,} training images and "
                 f"{name_some([names[smallest]])} only {counts[smallest]:,}",
-                "a network that never answers the small class looks good by its accuracy",
-                "set `training.class_weight: balanced` or `data.balance: oversample`, and read macro-F1",
+                "a network that never predicts the small class can still have a high accuracy",
+                "set `training.class_weight: balanced` or `data.balance: oversample`, and use macro F1",
             )
         )
     return findings

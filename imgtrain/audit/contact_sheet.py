@@ -1,4 +1,4 @@
-"""A contact sheet of what was found: copies side by side, and bad files with the reason."""
+"""A contact sheet of the findings: duplicates side by side, and bad files with the reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHOWN = (
     "animated",
     "odd-shape",
 )
-"""Findings that are to be seen, in this order."""
+"""The findings to draw, in this order."""
 
 _MOST_LINES_EACH = 12
 _COLUMNS = 4
@@ -36,14 +36,14 @@ _PAPER, _INK, _FAINT, _BAD = "white", "#1a1a1a", "#707070", "#b00020"
 
 
 def draw_contact_sheet(findings: Sequence[Finding], root: Path) -> Image.Image | None:
-    """Draw a line for each group of copies, and one for every few single files.
+    """Draw one line for each group of duplicates, and lines of single files.
 
     Args:
-        findings: What was found.
-        root: What their paths are relative to.
+        findings: The findings.
+        root: The folder that their paths are relative to.
 
     Returns:
-        An RGB picture; None if nothing that was found is to be seen.
+        An RGB image; None if there is nothing to draw.
     """
     lines = [
         line for code in _SHOWN for finding in findings if finding.code == code for line in _lines(finding)

@@ -1,4 +1,4 @@
-"""What training will take: disk, memory and time, from the numbers of the configuration and a short measurement."""
+"""Estimate the disk space, memory and time of training from the configuration and a short measurement."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ __all__ = ["Cost", "check_cost", "estimate_cost"]
 
 _SAMPLE = 24
 _MATRIX = 768
-# A training step is one forward pass and about two backward; a network of small layers reaches about a third
-# of what one large matrix product does on the same cores.
+# A training step costs about three forward passes; small layers reach about a third of the throughput of a large
+# matrix product on the same cores.
 _STEP_PASSES = 3
 _EFFICIENCY = 1 / 3
-# What Keras, TensorFlow and the optimizer's own memory come to beside the network.
+# Memory of Keras and TensorFlow without the network.
 _PROGRAM_BYTES = 900 << 20
-# Weight, gradient and two values of the optimizer.
+# Weight, gradient and two optimizer slots.
 _VALUES_PER_WEIGHT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a training run will take on this machine; all times are estimates.
+    """Estimated cost of a training run on this machine.
 
     Attributes:
-        images: Training images.
-        cache_bytes: Of decoded pixels, all splits together.
-        memory_bytes: Of the training process, at most.
-        available_bytes: Memory of this machine, or of the control group that it is limited to.
-        parameters: Weights of the network.
-        decode_images_per_second: On all cores.
-        augment_images_per_second: On all cores.
-        train_images_per_second: Of the training step alone; None where a layer is not estimated.
-        epoch_seconds: Of one epoch; None where a layer is not estimated.
-        unknown_layers: Layers that are not estimated.
+        images: Number of training images.
+        cache_bytes: Size of the decoded pixels of all splits.
+        memory_bytes: Maximum memory of the training process.
+        available_bytes: Memory of this machine, or its cgroup limit.
+        parameters: Number of parameters of the network.
+        decode_images_per_second: Decoding throughput on all cores.
+        augment_images_per_second: Augmentation throughput on all cores.
+        train_images_per_second: Throughput of the training step; None if a layer cannot be estimated.
+        epoch_seconds: Time of one epoch; None if a layer cannot be estimated.
+        unknown_layers: Layers that cannot be estimated.
     """
 
     images: int
@@ -66,7 +66,7 @@ class Cost:
 
 
 def estimate_cost(config: Config, inventory: Inventory) -> Cost | None:
-    """Measure for about a second, and reckon; None if no image can be decoded."""
+    """Return the estimated cost after a measurement of about one second; None if no image can be decoded."""
     if not len(inventory.decoded):
         return None
     settings = DecodeSettings.of(config.data)
@@ -100,7 +100,7 @@ def estimate_cost(config: Config, inventory: Inventory) -> Cost | None:
 
 
 def check_cost(cost: Cost) -> list[Finding]:
-    """Return a finding if the network will not fit into memory."""
+    """Return a finding if the network doesn't fit into memory."""
     if cost.memory_bytes <= cost.available_bytes:
         return []
     needed, there = format_bytes(cost.memory_bytes), format_bytes(cost.available_bytes)
@@ -108,32 +108,34 @@ def check_cost(cost: Cost) -> list[Finding]:
         Finding(
             "out-of-memory",
             "error",
-            f"training needs about {needed} of memory ({cost.parameters:,} weights), there are {there}",
-            "`train` would end in the middle, killed by the system",
-            "pool more before Flatten (or use GlobalAveragePooling2D), lower data.target_size or data.batch_size",
+            f"training needs about {needed} of memory ({cost.parameters:,} parameters); {there} available",
+            "`train` would be killed by the operating system",
+            "add pooling before Flatten (or use GlobalAveragePooling2D), reduce data.target_size or data.batch_size",
         )
     ]
 
 
 def _work_per_image(network: NetworkSize, batch: int) -> float:
-    """Return the multiplications of a training step for one image; the optimizer's are shared by the batch."""
+    """Return the multiplications of a training step per image, including the image's share of the optimizer."""
     return _STEP_PASSES * network.multiplications + 10 * network.parameters / batch
 
 
 def _measure_decoding(files: Sequence[Path], settings: DecodeSettings) -> tuple[list[np.ndarray], float]:
-    """Return some images, and how many a second one core decodes."""
+    """Return some images, and the decoding throughput of one core in images/s."""
     images = []
     started = None
     for outcome in decode_each_in_worker(files, settings):
-        if isinstance(outcome, DecodedImage):  # all could be decoded a moment ago
+        if isinstance(outcome, DecodedImage):  # all were decodable before
             images.append(outcome.pixels)
-        started = started or time.perf_counter()  # the first one waits for the process to start
+        started = (
+            started or time.perf_counter()
+        )  # exclude the first one, which waits for the process to start
     seconds = time.perf_counter() - started if started else 0.0
     return images, (len(images) - 1) / seconds if len(images) > 1 and seconds > 0 else 0.0
 
 
 def _measure_augmentation(config: Config, images: Sequence[np.ndarray]) -> float:
-    """Return how many images a second one core augments."""
+    """Return the augmentation throughput of one core in images/s."""
     pixels = np.stack(images)
     height, width, _ = pixels[0].shape
     params = sample_params(
@@ -145,14 +147,14 @@ def _measure_augmentation(config: Config, images: Sequence[np.ndarray]) -> float
         width=width,
     )
     out = np.empty_like(pixels)
-    augment_batch(pixels, params, config.augmentation, out=out)  # the first call loads the library
+    augment_batch(pixels, params, config.augmentation, out=out)  # warm-up: loads the library
     started = time.perf_counter()
     augment_batch(pixels, params, config.augmentation, out=out)
     return len(pixels) / max(time.perf_counter() - started, 1e-9)
 
 
 def _measure_arithmetic() -> float:
-    """Return the multiplications a second of a matrix product on all cores."""
+    """Return the multiplications per second of a matrix product on all cores."""
     matrix = np.ones((_MATRIX, _MATRIX), np.float32)
     best = np.inf
     for _ in range(5):

@@ -1,7 +1,7 @@
-"""The same picture twice: equal pixels, or pixels that were resized, recompressed or brightened.
+"""Find duplicate images: identical pixels, or resized, recompressed and brightened copies.
 
-Near copies are told by the 16×16 grey thumbnails: two of one picture correlate at more than `SAME`, wherever
-neither is overexposed; `docs/check.md` holds the measured recall and false alarms.
+Near duplicates are images whose 16×16 grayscale thumbnails correlate at `SAME` or more, ignoring overexposed pixels;
+see `docs/check.md` for the measured recall and false positives.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from imgtrain.pixels.leaks import Leak, find_leaks, say_leak
 __all__ = ["Duplicates", "check_duplicates", "find_duplicates", "near_duplicate_pairs"]
 
 SAME = 0.9975
-"""Correlation of two thumbnails from which they are of one picture. Over all pairs of two photo sets of 2,527
-and 2,062 images, different photos reach 0.9967; of 1,800 altered copies the least similar has 0.9977."""
+"""Minimum correlation of the thumbnails of near duplicates. Over all pairs of two photo sets of 2,527 and 2,062 images,
+different photos reach 0.9967; the least similar of 1,800 altered copies reaches 0.9977."""
 
-# Before overexposed pixels are left out, a brightened copy may correlate a little less.
+# Before excluding overexposed pixels, a brightened copy may correlate slightly less.
 _CANDIDATE = 0.985
 _OVEREXPOSED = 245
-# Of 256 pixels, so many must be comparable.
+# Minimum number of comparable pixels out of 256.
 _FEWEST_PIXELS = 64
-# A picture flatter than this (standard deviation, of 0-255) has nothing to compare: all empty walls are alike.
+# Images with a lower standard deviation (of 0-255) have no structure to compare, such as empty walls.
 _FLAT = 3.0
-# Neighbours are searched in the leading principal components, where nothing is farther apart than in all.
+# Neighbors are searched in the leading principal components, where distances are never larger than in all.
 _COMPONENTS = 16
 _MOST_NEIGHBOURS = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Duplicates:
-    """Which images show the same picture.
+    """Groups of duplicate images.
 
     Attributes:
-        exact: (n,) index of the first image with the same pixels: its own, if it has no copy before it.
-        groups: (n,) index of the first image of the same picture, near copies included.
-        near: (k, 2) pairs of images that are alike but not equal, each by the first of its equals.
+        exact: (n,) index of the first image with identical pixels; the image's own index if there is no earlier one.
+        groups: (n,) index of the first image of the group of exact and near duplicates.
+        near: (k, 2) pairs of near duplicates, each given by the first image with identical pixels.
     """
 
     exact: NDArray[np.intp]
@@ -52,7 +52,7 @@ class Duplicates:
 
 
 def find_duplicates(inventory: Inventory) -> Duplicates:
-    """Compare all images with all others; those that cannot be decoded equal nothing."""
+    """Compare all images with each other; images that cannot be decoded have no duplicates."""
     decoded = np.isin(np.arange(len(inventory)), inventory.decoded)
     exact = find_equal_pictures(inventory.digests, decoded)
     distinct = np.unique(exact[decoded])
@@ -61,13 +61,13 @@ def find_duplicates(inventory: Inventory) -> Duplicates:
 
 
 def near_duplicate_pairs(thumbnails: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Return the pairs of thumbnails that show the same picture.
+    """Return the pairs of near-duplicate thumbnails.
 
     Args:
-        thumbnails: (n, side, side), grey.
+        thumbnails: (n, side, side), grayscale.
 
     Returns:
-        (k, 2) indices, the smaller first, sorted. Of more than 16 copies, each is paired with the nearest.
+        (k, 2) sorted indices, the smaller one first. Among more than 16 duplicates, each is paired with the nearest.
     """
     values = thumbnails.reshape(len(thumbnails), np.prod(thumbnails.shape[1:])).astype(np.float32)
     spread = values.std(1)
@@ -82,7 +82,7 @@ def near_duplicate_pairs(thumbnails: NDArray[np.uint8]) -> NDArray[np.intp]:
 
 
 def _close_pairs(unit: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return (k, 2) pairs of unit vectors, among them all that correlate at `_CANDIDATE`, each with few others."""
+    """Return (k, 2) candidate pairs of unit vectors, including all that correlate at `_CANDIDATE` or more."""
     from scipy.spatial import cKDTree
 
     _, axes = np.linalg.eigh(unit.T @ unit)
@@ -99,20 +99,20 @@ def _close_pairs(unit: NDArray[np.float32]) -> NDArray[np.intp]:
 
 
 def _correlation(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the correlation of each pair of thumbnails over the pixels where neither is overexposed."""
+    """Return the correlation of each pair of thumbnails over the pixels that are not overexposed in either."""
     used = (left < _OVEREXPOSED) & (right < _OVEREXPOSED)
     counted = used.sum(1, keepdims=True)
     weights = used / np.maximum(counted, 1)
     left = np.where(used, left - (left * weights).sum(1, keepdims=True), 0)
     right = np.where(used, right - (right * weights).sum(1, keepdims=True), 0)
     norm = np.sqrt((left**2).sum(1) * (right**2).sum(1))
-    # What is left may be flat, and flat pictures are alike in everything.
+    # The remaining pixels may have no structure to compare.
     structured = (counted[:, 0] >= _FEWEST_PIXELS) & (norm >= counted[:, 0] * _FLAT**2)
     return np.where(structured, (left * right).sum(1) / np.maximum(norm, 1e-6), 0)
 
 
 def _connect(exact: NDArray[np.intp], near: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return (n,) the smallest index that each image is connected with."""
+    """Return (n,) the smallest index in the connected component of each image."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -128,13 +128,13 @@ def _connect(exact: NDArray[np.intp], near: NDArray[np.intp]) -> NDArray[np.intp
 def check_duplicates(
     inventory: Inventory, splits: Splits, copies: Duplicates, *, on_leak: str
 ) -> list[Finding]:
-    """Return what copies do: leaks between splits, pictures with two labels, and waste.
+    """Return findings about duplicates: leaks between splits, label conflicts, and repeated images.
 
     Args:
         inventory: The images.
-        splits: The same images.
-        copies: What `find_duplicates` returned.
-        on_leak: As `data.on_leak`: how severe the same pixels in training and test are.
+        splits: The splits of the images.
+        copies: Result of `find_duplicates`.
+        on_leak: As `data.on_leak`; determines the severity of leaks between training and test.
     """
     exact = _groups(copies.exact)
     near = [indices for indices in _groups(copies.groups) if len(np.unique(copies.exact[indices])) > 1]
@@ -146,7 +146,7 @@ def check_duplicates(
 
 
 def _groups(first: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    """Return the indices of each group of at least two images, in the order of their first."""
+    """Return the indices of each group of at least two images, ordered by their first image."""
     order = np.argsort(first, kind="stable")
     _, starts = np.unique(first[order], return_index=True)
     return [indices for indices in np.split(order, starts[1:]) if len(indices) > 1]
@@ -157,8 +157,8 @@ def _conflicts(
 ) -> list[Finding]:
     findings = []
     kinds: list[tuple[str, Severity, str, list[NDArray[np.intp]]]] = [
-        ("label-conflict", "error", "the same pixels", exact),
-        ("near-label-conflict", "warning", "nearly the same pixels", near),
+        ("label-conflict", "error", "identical pixels", exact),
+        ("near-label-conflict", "warning", "nearly identical pixels", near),
     ]
     for code, severity, what, groups in kinds:
         found = [indices for indices in groups if len(np.unique(inventory.labels[indices])) > 1]
@@ -167,9 +167,9 @@ def _conflicts(
                 Finding(
                     code,
                     severity,
-                    f"{count(len(found), 'picture')} under two or more labels with {what}",
-                    "at least one label is wrong: the network is taught a contradiction, and scored by it",
-                    "look at each, keep it under the right class and remove the others",
+                    f"{count(len(found), 'image')} with different labels but {what}",
+                    "at least one label is wrong, which affects training and scores",
+                    "keep each image only in the correct class",
                     tuple(_item(inventory, indices) for indices in found),
                 )
             )
@@ -177,7 +177,7 @@ def _conflicts(
 
 
 def _leaks(inventory: Inventory, splits: Splits, copies: Duplicates, on_leak: str) -> list[Finding]:
-    """Return the leaks that training finds, and the near copies among what it does not."""
+    """Return findings about leaks of exact duplicates, as found by training, and of near duplicates."""
     findings = []
     exactly: dict[str, list[int]] = {}
     for leak in find_leaks(splits, _by_split(inventory, copies.exact)):
@@ -196,9 +196,9 @@ def _leaks(inventory: Inventory, splits: Splits, copies: Duplicates, on_leak: st
             Finding(
                 "leak",
                 "error",
-                f"no {name} image is left: `data.on_leak: drop` leaves all {len(leaked):,} out",
-                "`train` stops at it",
-                f"give {name} images that are not among the training images, or no {name} images",
+                f"no {name} images remain: `data.on_leak: drop` drops all {len(leaked):,}",
+                "`train` stops with this error",
+                f"provide {name} images that are not training images, or no {name} images",
             )
             for name, leaked in exactly.items()
             if len(leaked) == _decoded(inventory, name)
@@ -227,20 +227,20 @@ def _leak(
     name = leak.split
     kind = "the same pixels" if code == "leak" else "nearly the same pixels"
     members = {int(pictures[indices[0]]): indices for indices in _groups(pictures)}
-    harm = f"the {name} scores are too good: " + (
-        "the network has seen the answers"
+    harm = f"the {name} scores are too optimistic: " + (
+        "the network was trained on these images"
         if "train" in leak.source.splits
-        else "validation chose the network by them"
+        else "the best epoch was selected on these images"
     )
     remedy = (
-        "use `imgtrain check --fix-split splits.csv` and `data.split_file: splits.csv`, or remove the copies from "
-        "one side"
+        "use `imgtrain check --fix-split splits.csv` and `data.split_file: splits.csv`, or remove the duplicates from "
+        "one of the splits"
     )
     if drop:
-        harm = f"`train` leaves them out of the {name} images, by `data.on_leak: drop`"
-        remedy = f"nothing, if the other {name} images are enough"
+        harm = f"`train` drops them from the {name} images (`data.on_leak: drop`)"
+        remedy = f"nothing to do if enough {name} images remain"
     elif code == "leak":
-        remedy += f"; `data.on_leak: drop` leaves them out of the {name} images"
+        remedy += f"; or set `data.on_leak: drop` to drop them from the {name} images"
     return Finding(
         code,
         severity,
@@ -263,7 +263,7 @@ def _repeats(
             indices[inventory.splits[indices] == split]
             for indices in groups
             for split in range(len(inventory.split_names))
-            # Under several labels it is a conflict, and said as one.
+            # Duplicates with several labels are reported as conflicts.
             if (inventory.splits[indices] == split).sum() > 1
             and len(np.unique(inventory.labels[indices])) == 1
         ]
@@ -274,8 +274,8 @@ def _repeats(
                     code,
                     "warning" if code == "duplicate" else "note",
                     f"{count(images, 'image')} with {kind} of the same split",
-                    "such pictures count several times",
-                    "remove the copies, or let `imgtrain check --fix-split` propose a list without them",
+                    "they count several times",
+                    "remove the duplicates, or write a split without them with `imgtrain check --fix-split`",
                     tuple(_item(inventory, indices) for indices in found),
                 )
             )

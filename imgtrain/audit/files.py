@@ -1,4 +1,4 @@
-"""What is wrong with single files: damage, misleading suffixes, odd sizes, and kinds that differ by class."""
+"""Check individual files: corruption, wrong suffixes, unusual sizes, and color modes that differ by class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imgtrain.pixels.decode import MOST_PIXELS, MOST_PIXELS_ON_A_SIDE
 
 __all__ = ["check_files"]
 
-# Suffixes that are right for each of Pillow's formats; formats that are not listed are not judged.
+# Valid suffixes of Pillow's formats; other formats are not checked.
 _SUFFIXES = {
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
     "MPO": {".jpg", ".jpeg", ".jpe", ".mpo"},
@@ -34,22 +34,22 @@ _SUFFIXES = {
     "PCX": {".pcx"},
 }
 _GREY = {b"1", b"L", b"LA", b"La", b"I", b"F", b"I;16", b"I;16B", b"I;16L", b"I;16N"}
-# Enlarged by more than this, a picture has no detail left for its size.
+# Images enlarged by more than this lack detail.
 _SMALL = 2.0
-# A picture whose sides are stretched against each other by more than this looks wrong to people, too.
+# Images whose aspect ratio changes by more than this look distorted.
 _DISTORTED = 2.0
-# A kind of file whose share differs by more than this between classes or splits tells them apart.
+# Maximum difference between classes or splits in the share of a color mode.
 _SHARE = 0.3
 
 
 def check_files(
     inventory: Inventory, *, target_size: tuple[int, int] | None, resize: str, on_bad_image: str
 ) -> list[Finding]:
-    """Return what is wrong with the files themselves.
+    """Return findings about individual files.
 
     Args:
         inventory: The images.
-        target_size: Height and width that they are brought to; None if nothing is asked.
+        target_size: (height, width) to resize to; None without a configuration.
         resize: As `data.resize`.
         on_bad_image: As `data.on_bad_image`.
     """
@@ -81,8 +81,8 @@ def _undecodable(inventory: Inventory, severity: Severity) -> list[Finding]:
             Finding(
                 "undecodable",
                 severity,
-                f"{count(len(damaged), 'file')} that cannot be decoded: {listed}",
-                "`train` stops at them" if severity == "error" else "`train` leaves them out",
+                f"{count(len(damaged), 'file')} cannot be decoded: {listed}",
+                "`train` stops with an error" if severity == "error" else "`train` skips them",
                 remedy,
                 _items(inventory, damaged, [inventory.reasons[index] for index in damaged]),
             )
@@ -92,9 +92,9 @@ def _undecodable(inventory: Inventory, severity: Severity) -> list[Finding]:
             Finding(
                 "decompression-bomb",
                 severity,
-                f"{count(len(too_large), 'file')} of more than {MOST_PIXELS:,} pixels "
+                f"{count(len(too_large), 'file')} with more than {MOST_PIXELS:,} pixels "
                 f"or {MOST_PIXELS_ON_A_SIDE:,} on a side",
-                "they are refused before they take the memory",
+                "they are rejected before memory is allocated",
                 remedy,
                 _items(inventory, too_large, [inventory.reasons[index] for index in too_large]),
             )
@@ -109,15 +109,15 @@ def _wrong_suffix(inventory: Inventory) -> list[Finding]:
         suffix = PurePosixPath(inventory.paths[index]).suffix.lower()
         if name in _SUFFIXES and suffix not in _SUFFIXES[name]:
             indices.append(index)
-            details.append(f"holds {name}")
+            details.append(f"contains {name}")
     if not indices:
         return []
     return [
         Finding(
             "wrong-suffix",
             "warning",
-            f"{count(len(indices), 'file')} in another format than the suffix says",
-            "imgtrain reads what is in the file; other programs go by the name and fail or skip it",
+            f"{count(len(indices), 'file')} whose format doesn't match the suffix",
+            "imgtrain detects the format by content; other programs may fail or skip these files",
             "rename them",
             _items(inventory, indices, details),
         )
@@ -132,9 +132,9 @@ def _animated(inventory: Inventory) -> list[Finding]:
         Finding(
             "animated",
             "warning",
-            f"{count(len(indices), 'file')} of several pictures (an animation, or pages)",
-            "only the first is used, which is often empty or a title",
-            "save the picture that is meant as a file of its own",
+            f"{count(len(indices), 'file')} with several frames or pages",
+            "only the first one is used, which is often empty or a title",
+            "save the relevant frame as a separate file",
             _items(inventory, indices.tolist()),
         )
     ]
@@ -149,16 +149,16 @@ def _turned(inventory: Inventory) -> list[Finding]:
         Finding(
             "exif-orientation",
             "note",
-            f"{count(len(indices), 'image')} stored turned or mirrored, with a note that says so",
-            "imgtrain turns them upright; tools that ignore the note train on pictures that lie on their side",
-            "nothing to do here; for other tools, save them upright",
+            f"{count(len(indices), 'image')} stored rotated or mirrored, with an EXIF orientation",
+            "imgtrain applies the orientation; many other tools ignore it and would use rotated images",
+            "nothing to do for imgtrain; for other tools, save the images upright",
             _items(inventory, indices.tolist(), details),
         )
     ]
 
 
 def _kinds(inventory: Inventory) -> list[Finding]:
-    """Find colour modes that are common in one class or split and rare in another."""
+    """Return findings about color modes that are common in one class or split and rare in another."""
     decoded = inventory.decoded
     modes = inventory.traits["mode"][decoded]
     kinds = np.full(len(decoded), "colour", "U12")
@@ -183,14 +183,14 @@ def _kinds(inventory: Inventory) -> list[Finding]:
                 Finding(
                     "mixed-colour-modes",
                     "warning",
-                    f"{shares[most]:.0%} of {names[most]} are {kind} images, but {shares[least]:.0%} "
-                    f"of {names[least]}: colour modes differ between {noun}",
-                    "the network can tell them by that instead of by what they show",
-                    "bring all images to one mode, for example by `data.color_mode: grayscale`",
+                    f"{shares[most]:.0%} of {names[most]} are {kind} images, but only {shares[least]:.0%} "
+                    f"of {names[least]}: color modes differ between {noun}",
+                    "the network can distinguish them by the color mode instead of the content",
+                    "convert all images to one mode, for example with `data.color_mode: grayscale`",
                     _items(inventory, indices.tolist()),
                 )
             )
-            break  # where grey is common in one, colour is rare there: one is enough
+            break  # report one mode only: others differ as a consequence
     return findings
 
 
@@ -206,9 +206,9 @@ def _sizes(inventory: Inventory, target_size: tuple[int, int], resize: str) -> l
             Finding(
                 "small",
                 "warning",
-                f"{count(len(small), 'image')} with half or less of the target size {shown} on a side",
-                "they are enlarged: blurred pictures that cost as much time as sharp ones",
-                "lower data.target_size, or take larger originals",
+                f"{count(len(small), 'image')} with a side of at most half the target size {shown}",
+                "they are enlarged and blurred, and cost as much time as sharp images",
+                "reduce data.target_size, or use larger originals",
                 _items(inventory, small.tolist(), [f"{h}×{w}" for h, w in inventory.sizes[small]]),
             )
         )
@@ -216,17 +216,17 @@ def _sizes(inventory: Inventory, target_size: tuple[int, int], resize: str) -> l
     odd = decoded[np.maximum(ratio, 1 / np.maximum(ratio, 1e-9)) > _DISTORTED]
     if len(odd):
         becomes = {
-            "stretch": "distorted by more than 2 to 1",
-            "crop": "cut to less than half",
-            "pad": "black by more than half",
+            "stretch": "distorted by more than 2:1",
+            "crop": "cropped to less than half",
+            "pad": "padded to more than twice their size",
         }[resize]
         findings.append(
             Finding(
                 "odd-shape",
                 "warning",
                 f"{count(len(odd), 'image')} {becomes} at {shown} with `data.resize: {resize}`",
-                "what they show is squeezed, cut off or tiny",
-                "set data.target_size to their shape, choose another data.resize, or crop them",
+                "the subject is distorted, cut off or very small",
+                "adapt data.target_size to their aspect ratio, use another data.resize, or crop them",
                 _items(inventory, odd.tolist(), [f"{h}×{w}" for h, w in inventory.sizes[odd]]),
             )
         )

@@ -1,4 +1,4 @@
-"""What a check finds: a frozen value that says what, where, why it matters and what to do."""
+"""The findings of a check, as frozen values."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ __all__ = ["SEVERITIES", "Finding", "Item", "Severity"]
 Severity = Literal["error", "warning", "note"]
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-"""Worst first. An error makes scores wrong or stops `train`; a warning may; a note is good to know."""
+"""Most severe first. An error makes scores wrong or stops `train`; a warning may; a note is for information."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One file, or several that belong together, such as a picture and its copies.
+    """One file, or several that belong together, such as duplicates.
 
     Attributes:
         paths: Relative to the report's root, with POSIX separators.
-        detail: What is said of just these; may be empty.
+        detail: Details about these files; can be empty.
     """
 
     paths: tuple[str, ...]
@@ -28,15 +28,15 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, with every file that shows it.
+    """One finding with all affected files.
 
     Attributes:
-        code: Its stable name, such as `leak`; all of them stand in docs/check.md.
+        code: Stable identifier, such as `leak`; docs/check.md lists all of them.
         severity: `error`, `warning` or `note`.
-        what: One sentence with the numbers, without a final stop.
-        harm: What it does to training or to the scores.
-        remedy: What to do about it.
-        items: The files; empty where it is about no file.
+        what: Description with numbers, as one sentence without a final period.
+        harm: The impact on training or scores.
+        remedy: How to fix it.
+        items: The affected files; empty if the finding is not about files.
     """
 
     code: str

@@ -1,4 +1,4 @@
-"""Every image of every split in one table: what all checks read."""
+"""A table of all images of all splits, the input of all checks."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ __all__ = ["Inventory", "take_inventory"]
 class Inventory:
     """The images of all splits, in the order train, validation, test; all arrays have shape (n,) or (n, …).
 
-    An image index counts through all splits here.
+    Image indices are global: they count over all splits.
 
     Attributes:
-        root: The folder that the paths are relative to: the nearest above all splits.
+        root: The folder that paths are relative to: the common parent of all splits.
         paths: Relative to `root`, with POSIX separators.
-        group_paths: Where `data.group_by` is searched: relative to the folder of the configuration they lie in.
-        split_names: The splits that there are.
+        group_paths: The paths in which `data.group_by` is searched: relative to their configured folder.
+        split_names: The names of the splits.
         class_names: In label order.
-        splits: Index in `split_names`.
-        labels: Index in `class_names`.
-        reasons: Why an image cannot be decoded, by its index.
-        digests: (n, 16) digest of the full-size picture; 0 where it cannot be decoded.
-        sizes: (n, 2) height and width of the upright full-size picture; 0 where it cannot be decoded.
-        traits: Of dtype `IMAGE_STATS`; all zero where it cannot be decoded.
+        splits: Indices in `split_names`.
+        labels: Indices in `class_names`.
+        reasons: Why an image cannot be decoded, by image index.
+        digests: (n, 16) hashes of the full-size images; 0 if not decodable.
+        sizes: (n, 2) height and width of the upright full-size images; 0 if not decodable.
+        traits: Image statistics of dtype `IMAGE_STATS`; 0 if not decodable.
     """
 
     root: Path
@@ -55,7 +55,7 @@ class Inventory:
 
     @cached_property
     def decoded(self) -> NDArray[np.intp]:
-        """Indices of the images that could be decoded, sorted."""
+        """Sorted indices of the decodable images."""
         return np.setdiff1d(np.arange(len(self)), np.fromiter(self.reasons, np.intp, len(self.reasons)))
 
     def file(self, index: int) -> Path:
@@ -63,7 +63,7 @@ class Inventory:
         return self.root / self.paths[index]
 
     def indices_of(self, split: str) -> NDArray[np.intp]:
-        """Return the image indices of a split; none if there is no such split."""
+        """Return the image indices of a split; empty if there is no such split."""
         if split not in self.split_names:
             return np.array([], np.intp)
         return np.flatnonzero(self.splits == self.split_names.index(split))
@@ -76,11 +76,11 @@ class Inventory:
 
 
 def take_inventory(splits: Splits, pixels: Mapping[ImageFolder, ImageStore]) -> Inventory:
-    """Put the splits together.
+    """Create the inventory.
 
     Args:
         splits: The images.
-        pixels: Those of each folder.
+        pixels: The decoded images of each folder.
     """
     parts = list(splits)
     opened = [pixels[part.folder] for part in parts]

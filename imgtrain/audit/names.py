@@ -1,4 +1,4 @@
-"""What file names tell: files that are not used, names that other systems cannot hold, and hidden groups."""
+"""Check file names: unused files, names that other systems don't support, and implicit groups."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])(\..*)?", re.IGNOREC
 _NOT_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f]')
 _LONGEST_NAME = 255
 
-# What groups are usually called; the number behind the word tells one group from the next.
+# Common words for groups, followed by the number of the group.
 _GROUP_WORD = re.compile(
     r"(patient|subject|person|participant|case|video|vid|clip|scene|session|slide|scan|plant|animal|specimen|"
     r"camera|cam|pat|subj|sub|pid)[-_ ]?\d+",
     re.IGNORECASE,
 )
-# A name that ends in a number behind a name that ends in a number: P07_12, 2020-02-29_3, 00012_frame_4.
+# A group name that ends in a number, followed by a number: P07_12, 2020-02-29_3, 00012_frame_4.
 _NUMBERED = re.compile(r"(?P<group>.*\d[^\d]*?)[-_. (]+[a-z]*[-_ ]?\d+\)?", re.IGNORECASE)
 _FEWEST_GROUPS = 3
 _LEAST_MEAN_SIZE = 2.0
 
 
 def check_names(inventory: Inventory, splits: Splits, *, group_by: str | None) -> list[Finding]:
-    """Return what the names say.
+    """Return findings about file names.
 
     Args:
         inventory: The images.
-        splits: Where they come from: what was ignored there is told.
+        splits: Their splits, with the ignored files.
         group_by: As `data.group_by`.
     """
     findings = _unused(inventory, splits) + _hidden(inventory, splits) + _unportable(inventory)
@@ -74,8 +74,8 @@ def _unused(inventory: Inventory, splits: Splits) -> list[Finding]:
             "warning" if images else "note",
             f"{count(len(items), 'path')} in the folders not used: "
             + ", ".join(f"{number:,} {reason}" for reason, number in reasons),
-            "what lies there is no part of the data, whether it was meant to be or not",
-            "move images into class folders (or set data.nested, data.follow_links), and the rest elsewhere",
+            "these files are not part of the data set",
+            "move images into class folders (or set data.nested or data.follow_links), and other files elsewhere",
             tuple(items),
         )
     ]
@@ -97,8 +97,8 @@ def _hidden(inventory: Inventory, splits: Splits) -> list[Finding]:
             "hidden",
             "note",
             f"{count(len(found), 'hidden file')} or folders: {name_some([Path(path).name for path in found])}",
-            "imgtrain passes over them; other tools make classes of hidden folders and images of hidden files",
-            "remove them, if other tools will read the folder",
+            "imgtrain ignores them; other tools may treat hidden folders as classes and hidden files as images",
+            "remove them if you use other tools",
             tuple(Item((path,)) for path in dict.fromkeys(found)),
         )
     ]
@@ -120,7 +120,7 @@ def _unportable(inventory: Inventory) -> list[Finding]:
                 "warning",
                 f"{count(len(clashes), 'pair')} of names that differ only by case or by how accents are written: "
                 f"{name_some(clashes[0])}",
-                "on Windows and macOS they are one file: a copy of the data set there loses the others",
+                "on Windows and macOS they are the same file, so copying the data set there loses files",
                 "rename them",
                 tuple(Item(names) for names in clashes),
             )
@@ -131,9 +131,9 @@ def _unportable(inventory: Inventory) -> list[Finding]:
             Finding(
                 "unportable-name",
                 "note",
-                f"{count(len(bad), 'file')} with a name that another system cannot hold",
-                "copying or unpacking the data set elsewhere fails or renames them",
-                "use letters, digits, `-`, `_` and `.`",
+                f"{count(len(bad), 'file')} with names that other systems don't support",
+                "copying or unpacking the data set on another system fails or renames them",
+                "only use letters, digits, `-`, `_` and `.`",
                 tuple(Item((path,), reason) for path, reason in bad.items()),
             )
         )
@@ -145,14 +145,14 @@ def _why_unportable(path: str) -> str:
         try:
             encoded = name.encode()
         except UnicodeEncodeError:
-            return "is no UTF-8"
+            return "is not UTF-8"
         if found := _NOT_ON_WINDOWS.search(name):
-            return f"holds {found[0]!r}"
+            return f"contains {found[0]!r}"
         if name.endswith((" ", ".")) and name not in (".", ".."):
             return "ends in a space or a dot"
         if _RESERVED.fullmatch(name):
-            return "is a device on Windows"
-        if len(encoded) > _LONGEST_NAME - 12:  # room for what a program adds, such as .partial
+            return "is a reserved name on Windows"
+        if len(encoded) > _LONGEST_NAME - 12:  # leaves room for suffixes such as .partial
             return f"has {len(encoded)} bytes"
     return ""
 
@@ -174,7 +174,8 @@ def _shared_groups(inventory: Inventory, expression: str) -> list[Finding]:
             "shared-group",
             "warning",
             f"{count(len(divided), 'group')} of data.group_by in more than one split: {name_some(divided)}",
-            "the network recognises the group (the patient, the video) instead of the class: scores are too good",
+            "the network can recognize the group (the patient, the video) instead of the class: "
+            "scores are too optimistic",
             "use `imgtrain check --fix-split splits.csv` and `data.split_file: splits.csv`",
             _group_items(inventory, divided),
         )
@@ -182,7 +183,7 @@ def _shared_groups(inventory: Inventory, expression: str) -> list[Finding]:
 
 
 def _hint_at_groups(inventory: Inventory) -> list[Finding]:
-    """Say so where the names look as if several pictures showed one patient, video or plant."""
+    """Return a finding if the names look like several images of one patient, video or plant."""
     groups = _group_names(inventory.paths)
     if groups is None:
         return []
@@ -196,15 +197,15 @@ def _hint_at_groups(inventory: Inventory) -> list[Finding]:
     divided = {
         name: indices for name, indices in grouped.items() if len(set(inventory.splits[indices].tolist())) > 1
     }
-    shown = f"names look like {count(len(grouped), 'group')} of pictures ({name_some(grouped, 3)})"
+    shown = f"names look like {count(len(grouped), 'group')} of images ({name_some(grouped, 3)})"
     split = f", {len(divided):,} of them in more than one split" if divided else ""
     return [
         Finding(
             "group-hint",
             "warning" if divided else "note",
             f"{images:,} {shown}{split}",
-            "pictures of one patient, video or plant in two splits make the scores too good",
-            f"if they are that, set data.group_by: '{expression}'",
+            "if images of one patient, video or plant are in two splits, scores are too optimistic",
+            f"if these are such groups, set data.group_by: '{expression}'",
             _group_items(inventory, divided or grouped),
         )
     ]
@@ -217,7 +218,7 @@ def _group_items(inventory: Inventory, groups: Mapping[str, Sequence[int]]) -> t
 
 
 def _group_names(paths: Sequence[str]) -> tuple[str, list[str | None]] | None:
-    """Return (expression for `group_by`, the group of each path) of the first pattern that fits half of them."""
+    """Return (expression for `group_by`, group of each path) for the first pattern that matches half of the paths."""
     for pattern, expression in (
         (_GROUP_WORD, rf"(?i)({_GROUP_WORD.pattern.replace('(', '(?:', 1)})"),
         (_NUMBERED, r"([^/]*\d[^\d/]*?)[-_. (]+[A-Za-z]*[-_ ]?\d+\)?\.\w+$"),

@@ -1,6 +1,6 @@
-"""How large a network will be, from its layers' arguments alone: an estimate that needs no TensorFlow.
+"""Estimate the size of a network from its configuration, without TensorFlow.
 
-`imgtrain train` measures the real network; here a network that will not fit is known before anything starts.
+`imgtrain train` measures the actual network; this estimate finds networks that don't fit into memory earlier.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class NetworkSize:
-    """What a network holds and does.
+    """The size of a network.
 
     Attributes:
-        parameters: Count of all weights.
-        activations: Values that the layers put out for one image.
-        multiplications: For one image, forward.
-        unknown: Names of layers that are not estimated; the numbers end before the first of them.
+        parameters: Number of parameters.
+        activations: Number of output values of all layers for one image.
+        multiplications: Multiplications of a forward pass for one image.
+        unknown: Names of layers that cannot be estimated; the numbers only include the layers before the first one.
     """
 
     parameters: int
@@ -42,7 +42,7 @@ class NetworkSize:
 
 
 def estimate_network(config: Config, *, classes: int) -> NetworkSize:
-    """Estimate the network of a configuration, the output for the classes included."""
+    """Estimate the network of a configuration, including the output layer."""
     shape: _Shape = config.data.image_shape
     parameters = activations = multiplications = 0
     layers = list(config.model.layers)
@@ -57,18 +57,18 @@ def estimate_network(config: Config, *, classes: int) -> NetworkSize:
         activations += math.prod(shape)
     if layers[-1].arguments.get("activation") not in ("softmax", "sigmoid"):
         units = 1 if config.data.class_mode == "binary" else classes
-        size = shape[-1]  # what is not flat yet is averaged before the output
+        size = shape[-1]  # pooled before the output layer if not flat
         parameters += (size + 1) * units
         multiplications += size * units
     return NetworkSize(parameters, activations, multiplications)
 
 
 def _layer(layer: LayerSpec, shape: _Shape) -> tuple[_Shape, int, int]:
-    """Return (output shape, weights, multiplications).
+    """Return (output shape, parameters, multiplications).
 
     Raises:
-        KeyError: The layer is not known here, or an argument is missing.
-        ValueError: It does not fit its input.
+        KeyError: The layer is unknown here, or an argument is missing.
+        ValueError: The layer doesn't match its input.
     """
     if layer.name in _SAME_SHAPE:
         return shape, 0, 0
@@ -86,7 +86,7 @@ def _layer(layer: LayerSpec, shape: _Shape) -> tuple[_Shape, int, int]:
 
 
 def _windowed(layer: LayerSpec, sides: tuple[int, int], channels: int) -> tuple[_Shape, int, int]:
-    """Return the same of a layer that moves a window over (height, width)."""
+    """Return the same for a layer with a sliding window over (height, width)."""
     given = layer.arguments
     pools = layer.name in _POOLING
     window = _pair(given.get("pool_size", 2) if pools else given["kernel_size"])

@@ -1,4 +1,4 @@
-"""A list of files and splits without leaks, for `data.split_file`. No file of the user is moved or changed."""
+"""Propose a split without leaks, for `data.split_file`. No files are moved or changed."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from imgtrain.run.run_directory import render_csv
 
 __all__ = ["Proposal", "propose_split", "render_split_file"]
 
-# Copies stay where they are scored: a test that shrinks is no longer the same test.
+# Duplicates stay in the evaluation split, so that the test set doesn't change.
 _KEPT_FIRST = ("test", "validation", "train")
 _SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proposal:
-    """Which image should belong to which split.
+    """A proposed split.
 
     Attributes:
-        splits: Name of the split, by image index; images that are left out are missing.
-        left_out: Indices of images that cannot be decoded, are copies, or stand under several labels.
-        drawn: Whether the splits are new, because there was only one.
+        splits: Name of the split, by image index; dropped images are missing.
+        left_out: Indices of dropped images: not decodable, duplicates, or with several labels.
+        drawn: Whether new splits were drawn because there was only one.
     """
 
     splits: dict[int, str]
@@ -39,17 +39,17 @@ class Proposal:
 
 
 def propose_split(inventory: Inventory, copies: Duplicates, *, group_by: str | None, seed: int) -> Proposal:
-    """Return splits that share no picture, no near copy and no group.
+    """Return splits that share no images, near duplicates or groups.
 
-    Of pictures with equal pixels one is kept; near copies and groups stay in one split, that which is scored;
-    a picture under several labels is left out, because nobody can know which is right. If there is only one
-    split, a test and a validation split are drawn from it.
+    Of images with identical pixels, one is kept. Near duplicates and groups stay in one split, preferably an
+    evaluation split. Images with several labels are dropped, because the correct label is unknown. If there is only
+    one split, a test and a validation split are drawn from it.
 
     Args:
         inventory: The images.
-        copies: What `find_duplicates` returned.
+        copies: Result of `find_duplicates`.
         group_by: As `data.group_by`.
-        seed: Of the draw.
+        seed: Random seed for drawing splits.
     """
     named = assign_groups(inventory.group_paths, group_by)
     groups = copies.groups if named is None else join_groups(copies.groups, named)
@@ -66,12 +66,12 @@ def propose_split(inventory: Inventory, copies: Duplicates, *, group_by: str | N
 
 
 def render_split_file(inventory: Inventory, proposal: Proposal, train: Path) -> tuple[str, int]:
-    """Return the CSV text, and how many images a CSV file cannot name.
+    """Return the CSV text, and the number of images whose names CSV cannot represent.
 
     Args:
         inventory: The images.
         proposal: Their splits.
-        train: The folder `data.train`, which relative paths are looked up in first.
+        train: The folder `data.train`, to which relative paths are resolved first.
     """
     rows, unnameable = [], 0
     for index, split in sorted(proposal.splits.items()):
@@ -85,7 +85,7 @@ def render_split_file(inventory: Inventory, proposal: Proposal, train: Path) -> 
 
 
 def _survives_csv(text: str) -> bool:
-    """Return whether reading the file gives the same name: it is UTF-8, and stripped of spaces."""
+    """Return whether the name is unchanged after writing and reading: valid UTF-8, without surrounding spaces."""
     return (
         text == text.strip()
         and "\r" not in text

@@ -1,4 +1,4 @@
-"""The result of a check, and its JSON form."""
+"""The result of a check, and its JSON representation."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from imgtrain.errors import ConfigError, DataError
 __all__ = ["SCHEMA_VERSION", "AuditReport", "describe_report"]
 
 SCHEMA_VERSION = 1
-"""Counts up when a field of the JSON form is removed or changes its meaning; fields may be added."""
+"""Incremented when a JSON field is removed or changes its meaning, but not for new fields."""
 
 
-# Errors that no other data would mend.
+# Errors that are independent of the data.
 _OF_THE_CONFIGURATION = {"configuration", "out-of-memory"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AuditReport:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
         source: The configuration or folder that was checked.
-        root: What the files' paths are relative to; None if the images could not be listed.
-        images: How many images each split has.
+        root: The folder that file paths are relative to; None if the images could not be listed.
+        images: Number of images per split.
         class_names: In label order.
-        findings: The worst first.
-        cost: What training will take; None for a folder without a configuration.
+        findings: Most severe first.
+        cost: Estimated cost of training; None for a folder without a configuration.
     """
 
     source: Path
@@ -44,18 +44,18 @@ class AuditReport:
 
     @property
     def counts(self) -> dict[Severity, int]:
-        """How many findings there are of each severity."""
+        """Number of findings per severity."""
         found = Counter(finding.severity for finding in self.findings)
         return {severity: found[severity] for severity in SEVERITIES}
 
     @property
     def failed(self) -> bool:
-        """Whether there is an error."""
+        """Whether there are errors."""
         return self.counts["error"] > 0
 
     @property
     def exit_status(self) -> int:
-        """What the command ends with: 0, 3 for an error in the data, or 2 if only the configuration is wrong."""
+        """Exit status of the command: 0, 3 if the data has errors, or 2 if only the configuration has errors."""
         errors = {finding.code for finding in self.findings if finding.severity == "error"}
         if not errors:
             return 0
@@ -63,7 +63,7 @@ class AuditReport:
 
 
 def describe_report(report: AuditReport) -> dict[str, Any]:
-    """Return the object that `imgtrain check --json` prints; docs/check.md explains every field."""
+    """Return the object printed by `imgtrain check --json`; docs/check.md documents all fields."""
     return {
         "schema_version": SCHEMA_VERSION,
         "source": str(report.source),

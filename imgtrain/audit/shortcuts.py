@@ -1,8 +1,7 @@
-"""Whether what should not matter tells the classes apart: size, file format, mean colour, border.
+"""Find shortcuts: classes that can be predicted from the image size, file format, mean color or border alone.
 
-A small decision tree sees nothing but one of these kinds of features and is scored by cross-validation, with copies
-kept in one fold. Chance is an area of 0.5 under the ROC curve; whether a class stands out by more than luck is
-tested by the Mann-Whitney test, with Holm's correction for all that are tried.
+A small decision tree is trained on one of these kinds of features, with cross-validation that keeps duplicates in one
+fold. A ROC AUC of 0.5 is chance; significance is tested with the Mann-Whitney test and Holm's correction.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ _FEWEST_OF_A_CLASS = 10
 _MOST_IMAGES = 4_000
 _DEEPEST = 6
 _SURE = 0.001
-# From this area under the curve on: a class is told from the rest in most cases.
+# Minimum ROC AUC to report.
 _TELLING = {"size": 0.75, "format": 0.75, "border": 0.9, "colour": 0.9}
 
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
-    """One class that stands out by one kind of feature.
+    """A class that can be predicted from one kind of feature.
 
     Attributes:
         kind: `size`, `format`, `border` or `colour`.
         class_name: The class.
-        area: Under the ROC curve of the class against the rest, cross-validated; 0.5 is chance.
-        p_value: Of an area so large by chance, corrected for all that were tried.
-        difference: What is different, in words.
+        area: Cross-validated one-vs-rest ROC AUC; 0.5 is chance.
+        p_value: p-value, corrected for multiple tests.
+        difference: Description of the difference.
     """
 
     kind: str
@@ -48,7 +47,7 @@ class Shortcut:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tried:
-    """One class and one kind of feature, before it is known whether that tells anything."""
+    """A candidate: one class and one kind of feature."""
 
     kind: str
     label: int
@@ -59,31 +58,31 @@ class _Tried:
 
 
 def check_shortcuts(inventory: Inventory, groups: NDArray[np.intp]) -> list[Finding]:
-    """Return a finding for each kind of feature by which a class can be told."""
+    """Return a finding for each kind of feature that predicts a class."""
     found = find_shortcuts(inventory, groups)
     findings = []
     for kind in dict.fromkeys(shortcut.kind for shortcut in found):
         of_kind = [shortcut for shortcut in found if shortcut.kind == kind]
         best = of_kind[0]
         others = f" and {len(of_kind) - 1} more" if len(of_kind) > 1 else ""
-        name = {"size": "image size", "format": "file format", "border": "border", "colour": "mean colour"}[
+        name = {"size": "image size", "format": "file format", "border": "border", "colour": "mean color"}[
             kind
         ]
         findings.append(
             Finding(
                 "shortcut",
-                # A banana is yellow: colour may be what the classes are about.
+                # Color may be a legitimate feature: bananas are yellow.
                 "note" if kind == "colour" else "warning",
-                f"the {name} alone tells {best.class_name}{others} from the rest: area under the curve "
-                f"{best.area:.2f}, where chance is 0.50 (p {_say_p(best.p_value)}); {best.difference}",
-                "the network may learn this instead of what the pictures show, and fail on others"
+                f"the {name} alone predicts {best.class_name}{others}: ROC AUC "
+                f"{best.area:.2f}, where 0.50 is chance (p {_format_p(best.p_value)}); {best.difference}",
+                "the network may learn this instead of the content, and fail on other images"
                 if kind != "colour"
-                else "if colour is not what the classes are about, the network learns the light of the place",
+                else "if color is not a legitimate feature of the classes, the network may learn the lighting instead",
                 {
-                    "size": "bring all images to one size and shape in the same way before training",
-                    "format": "save all images in one format and colour mode, from the originals",
-                    "border": "crop the frames, or take pictures of all classes in front of all backgrounds",
-                    "colour": "take pictures of all classes in the same light, or try data.color_mode: grayscale",
+                    "size": "resize all images in the same way to one size and aspect ratio",
+                    "format": "save all images in one format and color mode, from the originals",
+                    "border": "crop frames, or photograph all classes in front of the same backgrounds",
+                    "colour": "photograph all classes in the same light, or try data.color_mode: grayscale",
                 }[kind],
             )
         )
@@ -91,15 +90,15 @@ def check_shortcuts(inventory: Inventory, groups: NDArray[np.intp]) -> list[Find
 
 
 def find_shortcuts(inventory: Inventory, groups: NDArray[np.intp]) -> list[Shortcut]:
-    """Return every class that one kind of feature tells from the rest, the clearest first.
+    """Return the classes that can be predicted from one kind of feature, highest ROC AUC first.
 
     Args:
-        inventory: The images; all splits are taken together.
-        groups: (n,) of each image, the same for copies of one picture.
+        inventory: The images of all splits.
+        groups: (n,) group of each image, the same for duplicates.
     """
     indices = _choose_images(inventory)
     if len(np.unique(groups[indices])) < _FOLDS:
-        return []  # too few different pictures to learn from some and ask about others
+        return []  # too few distinct images for cross-validation
     labels = inventory.labels[indices]
     folds = _fold_numbers(labels, groups[indices])
     tried: list[_Tried] = []
@@ -126,7 +125,7 @@ def find_shortcuts(inventory: Inventory, groups: NDArray[np.intp]) -> list[Short
 
 
 def _choose_images(inventory: Inventory) -> NDArray[np.intp]:
-    """Return indices of decodable images of the classes that are large enough; of many, some, spread evenly."""
+    """Return indices of decodable images of sufficiently large classes; if there are many, an evenly spaced subset."""
     decoded = inventory.decoded
     counts = np.bincount(inventory.labels[decoded], minlength=len(inventory.class_names))
     indices = decoded[counts[inventory.labels[decoded]] >= _FEWEST_OF_A_CLASS]
@@ -147,7 +146,7 @@ def _features(
     return {
         "size": (
             np.stack([height, width, width / height], axis=1),
-            ["height", "width", "ratio of width to height"],
+            ["height", "width", "aspect ratio"],
         ),
         "format": (
             (kinds[:, None] == names[None]).astype(np.float64),
@@ -155,14 +154,14 @@ def _features(
         ),
         "border": (
             np.column_stack([traits["border"], traits["border_spread"]]).astype(np.float64),
-            ["red of the border", "green of the border", "blue of the border", "unevenness of the border"],
+            ["border red", "border green", "border blue", "border variation"],
         ),
         "colour": (traits["colour"].astype(np.float64), ["mean red", "mean green", "mean blue"]),
     }
 
 
 def _fold_numbers(labels: NDArray[np.int32], groups: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return (n,) the fold of each image: the groups of a class are dealt out in turn, the largest first."""
+    """Return (n,) the fold of each image; the groups of each class are assigned in turn, largest first."""
     _, first, members, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     by_chance = np.random.default_rng(0).random(len(first))
     folds = np.empty(len(first), np.intp)
@@ -173,7 +172,7 @@ def _fold_numbers(labels: NDArray[np.int32], groups: NDArray[np.intp]) -> NDArra
 def _cross_validate(
     features: NDArray[np.float64], labels: NDArray[np.int32], folds: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """Return (n, classes) probability of each class, in label order, from a tree that has not seen the image."""
+    """Return (n, classes) cross-validated class probabilities in label order."""
     from sklearn.tree import DecisionTreeClassifier
 
     known, targets = np.unique(labels, return_inverse=True)
@@ -189,7 +188,7 @@ def _cross_validate(
 
 
 def _area(scores: NDArray[np.float64], is_class: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the area under the ROC curve and its one-sided p-value."""
+    """Return the ROC AUC and its one-sided p-value."""
     from scipy.stats import mannwhitneyu
 
     test = mannwhitneyu(scores[is_class], scores[~is_class], alternative="greater", method="asymptotic")
@@ -198,7 +197,7 @@ def _area(scores: NDArray[np.float64], is_class: NDArray[np.bool_]) -> tuple[flo
 
 
 def _corrected(tried: list[_Tried]) -> list[tuple[_Tried, float]]:
-    """Return each with Holm's p-value, the largest area first."""
+    """Return all candidates with Holm's p-value, highest ROC AUC first."""
     by_p = sorted(tried, key=lambda one: one.p_value)
     corrected, largest = [], 0.0
     for rank, one in enumerate(by_p):
@@ -208,12 +207,12 @@ def _corrected(tried: list[_Tried]) -> list[tuple[_Tried, float]]:
 
 
 def _describe(features: NDArray[np.float64], columns: list[str], is_class: NDArray[np.bool_]) -> str:
-    """Name the feature in which the class differs most, with its mean there and elsewhere."""
+    """Describe the feature in which the class differs most, with its mean inside and outside the class."""
     areas = [abs(_area(column, is_class)[0] - 0.5) for column in features.T]
     best = int(np.argmax(areas))
     here, elsewhere = features[is_class, best].mean(), features[~is_class, best].mean()
-    return f"{columns[best]} is {here:.3g} on average there and {elsewhere:.3g} elsewhere"
+    return f"mean {columns[best]} is {here:.3g} in this class and {elsewhere:.3g} in others"
 
 
-def _say_p(p_value: float) -> str:
+def _format_p(p_value: float) -> str:
     return "below 1e-12" if p_value < 1e-12 else f"= {p_value:.1g}"

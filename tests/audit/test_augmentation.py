@@ -76,4 +76,4 @@ def test_what_the_preprocessing_undoes() -> None:
         }
     )
     (finding,) = check_augmentation(config, PLAIN)
-    assert "undoes a factor" in finding.what
+    assert "undoes brightness changes" in finding.what
