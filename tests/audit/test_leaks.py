@@ -142,7 +142,7 @@ def test_the_audit_counts_the_images_of_a_drawn_split(config: Callable[..., Path
     (leak,) = (finding for finding in report.findings if finding.code == "leak")
     assert leak.what == "6 of 33 test images have the same pixels as an image of data.train"
     assert leak.severity == "warning"
-    assert "leaves them out" in leak.harm
+    assert "drops them" in leak.harm
 
 
 def test_a_split_that_drop_empties_is_an_error_in_both(config: Callable[..., Path], tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_split_that_drop_empties_is_an_error_in_both(config: Callable[..., Pat
     path = config(on_leak="drop")
     images, said = load(load_config(path))
     assert images is None
-    assert said == ["no test image is left: `data.on_leak: drop` leaves all 5 out"]
+    assert said == ["no test images remain: `data.on_leak: drop` drops all 5"]
     assert [finding.what for finding in check(path).findings if finding.severity == "error"] == said
 
 
