@@ -1,1 +1,1 @@
-"""What is on disk: which images, their labels, their splits and their pixels."""
+"""The data set: images, labels and splits, from folders or a split file."""

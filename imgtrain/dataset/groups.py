@@ -1,4 +1,4 @@
-"""Which images belong together, such as those of one patient, video or plant: named by `data.group_by`."""
+"""Groups of images, such as patients, videos or plants, extracted from paths with `data.group_by`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from imgtrain.errors import ConfigError, Problem
 __all__ = ["assign_groups", "join_groups", "match_groups"]
 
 _SECONDS = 10.0
-_SECONDS_PER_PATH = 1e-4  # a hundred times what an ordinary expression takes
+_SECONDS_PER_PATH = 1e-4  # a hundred times the time of an ordinary expression
 
-# Flags: nothing is imported but the standard library, and nothing is printed but the answer.
+# The flags restrict imports to the standard library and suppress all other output.
 _SEARCH = [sys.executable, "-I", "-S", "-W", "ignore", "-c", """
 import json, re, sys
 asked = json.load(sys.stdin)
@@ -33,13 +33,13 @@ except (re.error, ValueError, RecursionError, OverflowError, MemoryError) as err
 
 
 def match_groups(paths: Sequence[str], expression: str) -> list[str | None]:
-    """Return the text that the expression's group finds in each path; None where it does not match.
+    """Return the text matched by the expression's group in each path; None if it doesn't match.
 
-    The search runs in a process with a time limit: an expression such as `(a+)+$` can take longer than any run, and it
-    may come from the file of an untrusted model. Python cannot stop a search in its own process.
+    The search runs in a separate process with a time limit: an expression such as `(a+)+$` can take practically
+    forever, and it may come from an untrusted model file. Python cannot interrupt a search in its own process.
 
     Raises:
-        ConfigError: It is not a regular expression with one group, or it takes too long.
+        ConfigError: It is not a regular expression with one group, or the search takes too long.
     """
     asked = json.dumps({"expression": expression, "paths": list(paths)})
     seconds = _SECONDS + _SECONDS_PER_PATH * len(paths)
@@ -60,12 +60,12 @@ def match_groups(paths: Sequence[str], expression: str) -> list[str | None]:
 
 
 def assign_groups(paths: Sequence[str], expression: str | None) -> NDArray[np.intp] | None:
-    """Return (n,) the group of each image, as integers from 0; None without an expression.
+    """Return (n,) group of each image as integers from 0; None without an expression.
 
-    An image that the expression does not match is a group of its own.
+    Images that the expression doesn't match form groups of one image.
 
     Raises:
-        ConfigError: As `match_groups`.
+        ConfigError: As in `match_groups`.
     """
     if expression is None:
         return None
@@ -75,9 +75,10 @@ def assign_groups(paths: Sequence[str], expression: str | None) -> NDArray[np.in
 
 
 def join_groups(first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.intp]:
-    """Return (n,) the smallest groups that neither `first` nor `second`, each (n,), divides.
+    """Return (n,) the finest grouping that is coarser than both `first` and `second`, each (n,).
 
-    Each is named by the smallest of its groups in `first`: where `second` joins nothing, it is `first`.
+    Each group is identified by the smallest of its groups in `first`, so the result is `first` if `second` doesn't
+    merge any of them.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

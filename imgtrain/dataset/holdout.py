@@ -1,4 +1,4 @@
-"""Validation images drawn from the training images, so that no picture and no group is on both sides."""
+"""Draw validation images from the training images, without splitting duplicates or groups."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["draw_validation"]
 
 
 def draw_validation(splits: Splits, pictures: NDArray[np.intp] | None = None) -> Splits:
-    """Draw the validation images as `splits.holdout` says; without it, return the splits as they are.
+    """Draw the validation images according to `splits.holdout`; without it, return the splits unchanged.
 
     Args:
-        splits: Not drawn yet.
-        pictures: (n,) the picture that each training image shows: the same integer for equal pixels. None takes
-            every image for another picture, which gives the same draw if that is true.
+        splits: Splits without validation images.
+        pictures: (n,) integer per training image, the same for identical pixels. None treats all images as distinct,
+            which gives the same result if they are.
 
     Returns:
-        The splits, with a warning more for classes without a validation image.
+        The splits, with additional warnings for classes without validation images.
 
     Raises:
         DataError: No image can be held out.
@@ -35,20 +35,22 @@ def draw_validation(splits: Splits, pictures: NDArray[np.intp] | None = None) ->
         return splits
     unit, groups = "image", holdout.groups
     if pictures is not None and len(np.unique(pictures)) < len(pictures):
-        unit, groups = "picture", pictures if groups is None else join_groups(groups, pictures)
+        unit, groups = "distinct image", pictures if groups is None else join_groups(groups, pictures)
     if holdout.groups is not None:
         unit = "group"
     held = stratified_group_split(train.labels, groups, holdout.share, holdout.seed)
     if not held.any():
-        raise DataError(Problem(holdout.where, f"no image can be held out: every class has only one {unit}"))
+        raise DataError(
+            Problem(holdout.where, f"cannot hold out validation images: every class has only one {unit}")
+        )
     validation = Split("validation", train.folder, read_only(train.indices[held]))
     missing = [
         name for name, images in zip(train.class_names, validation.counts(), strict=True) if not images
     ]
     warnings = splits.warnings
     if missing:
-        why = f"too few {unit}s to hold one out of training"
-        warnings = (*warnings, f"no validation image of {name_classes(missing)}: {why}")
+        why = f"too few {unit}s to hold one out"
+        warnings = (*warnings, f"no validation images of {name_classes(missing)}: {why}")
     return replace(
         splits,
         train=Split("train", train.folder, read_only(train.indices[~held])),

@@ -1,6 +1,6 @@
-"""From a folder with one sub-folder per class to the list of its images and labels; nothing is opened.
+"""List the images and labels of a folder with one subfolder per class, without opening the files.
 
-As in Keras and torchvision, a class folder that is a link is read; links to folders below it only with
+As in Keras and torchvision, class folders can be symbolic links; links to folders below them are only followed with
 `follow_links`.
 """
 
@@ -28,11 +28,11 @@ from imgtrain.errors import DataError, Problem, did_you_mean
 
 __all__ = ["IMAGE_SUFFIXES", "ImageFolder", "index_folder", "make_image_folder", "read_only"]
 
-# What is wrong, and what to do about it.
+# The problem, and how to fix it.
 _WhatAndHint: TypeAlias = tuple[str, str]
 Number = TypeVar("Number", bound=np.generic)
 
-_HOW_IT_SHOULD_BE = "give a folder that holds one sub-folder per class, with the images in it"
+_HOW_IT_SHOULD_BE = "give a folder with one subfolder per class that contains its images"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,13 +43,12 @@ class ImageFolder:
         root: The folder, absolute.
         class_names: In label order.
         paths: Relative to `root`, with POSIX separators.
-        group_paths: Where `data.group_by` is searched: as `paths`, but relative to the folder of the
-            configuration that the image lies in, if a split file has brought several together.
+        group_paths: The paths in which `data.group_by` is searched: like `paths`, but relative to the configured
+            folder of each image, in case a split file combines several folders.
         labels: int32, index in `class_names`.
         sizes: int64, bytes.
         mtimes_ns: int64, nanoseconds since 1970.
-        ignored: Relative path of everything that was found but is not used, with the reason; hidden files and
-            folders are not among it.
+        ignored: Why a path was ignored, by relative path; without hidden files and folders.
     """
 
     root: Path
@@ -74,7 +73,7 @@ class ImageFolder:
 
 
 def read_only(array: NDArray[Number]) -> NDArray[Number]:
-    """Return the same array, made read-only in place: what passes a door does not change."""
+    """Make an array read-only in place, and return it."""
     array.flags.writeable = False
     return array
 
@@ -87,26 +86,25 @@ def index_folder(
     follow_links: bool = False,
     where: str = "",
 ) -> ImageFolder:
-    """List the images of a folder with one sub-folder per class.
+    """List the images of a folder with one subfolder per class.
 
     Args:
         root: The folder.
-        class_names: In label order; None takes the sorted names of the sub-folders, each of which must hold
-            an image. When given, a sub-folder with another name and images in it is an error; a missing or
-            empty class is not.
-        nested: Whether images may lie deeper than the class folder.
-        follow_links: Whether to enter folders below the class folder that are links.
-        where: The place in the configuration to name in errors.
+        class_names: In label order. None uses the sorted names of the subfolders, each of which must contain an
+            image. If given, subfolders with other names and images are errors, but classes can be missing or empty.
+        nested: Whether class folders are searched recursively.
+        follow_links: Whether to follow symbolic links to folders below the class folders.
+        where: The configuration key to show in errors.
 
     Raises:
-        DataError: With all problems, what was found and which folder was probably meant.
+        DataError: With all problems, the contents of the folder, and suggestions.
     """
     root = Path(os.path.abspath(root))  # noqa: PTH100 (resolve() would replace links by what the user did not write)
     if reason := why_no_folder(root):
         raise DataError(Problem(where, *reason))
     top = list_folder(root)
     ignored = {
-        **{image.path: "lies beside the class folders" for image in top.images},
+        **{image.path: "is not in a class folder" for image in top.images},
         **top.strays,
     }
     problems: list[_WhatAndHint] = []
@@ -126,7 +124,7 @@ def index_folder(
     if problems:
         raise DataError([Problem(where, *problem) for problem in problems])
     names = tuple(classes) if class_names is None else class_names
-    ignored |= dict.fromkeys(classes.keys() - set(names), "a folder without images that is no class")
+    ignored |= dict.fromkeys(classes.keys() - set(names), "a folder without images")
     return make_image_folder(
         root,
         names,
@@ -163,7 +161,7 @@ def make_image_folder(
 
 @dataclass(frozen=True, slots=True)
 class _ClassFolder:
-    """What one class folder holds; `deeper` counts the images that only `nested` takes, by sub-folder."""
+    """The contents of a class folder; `deeper` counts the images in subfolders, which are only used with `nested`."""
 
     top: Listing
     images: list[FoundFile]
@@ -179,7 +177,7 @@ def _read_class_folder(root: Path, name: str, *, nested: bool, follow_links: boo
     ignored: dict[str, str] = {}
     unreadable: list[_WhatAndHint] = []
     status = root.stat()
-    # With the root among the visited, a link back to it is not entered.
+    # Marking the root as visited prevents following links back to it.
     visited = {(status.st_dev, status.st_ino)}
     for below, listing in walk_below(str(root / name), follow_links=follow_links, visited=visited):
         if isinstance(listing, OSError):
@@ -195,7 +193,7 @@ def _read_class_folder(root: Path, name: str, *, nested: bool, follow_links: boo
             sub_folder = below.split("/", 1)[0]
             deeper[sub_folder] = deeper.get(sub_folder, 0) + len(listing.images)
             ignored.update(
-                {f"{prefix}{image.path}": "lies deeper than its class folder" for image in listing.images}
+                {f"{prefix}{image.path}": "is in a subfolder of its class folder" for image in listing.images}
             )
         ignored.update({f"{prefix}{stray}": reason for stray, reason in listing.strays.items()})
         if not follow_links:
@@ -225,14 +223,14 @@ def _problems_of_known_classes(
         return unknown
     if any(found.images or found.unreadable for found in classes.values()):
         return []
-    what = f"{root} holds no image of any class; found {describe_listing(top)}"
+    what = f"{root} contains no images of any class; found {describe_listing(top)}"
     return [_why_empty(root / name, found) for name, found in classes.items() if found.deeper] or [(what, "")]
 
 
 def _wrong_level(
     root: Path, top: Listing, classes: Mapping[str, _ClassFolder], class_names: Sequence[str] | None
 ) -> _WhatAndHint | None:
-    """Return (what is wrong, which folder was meant) if this folder is not one of class folders at all."""
+    """Return (problem, suggested folder) if this is not a folder of class folders."""
     if not top.folders:
         return _without_folders(root, top)
     unreadable = any(found.unreadable for found in classes.values())
@@ -242,15 +240,15 @@ def _wrong_level(
     no_images = not any(found.images for found in classes.values())
     as_meant = ""
     if only_deeper and (no_images or any(map(split_of_name, only_deeper))):
-        what = f"is too high: {name_some(only_deeper)} only hold folders with images"
-        as_meant = "" if class_names else f" `nested: true` would make {name_some(classes)} the classes"
+        what = f"is one level too high: {name_some(only_deeper)} only contain folders of images"
+        as_meant = "" if class_names else f" With `nested: true`, the classes would be {name_some(classes)}"
     elif no_images:
-        what = "holds no image"
+        what = "contains no images"
     elif class_names is None and all(map(split_of_name, classes)):
-        what = "holds folders that are named like splits, not like classes"
+        what = "contains folders with names of splits, not classes"
     else:
         return None
-    # Only now: looking for the folder that was meant reads all of them once more.
+    # Searched last, because it reads all folders again.
     meant = next((found for found in find_class_roots(root) if found.path != root), None)
     hint = f"did you mean {meant}?" if meant else _HOW_IT_SHOULD_BE
     return f"{root} {what}; found {describe_listing(top)}", hint + as_meant
@@ -261,31 +259,31 @@ def _without_folders(root: Path, top: Listing) -> _WhatAndHint:
         if not top.strays:
             return f"{root} is empty", _HOW_IT_SHOULD_BE
         return (
-            f"{root} holds no class folder and no image; found {describe_listing(top)}",
+            f"{root} contains no class folders and no images; found {describe_listing(top)}",
             _HOW_IT_SHOULD_BE,
         )
-    what = f"{root} holds no class folder, only loose files: {describe_listing(top)}"
+    what = f"{root} contains no class folders, only files: {describe_listing(top)}"
     parent = next((found for found in find_class_roots(root.parent) if found.path == root.parent), None)
     if parent is not None and len(parent.class_names) > 1 and split_of_name(root.name) is None:
         return what, f"did you mean {parent}?"
-    return what, "put the images of each class into a sub-folder named after the class"
+    return what, "put the images of each class into a subfolder named after the class"
 
 
 def _why_empty(folder: Path, found: _ClassFolder) -> _WhatAndHint:
     if found.deeper:
         return (
-            f"class folder {folder} holds no image itself, but {count(sum(found.deeper.values()), 'image')} in"
-            f" {count(len(found.deeper), 'folder')} inside it ({name_some(found.deeper)})",
+            f"class folder {folder} contains no images itself, but {count(sum(found.deeper.values()), 'image')} in"
+            f" {count(len(found.deeper), 'subfolder')} ({name_some(found.deeper)})",
             "move them up, or set `nested: true`",
         )
     return (
-        f"class folder {folder} holds no image; found {describe_listing(found.top)}",
-        "remove it, or put images into it",
+        f"class folder {folder} contains no images; found {describe_listing(found.top)}",
+        "remove the folder, or add images",
     )
 
 
 def _why_unknown(folder: Path, found: _ClassFolder, class_names: Sequence[str]) -> _WhatAndHint:
     images = count(len(found.images) or sum(found.deeper.values()), "image")
-    what = f"{folder.name!r} is not one of the classes; {folder} holds {images}"
+    what = f"{folder.name!r} is not one of the classes; {folder} contains {images}"
     meant = did_you_mean(folder.name, class_names)
     return what, f"{meant} The classes are {name_some(class_names, 20)}".lstrip()

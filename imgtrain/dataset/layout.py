@@ -1,4 +1,4 @@
-"""Which folder was probably meant, when the given one does not hold one sub-folder per class."""
+"""Suggest the right folder if the given one doesn't contain one subfolder per class."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ SPLIT_NAMES = {
         {"test", "testing", "tst", "test_set", "testing_set", "test_data", "test_images", "eval", "holdout"}
     ),
 }
-"""Usual folder names of each split, in lower case with `_` for spaces and hyphens."""
+"""Common folder names of each split, in lower case with `_` for spaces and hyphens."""
 
-# Only to find out what was meant: somebody may have pointed at a whole disk.
+# Limits for suggestions, in case the user gave the root of a disk.
 _MOST_FOLDERS_SEARCHED = 2_000
 _DEEPEST = 5
 
 
 def split_of_name(folder_name: str) -> str | None:
-    """Return `train`, `validation` or `test` for a folder's name, None if it is no usual name of a split."""
+    """Return `train`, `validation` or `test` for a common folder name of that split, otherwise None."""
     plain = folder_name.lower().replace(" ", "_").replace("-", "_")
     return next((split for split, names in SPLIT_NAMES.items() if plain in names), None)
 
 
 @dataclass(frozen=True, slots=True)
 class ClassRoot:
-    """A folder with class folders in it.
+    """A folder that contains class folders.
 
     Attributes:
         path: The folder.
-        class_names: Its sub-folders that hold images directly, sorted.
-        images: How many images these hold.
+        class_names: Its subfolders that directly contain images, sorted.
+        images: Number of images in them.
     """
 
     path: Path
@@ -63,21 +63,19 @@ class ClassRoot:
 
     @property
     def split(self) -> str | None:
-        """`train`, `validation` or `test` if the folder's name says so."""
+        """The split that the folder's name indicates; None if there is none."""
         return split_of_name(self.path.name)
 
     def __str__(self) -> str:
         classes = count(len(self.class_names), "class folder")
-        return (
-            f"{self.path} (it holds {classes}: {name_some(self.class_names)}; {count(self.images, 'image')})"
-        )
+        return f"{self.path} ({classes}: {name_some(self.class_names)}; {count(self.images, 'image')})"
 
 
 def find_class_roots(root: Path) -> list[ClassRoot]:
-    """Return the folders at and below `root` whose sub-folders hold images directly, the likeliest first.
+    """Return `root` and folders below it whose subfolders directly contain images, most likely first.
 
-    Likely is a folder that is named like a training folder, then one with several classes, then one with many
-    images. The search is bounded; folders that cannot be read are passed over.
+    Folders with names of training folders come first, then those with several classes, then those with many images.
+    The search is limited; unreadable folders are ignored.
     """
     listings: dict[Path, Listing] = {}
     waiting = deque([(root, 0)])
@@ -102,12 +100,12 @@ def find_class_roots(root: Path) -> list[ClassRoot]:
 
 
 def why_no_folder(path: Path) -> tuple[str, str] | None:
-    """Return (what is wrong, what to do) if `path` is not a folder that can be listed, else None."""
+    """Return (problem, hint) if `path` is not a readable folder, otherwise None."""
     try:
         os.scandir(path).close()
     except NotADirectoryError:
         if path.suffix.lower() in {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"}:
-            return f"{path} is an archive, not a folder", "unpack it, and give the unpacked folder"
+            return f"{path} is an archive, not a folder", "extract it, and give the extracted folder"
         if path.exists():
             return (
                 f"{path} is a file, not a folder",
@@ -117,7 +115,7 @@ def why_no_folder(path: Path) -> tuple[str, str] | None:
     except FileNotFoundError:
         return _why_missing(path)
     except OSError as error:
-        hint = "give yourself the right to read it" if isinstance(error, PermissionError) else ""
+        hint = "change its permissions" if isinstance(error, PermissionError) else ""
         return f"{path} cannot be read: {error.strerror}", hint
     return None
 
@@ -125,7 +123,7 @@ def why_no_folder(path: Path) -> tuple[str, str] | None:
 def _why_missing(path: Path) -> tuple[str, str]:
     nearest = next((parent for parent in path.parents if parent.is_dir()), None)
     if path.is_symlink():
-        return f"{path} is a link to something that does not exist", ""
+        return f"{path} is a broken link", ""
     what = f"{path} does not exist"
     if nearest is None:
         return what, ""
@@ -139,7 +137,7 @@ def _why_missing(path: Path) -> tuple[str, str]:
             name for name in siblings if split_of_name(name) and split_of_name(name) == split_of_name(missing)
         ]
         meant = f"did you mean {same_split[0]!r}?" if same_split else ""
-    holds = f"holds {_named(siblings, 'folder')}" if siblings else "holds no folder"
+    holds = f"contains {_named(siblings, 'folder')}" if siblings else "contains no folders"
     return what, f"{meant} {nearest} {holds}".lstrip()
 
 

@@ -1,4 +1,4 @@
-"""From what a person names (files, folders, patterns) to the files that are meant; nothing is opened."""
+"""Expand files, folders and glob patterns to files, without opening them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["expand_paths", "split_list"]
 
 
 def expand_paths(names: Iterable[str]) -> Iterator[str]:
-    """Yield the path of every file that is meant, in the order of the names; a folder's sorted.
+    """Yield the paths of all files, in the order of the names; those of a folder are sorted.
 
-    A folder stands for all images below it, told by their suffix, hidden ones left out. A file is taken
-    whatever its suffix. A name that does not exist but has `*`, `?` or `[` in it is a pattern, in which `**`
-    stands for any folders. Any other name is yielded as it is: that there is no such file is found on reading it.
+    A folder means all images below it (by suffix), except hidden ones. Files are used whatever their suffix. A name
+    that doesn't exist and contains `*`, `?` or `[` is a glob pattern, where `**` matches any folders. Other names are
+    yielded unchanged; missing files are reported when they are read.
     """
     for name in names:
         if Path(name).is_dir():
@@ -26,7 +26,7 @@ def expand_paths(names: Iterable[str]) -> Iterator[str]:
             matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (keeps what the user wrote)
             for match in matches or [name]:
                 if Path(match).is_dir():
-                    # With `**` every folder is a match besides its files.
+                    # `**` also matches folders.
                     if "**" not in name:
                         yield from _images_below(match)
                 else:
@@ -36,7 +36,7 @@ def expand_paths(names: Iterable[str]) -> Iterator[str]:
 
 
 def split_list(listing: bytes) -> list[str]:
-    """Return the paths of a list: one per line or, where there is a zero byte, ended by zero bytes."""
+    """Return the paths of a list: one per line, or null-terminated if there is a null byte."""
     separator = b"\0" if b"\0" in listing else b"\n"
     lines = (line.removesuffix(b"\r") if separator == b"\n" else line for line in listing.split(separator))
     return [os.fsdecode(line) for line in lines if line]

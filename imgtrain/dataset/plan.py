@@ -1,7 +1,7 @@
-"""Asked × found → what will be done, or every problem at once.
+"""The plan: the configuration checked against the data.
 
-The last room before any pixel is decoded and before TensorFlow is started: whatever can be known to go wrong
-from the configuration and the names of the files is said here.
+This is the last step before decoding images and importing TensorFlow. It reports all problems that follow from the
+configuration and the file names, together.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ __all__ = ["Plan", "make_plan"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """What will be trained, on which images, and what the user should know before.
+    """A validated configuration with its images.
 
     Attributes:
-        config: The configuration, with what follows from the data filled in: it trains the same again.
-        splits: The images of each split; validation images may still have to be drawn, see `Splits`.
-        loss: The Keras loss by name.
-        warnings: Sentences to show.
+        config: The configuration, completed with values that follow from the data; training it repeats the run.
+        splits: The images of each split; validation images may not be drawn yet, see `Splits`.
+        loss: Name of the Keras loss.
+        warnings: Warnings to show.
     """
 
     config: Config
@@ -40,28 +40,28 @@ class Plan:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes in label order."""
+        """Class names in label order."""
         return self.splits.class_names
 
     @property
     def directory(self) -> Path:
-        """Where the run goes."""
-        assert self.config.output.directory is not None  # load_config and parse_config fill it in
+        """The run directory."""
+        assert self.config.output.directory is not None  # set by load_config and parse_config
         return self.config.output.directory
 
 
 def make_plan(config: Config) -> Plan:
-    """Look at the folders and hold them against the configuration.
+    """List the images and check the configuration against them.
 
     Raises:
-        ConfigError: The configuration contradicts itself or the data; the problems of the data are among them.
-        DataError: Only the data is wrong.
+        ConfigError: The configuration contradicts itself or the data; includes the problems of the data.
+        DataError: Only the data has problems.
     """
     problems: list[Problem] = []
     splits, data_error = None, None
     try:
         splits = split_data(config)
-        # Equal pictures are not known yet; but what cannot be drawn without any cannot be drawn with some.
+        # Duplicates are not known yet, but if drawing fails without duplicates, it also fails with them.
         splits = replace(splits, warnings=draw_validation(splits).warnings)
     except ImgtrainError as error:
         data_error = error
@@ -95,7 +95,7 @@ def make_plan(config: Config) -> Plan:
 
 
 def _has_validation(config: Config, splits: Splits | None) -> bool:
-    """Return whether there are validation images; as far as the configuration says, if the data does not tell."""
+    """Return whether there are validation images; according to the configuration if the splits are unknown."""
     if splits is not None:
         return splits.validated
     data = config.data
@@ -103,27 +103,27 @@ def _has_validation(config: Config, splits: Splits | None) -> bool:
 
 
 def _without_needless_stopping(config: Config, *, validated: bool) -> tuple[Config, list[str]]:
-    """Turn off early stopping that nobody asked for and that has nothing to watch."""
+    """Disable default early stopping if there are no validation images to monitor."""
     stopping = config.training.early_stopping
     if validated or stopping is None or stopping.monitor in _logged_names(config, validated=validated):
         return config, []
     training = config.training.model_copy(update={"early_stopping": None})
     return config.model_copy(update={"training": training}), [
-        "there are no validation images: all epochs are trained and the last weights are kept; "
-        "set data.validation or data.validation_split to stop at the best epoch"
+        "no validation images: all epochs are trained and the last weights are kept; "
+        "set data.validation or data.validation_split to keep the best epoch"
     ]
 
 
 def _check_time_and_schedule(config: Config) -> list[Problem]:
-    """Return what contradicts the time budget or the learning rate schedule."""
+    """Return problems of options that contradict the time budget or the learning rate schedule."""
     training, problems = config.training, []
     if training.minutes is not None and training.steps_per_epoch is not None:
         where = config.where("training", "steps_per_epoch")
-        problems.append(Problem(where, "training.minutes plans it", "remove it, or training.minutes"))
+        problems.append(Problem(where, "is determined by training.minutes", "remove it, or training.minutes"))
     if training.schedule is None:
         return problems
     if training.reduce_lr_on_plateau is not None:
-        what = "training.schedule sets the learning rate of every batch already"
+        what = "cannot be combined with training.schedule, which sets the learning rate of every batch"
         where = config.where("training", "reduce_lr_on_plateau")
         problems.append(Problem(where, what, "remove it, or training.schedule"))
     warmup = training.schedule.warmup_epochs
@@ -136,9 +136,9 @@ def _check_time_and_schedule(config: Config) -> list[Problem]:
 
 
 def _without_stopping_a_schedule(config: Config) -> tuple[Config, list[str]]:
-    """Keep early stopping from ending training before the learning rate has fallen.
+    """Prevent early stopping from ending training before the learning rate schedule ends.
 
-    Early stopping by default only restores the best weights then; one that the user wrote is left as it is.
+    Default early stopping then only restores the best weights; explicitly configured early stopping is unchanged.
     """
     training = config.training
     stopping = training.early_stopping
@@ -146,33 +146,31 @@ def _without_stopping_a_schedule(config: Config) -> tuple[Config, list[str]]:
         return config, []
     if "early_stopping" in training.model_fields_set:
         return config, [
-            f"training.early_stopping may end training (patience {stopping.patience}) before the learning rate "
-            f"schedule has ended; its last epochs usually gain most: set patience to {training.epochs} or more to "
-            "only keep the best weights"
+            f"training.early_stopping (patience {stopping.patience}) can end training before the learning rate "
+            f"schedule ends, whose last epochs usually improve most; set patience to {training.epochs} or more to "
+            "only restore the best weights"
         ]
     patient = stopping.model_copy(update={"patience": training.epochs})
     return config.model_copy(update={"training": training.model_copy(update={"early_stopping": patient})}), []
 
 
 def _name_options_without_effect(config: Config, *, validated: bool) -> list[str]:
-    """Return a sentence for each option that the others leave without effect, or that doubles one of them."""
+    """Return warnings about options that have no effect or duplicate others."""
     asked, warnings = config.evaluation, []
     if asked.threshold != 0.5 and config.data.class_mode != "binary":
-        warnings.append("evaluation.threshold has no effect: it is for class_mode binary")
+        warnings.append("evaluation.threshold has no effect: it requires class_mode binary")
     if asked.abstain is not None and not validated:
-        warnings.append(
-            "evaluation.abstain has no effect: there are no validation images to choose its level on"
-        )
+        warnings.append("evaluation.abstain has no effect: there are no validation images to tune it on")
     if config.training.class_weight == "balanced" and config.data.balance == "oversample":
         warnings.append(
-            "data.balance draws every class equally often, and training.class_weight weighs rare classes up once "
-            "more: one of the two is enough"
+            "data.balance and training.class_weight both increase the influence of rare classes; one of them is "
+            "enough"
         )
     return warnings
 
 
 def _check_monitors(config: Config, *, validated: bool) -> list[Problem]:
-    """Return a problem for each monitor that no epoch will have, or that Keras does not know the good end of."""
+    """Return problems of monitored metrics that are not logged, or whose direction is unknown."""
     problems = []
     names = _logged_names(config, validated=validated)
     for section in ("early_stopping", "reduce_lr_on_plateau"):
@@ -182,23 +180,23 @@ def _check_monitors(config: Config, *, validated: bool) -> list[Problem]:
         where = config.where("training", section, "monitor")
         if callback.monitor in names:
             if callback.mode == "auto" and _direction(callback.monitor, config) is None:
-                what = f"whether {callback.monitor!r} should fall or rise is not known"
+                what = f"cannot infer whether lower or higher values of {callback.monitor!r} are better"
                 problems.append(Problem(where, what, f"set training.{section}.mode to min or max"))
             continue
         if section == "early_stopping" and "monitor" not in callback.model_fields_set and not validated:
-            continue  # the default; it is turned off
+            continue  # the default, which is disabled
         known = _logged_names(config, validated=True)
         hint = did_you_mean(callback.monitor, known)
         if callback.monitor.startswith("val_") and not validated:
-            needs = "it needs validation images: set data.validation or data.validation_split"
+            needs = "it requires validation images: set data.validation or data.validation_split"
             hint = needs if callback.monitor in known else f"{hint} {needs}".strip()
-        what = f"no epoch will have {callback.monitor!r}; there will be: {', '.join(names)}"
+        what = f"metric {callback.monitor!r} is not logged; available: {', '.join(names)}"
         problems.append(Problem(where, what, hint))
     return problems
 
 
 def _direction(monitor: str, config: Config) -> str | None:
-    """Return `lower` or `higher`, whichever is better for a monitored number; None if Keras does not know."""
+    """Return whether `lower` or `higher` values of a metric are better; None if unknown."""
     name = monitor.removeprefix("val_")
     if name == "loss":
         return "lower"
@@ -208,7 +206,7 @@ def _direction(monitor: str, config: Config) -> str | None:
 
 
 def _logged_names(config: Config, *, validated: bool) -> list[str]:
-    """Return the names of the numbers that every epoch ends with, as far as a callback sees them."""
+    """Return the names of the metrics that callbacks see at the end of every epoch."""
     catalogue = load_catalogue()
     names = ["loss", *(catalogue.metric_log_name(metric) for metric in config.training.metrics)]
     return [*names, *(f"val_{name}" for name in names)] if validated else names
@@ -221,18 +219,14 @@ def _check_class_weights(config: Config, splits: Splits) -> list[Problem]:
     problems = [
         Problem(
             config.where("training", "class_weight", name),
-            f"there is no class {name!r}; there are: {', '.join(splits.class_names)}",
+            f"unknown class {name!r}; available: {', '.join(splits.class_names)}",
             did_you_mean(name, splits.class_names),
         )
         for name in weights
         if name not in splits.class_names
     ]
     if weights and not any(weights.get(name, 1.0) for name in splits.class_names):
-        problems.append(
-            Problem(
-                config.where("training", "class_weight"), "every class has weight 0: nothing would be learned"
-            )
-        )
+        problems.append(Problem(config.where("training", "class_weight"), "must not be 0 for all classes"))
     return problems
 
 
@@ -241,6 +235,6 @@ def _say_which_is_positive(config: Config, splits: Splits) -> list[str]:
     if config.data.classes is not None:
         return []
     return [
-        f"binary: {positive!r} is the positive class (label 1), {negative!r} is 0; "
-        f"data.classes sets another order"
+        f"binary: {positive!r} is the positive class (label 1), {negative!r} is label 0; "
+        f"set data.classes to change the order"
     ]

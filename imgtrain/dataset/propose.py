@@ -1,4 +1,4 @@
-"""A folder of images → a commented configuration that trains at once."""
+"""Propose a commented configuration for a folder of images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from imgtrain.text import printable
 
 __all__ = ["find_data", "propose_config"]
 
-# Headers are read, not pixels; as many as tell the sizes apart without making the user wait.
+# Only headers are read; enough to know the sizes without making the user wait.
 _SAMPLED_IMAGES = 200
 _UNBALANCED = 3
 _MOST_CLASSES_LISTED = 60
@@ -31,7 +31,7 @@ _EXIF_ORIENTATION, _FIRST_SIDEWAYS = 0x0112, 5
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The folders of the splits; those that were not found are None."""
+    """The folders of the splits; None if not found."""
 
     train: ImageFolder
     validation: ImageFolder | None
@@ -40,12 +40,12 @@ class _Layout:
 
 @dataclass(frozen=True, slots=True)
 class _Sizes:
-    """What the headers of some images say.
+    """Properties of some images, from their headers.
 
     Attributes:
-        sizes: (height, width) of each, as it is shown after turning by the EXIF orientation.
-        grey: Whether none of them has a colour.
-        unreadable: How many could not be opened.
+        sizes: (height, width) of each image, after applying the EXIF orientation.
+        grey: Whether all of them are grayscale.
+        unreadable: Number of files that could not be opened.
     """
 
     sizes: Sequence[tuple[int, int]]
@@ -58,16 +58,16 @@ class _Sizes:
 
 
 def propose_config(folder: Path | str, relative_to: Path | str = Path(), *, minutes: float = 3) -> str:
-    """Return commented YAML that `imgtrain train` runs at once.
+    """Return commented YAML that is ready to train.
 
     Args:
-        folder: One with class folders, or with folders of class folders for training, validation and test
-            under their usual names; or one that holds just one such folder.
+        folder: Contains class folders, or train/validation/test folders of them with common names; or a single
+            such folder.
         relative_to: The folder that the configuration will be written to.
-        minutes: Time budget for training, above 0; image size and network follow from it.
+        minutes: Time budget for training, > 0, which determines image size and network.
 
     Raises:
-        DataError: There is nothing to train on, or the folders contradict each other.
+        DataError: There are no images to train on, or the folders contradict each other.
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would replace links by what they lead to)
     layout = _find_layout(folder)
@@ -85,10 +85,10 @@ def propose_config(folder: Path | str, relative_to: Path | str = Path(), *, minu
 
 
 def find_data(folder: Path | str) -> dict[str, Path]:
-    """Return the folders that `propose_config` would name, by their keys in the section `data`.
+    """Return the folders that `propose_config` would use, by their keys in the section `data`.
 
     Raises:
-        DataError: As `propose_config`.
+        DataError: As in `propose_config`.
     """
     layout = _find_layout(Path(os.path.abspath(folder)))  # noqa: PTH100 (as above)
     found = {"train": layout.train, "validation": layout.validation, "test": layout.test}
@@ -101,8 +101,8 @@ def _find_layout(folder: Path) -> _Layout:
     root = _choose_root(folder)
     train = index_folder(root)
     if len(train.class_names) < 2:
-        what = f"{train.root} holds only one class, {name_some(train.class_names)}"
-        raise DataError(Problem("", what, "classification needs at least two folders of images"))
+        what = f"{train.root} contains only one class, {name_some(train.class_names)}"
+        raise DataError(Problem("", what, "classification needs at least two class folders"))
     siblings: dict[str, Path] = {}
     if root != folder:
         for other in find_class_roots(root.parent):
@@ -116,7 +116,7 @@ def _choose_root(folder: Path) -> Path:
     """Return the folder of class folders to train on."""
     roots = find_class_roots(folder)
     if not roots:
-        # Its error says what was found instead.
+        # Raises an error that describes the contents of the folder.
         return folder
     candidates = [root for root in roots if root.split == "train"]
     candidates = candidates or [root for root in roots if root.path == folder]
@@ -124,22 +124,22 @@ def _choose_root(folder: Path) -> Path:
     depth = min(len(root.path.parts) for root in candidates)
     candidates = [root for root in candidates if len(root.path.parts) == depth]
     if len(candidates) > 1:
-        raise DataError(Problem("", _several(folder, candidates), "give the one that you mean"))
+        raise DataError(Problem("", _several(folder, candidates), "give one of them"))
     return candidates[0].path
 
 
 def _several(folder: Path, roots: Sequence[ClassRoot]) -> str:
     listed = "; ".join(str(root) for root in roots[:5])
-    return f"{folder} holds several folders to train on: {listed}"
+    return f"{folder} contains several possible training folders: {listed}"
 
 
 def _read_sizes(folder: ImageFolder) -> _Sizes:
-    """Read the headers of some images, spread over the whole folder."""
+    """Read the headers of evenly spaced images of the folder."""
     step = max(1, len(folder) // _SAMPLED_IMAGES)
     indices = range(0, len(folder), step)
     sizes, grey = [], True
     for index in indices:
-        # Whatever Pillow raises or warns of a damaged header; decoding will name the file.
+        # Ignore Pillow's errors and warnings about corrupt headers; decoding will report the files.
         with (
             suppress(Exception),
             warnings.catch_warnings(action="ignore"),
@@ -151,8 +151,8 @@ def _read_sizes(folder: ImageFolder) -> _Sizes:
             sizes.append((height, width))
             grey = grey and image.mode in ("1", "L", "I;16", "I", "F")
     if not sizes:
-        what = f"none of {count(len(indices), 'file')} from {folder.root} opens as an image"
-        raise DataError(Problem("", what, f"one of them: {folder.paths[0]}"))
+        what = f"none of {count(len(indices), 'file')} from {folder.root} could be opened as an image"
+        raise DataError(Problem("", what, f"such as {folder.paths[0]}"))
     return _Sizes(sizes, grey, len(indices) - len(sizes))
 
 
@@ -164,24 +164,24 @@ def _typical_size(sizes: _Sizes) -> tuple[int, int]:
 
 
 def _introduce(folder: Path, layout: _Layout, sizes: _Sizes) -> Iterator[str]:
-    yield f"# Written by `imgtrain init {printable(folder.name)}`; `imgtrain train` on this file trains at once."
-    yield "# Every key is explained in docs/configuration.md. What was found:"
+    yield f"# Generated by `imgtrain init {printable(folder.name)}`, ready for `imgtrain train`."
+    yield "# docs/configuration.md documents all keys. Contents of the folder:"
     yield "#"
     for name, split in (("train", layout.train), ("validation", layout.validation), ("test", layout.test)):
         if split is not None:
             yield f"#   {name}: {count(len(split), 'image')} in {printable(str(split.root))}"
-    yield f"#   {count(len(layout.train.class_names), 'class')}, with their training images:"
+    yield f"#   {count(len(layout.train.class_names), 'class')}, with their number of training images:"
     pairs = list(zip(layout.train.class_names, layout.train.counts(), strict=True))
     named = [f"{printable(name)} {images:,}" for name, images in pairs[:_MOST_CLASSES_LISTED]]
     yield from _wrapped(named if len(named) == len(pairs) else [*named, "…"])
     yield f"#   {_describe_sizes(sizes)}"
     if sizes.unreadable:
         looked_at = len(sizes.sizes) + sizes.unreadable
-        yield f"#   {count(sizes.unreadable, 'file')} of the {looked_at:,} looked at cannot be opened"
+        yield f"#   {count(sizes.unreadable, 'file')} of {looked_at:,} inspected cannot be opened"
 
 
 def _describe_sizes(sizes: _Sizes) -> str:
-    kind = "grey " if sizes.grey else ""
+    kind = "grayscale " if sizes.grey else ""
     if sizes.equal:
         height, width = sizes.sizes[0]
         return f"{kind}images of height {height} and width {width}"
@@ -213,53 +213,52 @@ def _propose_data(layout: _Layout, sizes: _Sizes, recipe: Recipe, relative_to: P
     if layout.validation is not None:
         yield f"  validation: {written(layout.validation)}"
     else:
-        yield "  # There is no validation folder: a fifth of the training images is held out to find the best"
-        yield "  # epoch."
+        yield "  # No validation folder was found: 20 % of the training images are held out to select the best epoch."
         yield "  validation_split: 0.2"
-        yield r"  # group_by: '(patient\d+)'  # images of one patient, video or plant are not divided by it"
+        yield r"  # group_by: '(patient\d+)'  # keep images of one patient, video or plant in one split"
     if layout.test is not None:
         yield f"  test: {written(layout.test)}"
     else:
-        yield "  # There is no test folder: the accuracy will be that on the validation images, which chose the"
-        yield "  # best epoch and so flatter a little. Better put images aside that nothing else uses:"
+        yield "  # No test folder was found: the reported accuracy is that on the validation images, which is slightly"
+        yield "  # too high because they also select the best epoch. It is better to set aside test images:"
         yield "  # test: FOLDER"
     height, width = recipe.target_size
-    yield f"  target_size: [{height}, {width}]  # height, width; larger images need more minutes"
+    yield f"  target_size: [{height}, {width}]  # height, width; larger images need more time"
     if not sizes.equal:
-        yield "  # resize: crop  # or pad: these keep the shape of what is shown; stretch, the default, does not"
+        yield "  # resize: crop  # or pad; both keep the aspect ratio, unlike the default, stretch"
     if sizes.grey:
         yield "  color_mode: grayscale"
     yield from _propose_class_mode(layout.train.class_names)
     yield f"  batch_size: {recipe.batch_size}"
-    yield "  # balance: oversample  # draw every class as often as the largest, each copy augmented anew"
-    skip = "on_bad_image: skip   # leave out files that cannot be decoded, instead of stopping"
+    yield "  # balance: oversample  # repeat images of smaller classes, each copy augmented differently"
+    skip = "on_bad_image: skip   # skip files that cannot be decoded, instead of stopping"
     yield f"  {skip}" if sizes.unreadable else f"  # {skip}"
 
 
 def _propose_class_mode(class_names: Sequence[str]) -> Iterator[str]:
     if len(class_names) == 2:
         negative, positive = class_names
-        yield f"  class_mode: binary  # {printable(positive)} is the positive class; for the other one:"
+        yield f"  class_mode: binary  # {printable(positive)} is the positive class; to change it:"
         yield f"  # classes: {render_value([positive, negative])}"
     else:
         yield "  class_mode: categorical"
 
 
 def _propose_augmentation(class_names: Sequence[str], recipe: Recipe) -> Iterator[str]:
-    yield "augmentation:  # `imgtrain preview-aug` shows what it does"
+    yield "augmentation:  # `imgtrain preview-aug` shows the effect"
     reason = why_no_flip(class_names)
-    yield f"  rotation_range: {10 if reason else 15}  # degrees, either way"
+    yield f"  rotation_range: {10 if reason else 15}  # degrees, in either direction"
     yield "  width_shift_range: 0.1"
     yield "  height_shift_range: 0.1"
     yield "  zoom_range: 0.15"
     if reason:
         yield f"  horizontal_flip: false  # {printable(reason)}"
     else:
-        yield "  horizontal_flip: true  # false if left and right mean something in these pictures"
+        yield "  horizontal_flip: true  # set to false if left and right matter in these images"
     if recipe.cutmix:
-        yield "  cutmix: 1.0            # replace a rectangle of an image by another image, and mix the labels"
-        yield "  mix_probability: 0.5   # of half of the images; for long training on photos"
-    yield "  # vertical_flip: true  # where up and down mean nothing, as under a microscope or from above"
+        yield "  cutmix: 1.0            # replace a rectangle by that of another image, and mix the labels"
+        yield "  mix_probability: 0.5   # for half of the images; useful for long training on photos"
+    yield "  # vertical_flip: true  # if up and down don't matter, as in microscopy or aerial images"
     yield "  # brightness_range: [0.8, 1.2]"
     yield "  # color_jitter: {brightness: 0.2, contrast: 0.2, saturation: 0.2}"
 
@@ -267,7 +266,8 @@ def _propose_augmentation(class_names: Sequence[str], recipe: Recipe) -> Iterato
 def _propose_model(recipe: Recipe) -> Iterator[str]:
     height, width = (side >> len(recipe.blocks) for side in recipe.target_size)
     yield "model:"
-    yield f"  # Convolution, pooling, normalization, ReLU: {len(recipe.blocks)} blocks, {height}x{width} places left."
+    yield f"  # {len(recipe.blocks)} blocks of convolution, pooling, normalization and ReLU;"
+    yield f"  # the last feature map is {height}x{width}."
     yield "  # Any Keras layers can be used; the output layer is added."
     yield "  layers:"
     for filters, convolutions in recipe.blocks:
@@ -283,24 +283,24 @@ def _propose_model(recipe: Recipe) -> Iterator[str]:
 
 def _propose_training(train: ImageFolder, recipe: Recipe) -> Iterator[str]:
     yield "training:"
-    yield f"  minutes: {recipe.minutes:g}  # epochs are planned to end in this time; more minutes, more accuracy"
+    yield f"  minutes: {recipe.minutes:g}  # the number of epochs is planned to fit; more minutes give more accuracy"
     yield "  optimizer: {name: adamw, learning_rate: 0.003, weight_decay: 0.05}"
-    yield f"  schedule: {{name: cosine, warmup_epochs: {recipe.warmup_epochs}}}  # its last epochs gain most"
-    yield "  label_smoothing: 0.1  # less certain, better on new images"
+    yield f"  schedule: {{name: cosine, warmup_epochs: {recipe.warmup_epochs}}}  # the last epochs improve most"
+    yield "  label_smoothing: 0.1  # less overconfident, better generalization"
     smallest, largest = int(train.counts().min()), int(train.counts().max())
     if largest > _UNBALANCED * smallest:
-        yield f"  # The largest class has {largest:,} images, the smallest {smallest:,}: without weights, it would"
-        yield "  # hardly count."
+        yield f"  # The largest class has {largest:,} images, the smallest {smallest:,}. Without weights, the smallest"
+        yield "  # would have little influence."
         yield "  class_weight: balanced"
     else:
-        yield "  # class_weight: balanced  # where some classes have far fewer images than others"
-    yield "  # seed: 1  # another split, other initial weights: does the result hold?"
+        yield "  # class_weight: balanced  # for imbalanced classes"
+    yield "  # seed: 1  # another split and other initial weights, to see how much the result varies"
 
 
 def _propose_rest(train: ImageFolder) -> Iterator[str]:
     if len(train.class_names) == 2:
         yield "# evaluation:"
-        yield "#   threshold: f1  # or {recall: 0.95}, chosen on validation; the default is 0.5"
+        yield "#   threshold: f1  # or {recall: 0.95}, tuned on the validation images; the default is 0.5"
     yield "# output:"
     yield "#   directory: runs/another-name"
     yield "#   model: model.h5"

@@ -1,6 +1,6 @@
-"""What to train on a folder of images in a given time: image size, network and augmentation, chosen together.
+"""Choose image size, network and augmentation for a folder of images and a time budget.
 
-Plain normalized convolutions with a planned schedule. docs/decisions/0040-recipe.md has the measurements behind it.
+The networks are plain convolutions with batch normalization; see docs/decisions/0040-recipe.md for measurements.
 """
 
 from __future__ import annotations
@@ -11,34 +11,34 @@ from dataclasses import dataclass
 __all__ = ["Recipe", "choose_recipe"]
 
 SMALLEST_SIDE, LARGEST_SIDE = 32, 224
-# Blocks of this network train about so many images a second at 96×96 on one core with bfloat16. Only the image size
-# depends on it: the number of epochs is planned from the time of the first steps.
+# Approximate throughput of these blocks at 96×96 on one core with bfloat16, in images/s. It only affects the image
+# size: the number of epochs is planned from the measured time of the first steps.
 _IMAGES_PER_SECOND_AND_CORE = 300
 _MOST_CORES = 64
 _COMMON_SIDE = 96
-# Passes over the images at which 96×96 is the size; twice the time goes half into passes, half into pixels.
+# Number of epochs at which the size is 96×96; additional time is divided equally between epochs and pixels.
 _COMMON_PASSES = 45
 _FILTERS = (16, 32, 64, 128, 256)
-# Pooling stops at this side: below it, a 3×3 filter sees little but padding.
+# Minimum side of a feature map: below it, 3×3 filters mostly see padding.
 _SMALLEST_POOLED_SIDE = 3
-# Blocks, from the end, that have two convolutions.
+# Number of blocks, from the end, with two convolutions.
 _DOUBLE_BLOCKS = 3
-# Mixing images pays off in long training on photos; it cost accuracy on small sets of medical greyscale images.
+# Mixing images helps in long training on photos, but reduced accuracy on small sets of medical grayscale images.
 _FEWEST_PASSES_TO_MIX = 35
 _FEWEST_IMAGES_TO_MIX = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What `init` writes.
+    """The values proposed by `init`.
 
     Attributes:
-        target_size: Height and width in pixels.
-        batch_size: Images in a batch.
+        target_size: (height, width) in pixels.
+        batch_size: Images per batch.
         blocks: (filters, convolutions) of each block; pooling follows the first convolution.
-        dropout: Rate before the output layer.
-        cutmix: Whether half of the images are mixed by CutMix.
-        warmup_epochs: Epochs over which the learning rate rises.
+        dropout: Dropout rate before the output layer.
+        cutmix: Whether to apply CutMix to half of the images.
+        warmup_epochs: Number of warm-up epochs of the learning rate.
         minutes: Time budget for training.
     """
 
@@ -56,9 +56,9 @@ def choose_recipe(images: int, size: tuple[int, int], *, grey: bool, minutes: fl
 
     Args:
         images: Number of training images, 1 or more.
-        size: Their height and width in pixels, at the aspect ratio to train in.
-        grey: Whether they have no colour.
-        minutes: Time budget for training, above 0.
+        size: Their (height, width) in pixels, which determines the aspect ratio.
+        grey: Whether they are grayscale.
+        minutes: Time budget for training, > 0.
     """
     cores = min(os.cpu_count() or 1, _MOST_CORES)
     passes_at_common_side = 60 * minutes * cores * _IMAGES_PER_SECOND_AND_CORE / images
@@ -77,18 +77,18 @@ def choose_recipe(images: int, size: tuple[int, int], *, grey: bool, minutes: fl
 
 
 def _fit(size: tuple[int, int], side: float) -> tuple[int, int]:
-    """Return height and width of about side × side pixels at the aspect ratio of `size`, and not above it."""
+    """Return (height, width) with about side² pixels and the aspect ratio of `size`, not larger than `size`."""
     height, width = size
     scale = min(1.0, side / (height * width) ** 0.5, LARGEST_SIDE / max(size))
     if scale == 1:
         return max(height, SMALLEST_SIDE), max(width, SMALLEST_SIDE)
-    # Multiples of 16 halve four times without a rest; small images keep more of what they have.
+    # Multiples of 16, which pooling can halve four times; small images lose fewer pixels with smaller multiples.
     step = 16 if side >= 64 else 8
     return tuple(max(step * round(length * scale / step), SMALLEST_SIDE) for length in size)
 
 
 def _blocks(side: int) -> tuple[tuple[int, int], ...]:
-    """Return (filters, convolutions) of the blocks that the shorter side leaves room for, the widest last."""
+    """Return (filters, convolutions) of as many blocks as fit the shorter side, widest last."""
     count = 0
     while count < len(_FILTERS) and side // 2 >= _SMALLEST_POOLED_SIDE:
         side, count = side // 2, count + 1

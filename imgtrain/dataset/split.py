@@ -1,4 +1,4 @@
-"""Which image belongs to training, validation and test: folders, `validation_split` or `split_file`."""
+"""Assign images to training, validation and test, by folders, `validation_split` or `split_file`."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Split:
 
     Attributes:
         name: `train`, `validation` or `test`.
-        folder: Where the images are; two splits may share it.
-        indices: (n,) the images' indices in `folder`, sorted, read-only.
+        folder: The folder of the images; splits can share a folder.
+        indices: (n,) sorted, read-only indices of the images in `folder`.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Split:
 
     @property
     def labels(self) -> NDArray[np.int32]:
-        """(n,) index in `class_names`."""
+        """(n,) indices in `class_names`."""
         return self.folder.labels[self.indices]
 
     @property
@@ -53,7 +53,7 @@ class Split:
 
     @property
     def group_paths(self) -> tuple[str, ...]:
-        """Where `data.group_by` is searched: relative to the folder of the configuration they lie in."""
+        """The paths in which `data.group_by` is searched: relative to the configured folder of each image."""
         return tuple(self.folder.group_paths[index] for index in self.indices)
 
     @property
@@ -66,20 +66,20 @@ class Split:
         return np.bincount(self.labels, minlength=len(self.class_names)).astype(np.int64)
 
     def without(self, indices: Iterable[int] | NDArray[np.integer]) -> Split:
-        """Return the split without these images, given by their indices in `folder`; others are passed over."""
+        """Return the split without the images with these indices in `folder`; unknown indices are ignored."""
         gone = np.fromiter((int(index) for index in indices), np.intp)
         return Split(self.name, self.folder, read_only(np.setdiff1d(self.indices, gone)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Holdout:
-    """How validation images are drawn from the training images.
+    """How to draw validation images from the training images.
 
     Attributes:
-        share: Of every class, 0 < share < 1.
-        seed: The draw depends on nothing else but the images.
-        groups: (n,) group of each training image, which the draw does not divide; None without groups.
-        where: The place in the configuration to name in errors.
+        share: Fraction of every class, 0 < fraction < 1.
+        seed: Random seed; the draw only depends on it and the images.
+        groups: (n,) group of each training image; groups are not split. None without groups.
+        where: The configuration key to show in errors.
     """
 
     share: float
@@ -93,12 +93,12 @@ class Splits:
     """The splits, all with the same classes in the same order.
 
     Attributes:
-        train: Never empty; all images of `data.train` until the validation images are drawn from it.
-        validation: None when neither a folder, a share nor a split file gives one, and until it is drawn.
-        test: None when neither a folder nor a split file gives one.
-        holdout: How `draw_validation` draws the validation images, which takes their decoded pixels; kept
-            afterwards. None when they are not drawn.
-        warnings: Sentences that the user should read.
+        train: The training images; never empty. All images of `data.train` until validation images are drawn.
+        validation: None without a folder, `validation_split` or split file, and until it is drawn.
+        test: None without a folder or split file.
+        holdout: How `draw_validation` draws the validation images, which needs decoded pixels; kept afterwards.
+            None without `validation_split`.
+        warnings: Warnings to show.
     """
 
     train: Split
@@ -109,7 +109,7 @@ class Splits:
 
     @property
     def validated(self) -> bool:
-        """Whether there are validation images, or will be once they are drawn."""
+        """Whether there are validation images, or will be after drawing them."""
         return self.validation is not None or self.holdout is not None
 
     @property
@@ -118,23 +118,23 @@ class Splits:
         return self.train.class_names
 
     def __iter__(self) -> Iterator[Split]:
-        """Go through the splits that there are: train, validation, test."""
+        """Iterate over the existing splits: train, validation, test."""
         return (split for split in (self.train, self.validation, self.test) if split is not None)
 
     @property
     def folders(self) -> tuple[ImageFolder, ...]:
-        """The folders that the images are in, each once: several splits may share one."""
+        """The folders of the images without duplicates; splits can share a folder."""
         return tuple(dict.fromkeys(split.folder for split in self))
 
 
 def split_data(config: Config) -> Splits:
-    """Look at the folders and give every image its split. No image is opened.
+    """List the images and assign them to splits, without opening the files.
 
-    With `validation_split`, the validation images are still among the training images: `draw_validation` takes
-    them out once it is known which images have the same pixels.
+    With `validation_split`, the validation images remain in the training images until `draw_validation` moves them,
+    which requires knowing which images have identical pixels.
 
     Raises:
-        DataError: With every problem: folders, classes, the split file, groups, an empty split.
+        DataError: With all problems of folders, classes, the split file, groups and empty splits.
     """
     splits = _from_split_file(config) if config.data.split_file else _from_folders(config)
     warnings: list[str] = []
@@ -143,7 +143,7 @@ def split_data(config: Config) -> Splits:
     if not problems and config.data.validation_split is not None:
         if "validation" in splits:
             warnings.append(
-                "data.validation_split is not used, because data.split_file names validation images"
+                "data.validation_split is ignored, because data.split_file contains validation images"
             )
         else:
             holdout = _plan_holdout(config, splits["train"], config.data.validation_split, problems)
@@ -173,7 +173,7 @@ def _from_folders(config: Config) -> dict[str, Split]:
     for name, path in given.items():
         where = config.where("data", name)
         if name != "train" and "train" not in splits:
-            # Without the classes of the training folder, only whether it is there can be said.
+            # The classes are unknown if the training folder is invalid: only check that the folder exists.
             if reason := why_no_folder(_absolute(path)):
                 problems.append(Problem(where, *reason))
             continue
@@ -206,7 +206,7 @@ def _from_split_file(config: Config) -> dict[str, Split]:
         where=where,
     )
     if "train" not in by_split:
-        raise DataError(Problem(where, f"{data.split_file} names no training image"))
+        raise DataError(Problem(where, f"{data.split_file} contains no training images"))
     return {name: Split(name, folder, read_only(indices)) for name, indices in by_split.items()}
 
 
@@ -218,12 +218,13 @@ def _check_classes(config: Config, splits: dict[str, Split], warnings: list[str]
         problems.append(
             Problem(
                 config.where("data", "class_mode"),
-                f"binary needs exactly two classes, but {train.folder.root} holds {len(names)}: {name_some(names, 10)}",
-                "use `class_mode: categorical`, or two classes, of which the second is the positive one",
+                f"binary requires exactly two classes, but {train.folder.root} contains {len(names)}: "
+                f"{name_some(names, 10)}",
+                "use `class_mode: categorical`, or two classes (the second one is the positive class)",
             )
         )
     elif len(names) < 2:
-        what = f"{train.folder.root} holds only one class, {name_some(names)}; there is nothing to tell apart"
+        what = f"{train.folder.root} contains only one class, {name_some(names)}"
         problems.append(
             Problem(config.where("data", "train"), what, "give a folder with at least two class folders")
         )
@@ -232,12 +233,12 @@ def _check_classes(config: Config, splits: dict[str, Split], warnings: list[str]
         where = config.where("data", "split_file" if config.data.split_file else split.name)
         root = str(split.folder.root)
         if not len(split):
-            problems.append(Problem(where, f"{root} holds no image of any class"))
+            problems.append(Problem(where, f"{root} contains no images of any class"))
         elif missing and split.name == "train":
-            what = f"no training image of {name_classes(missing)} in {root}"
-            problems.append(Problem(where, what, "add images, or take the name out of `data.classes`"))
+            what = f"no training images of {name_classes(missing)} in {root}"
+            problems.append(Problem(where, what, "add images, or remove the name from `data.classes`"))
         elif missing:
-            warnings.append(f"no {split.name} image of {name_classes(missing)} in {root}")
+            warnings.append(f"no {split.name} images of {name_classes(missing)} in {root}")
     return problems
 
 
@@ -247,7 +248,7 @@ def name_classes(names: Sequence[str]) -> str:
 
 
 def _plan_holdout(config: Config, train: Split, share: float, problems: list[Problem]) -> Holdout:
-    """Say how validation images are drawn; what is wrong is added to `problems`."""
+    """Return how to draw validation images; problems are added to `problems`."""
     data = config.data
     if data.group_by is not None:
         groups = match_groups(train.group_paths, data.group_by)
@@ -256,7 +257,7 @@ def _plan_holdout(config: Config, train: Split, share: float, problems: list[Pro
         ]:
             matched = count(len(groups) - len(unmatched), "training path")
             what = f"matches {matched}, but not {name_some(unmatched, 3)}"
-            hint = f"the expression {data.group_by!r} is searched in paths like these"
+            hint = f"the expression {data.group_by!r} is searched in such paths"
             problems.append(Problem(config.where("data", "group_by"), what, hint))
     return Holdout(
         share=share,
@@ -282,17 +283,17 @@ def _warn_about_shared_groups(config: Config, splits: dict[str, Split], warnings
         if shared:
             images = sum(group in of_train for group in groups if group is not None)
             warnings.append(
-                f"{count(len(shared), 'group')} of data.group_by stand in train and in {name} too"
-                f" ({name_some(shared)}; {count(images, f'{name} image')}): the {name} scores may be too good"
+                f"{count(len(shared), 'group')} of data.group_by in both train and {name}"
+                f" ({name_some(shared)}; {count(images, f'{name} image')}): the {name} scores may be too optimistic"
             )
 
 
 def name_ignored(folders: Iterable[ImageFolder]) -> list[str]:
-    """Return a sentence for each reason why files in the folders are not used."""
+    """Return a warning for each reason why files in the folders are ignored."""
     warnings = []
     for folder in folders:
-        # Notes and tables beside the class folders are usual; among the images they may be images that are
-        # missed.
+        # Other files next to the class folders are common; inside class folders they may be images that the
+        # user expects to be used.
         worth_saying = {
             path: reason
             for path, reason in folder.ignored.items()
@@ -300,7 +301,7 @@ def name_ignored(folders: Iterable[ImageFolder]) -> list[str]:
         }
         for reason in Counter(worth_saying.values()):
             paths = [path for path, why in worth_saying.items() if why == reason]
-            hint = "; `data.nested: true` takes them" if "deeper" in reason else ""
-            unused = f"{count(len(paths), 'path')} not used ({name_some(paths, 3)})"
+            hint = "; set `data.nested: true` to use them" if "subfolder" in reason else ""
+            unused = f"{count(len(paths), 'path')} ignored ({name_some(paths, 3)})"
             warnings.append(f"{folder.root}: {unused}: {reason}{hint}")
     return warnings

@@ -1,4 +1,4 @@
-"""The CSV file that says which image belongs to which split."""
+"""The CSV file that assigns images to splits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SPLITS = {
     **dict.fromkeys(("validation", "val", "valid"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-# What is wrong with one row is often wrong with all.
+# A problem of one row often affects all rows.
 _MOST_PROBLEMS = 20
 
 
@@ -40,24 +40,23 @@ class _Row:
 def read_split_file(
     path: Path, *, folders: Sequence[Path], class_names: Sequence[str] | None, where: str
 ) -> tuple[ImageFolder, Mapping[str, NDArray[np.intp]]]:
-    """Read the columns `path`, `split` and, if there is one, `class`.
+    """Read the columns `path`, `split` and optionally `class`.
 
-    A relative path is looked up below the first of `folders`, the training folder, and then below the folder
-    of the CSV file. Without the column `class`, an image's class is the first folder of its path below the
-    one of `folders` that it lies in, or else below the CSV file's folder.
+    Relative paths are resolved against the first of `folders`, the training folder, and then against the folder of
+    the CSV file. Without the column `class`, the class is the first folder of the path below the one of `folders`
+    that contains it, or below the CSV file's folder.
 
     Args:
         path: The CSV file, UTF-8.
-        folders: The training folder, and the other folders that the configuration names.
-        class_names: In label order; None takes the sorted classes of the training rows.
-        where: The place in the configuration to name in errors.
+        folders: The training folder and the other configured folders.
+        class_names: In label order; None uses the sorted classes of the training rows.
+        where: The configuration key to show in errors.
 
     Returns:
-        All images as one folder, and the indices in it of each split's images, sorted; a split without images is left
-        out.
+        All images as one folder, and the sorted image indices of each split, without empty splits.
 
     Raises:
-        DataError: With every bad row and its line.
+        DataError: With all invalid rows and their lines.
     """
     problems: list[Problem] = []
     rows = _read_rows(path, folders, where, problems)
@@ -76,11 +75,11 @@ def read_split_file(
     ]
     if len(problems) > _MOST_PROBLEMS:
         more = len(problems) - _MOST_PROBLEMS
-        problems[_MOST_PROBLEMS:] = [Problem(path, f"and {more:,} more bad rows")]
+        problems[_MOST_PROBLEMS:] = [Problem(path, f"and {more:,} more invalid rows")]
     if problems:
         raise DataError(problems)
     if not rows:
-        raise DataError(Problem(where, f"{path} holds no row"))
+        raise DataError(Problem(where, f"{path} contains no rows"))
     root = _common_root([row.file for row in rows], folders)
     found = sorted(
         (labels[row.class_name], FoundFile(_relative(row.file, root), row.size, row.mtime_ns), row.split)
@@ -110,7 +109,7 @@ def _read_rows(path: Path, folders: Sequence[Path], where: str, problems: list[P
                 raise DataError(
                     Problem(
                         where,
-                        f"{path} needs the columns path and split, and may have class; its first line is"
+                        f"{path} must have the columns path, split and optionally class; its first line is"
                         f" {','.join(header)!r}",
                     )
                 )
@@ -123,7 +122,7 @@ def _read_rows(path: Path, folders: Sequence[Path], where: str, problems: list[P
                 if row.file in lines_of:
                     first = lines_of[row.file]
                     problems.append(
-                        _problem(path, row.line, f"{record['path']} stands in line {first} already")
+                        _problem(path, row.line, f"duplicate path {record['path']}, first in line {first}")
                     )
                     continue
                 lines_of[row.file] = row.line
@@ -131,7 +130,7 @@ def _read_rows(path: Path, folders: Sequence[Path], where: str, problems: list[P
     except OSError as error:
         raise DataError(Problem(where, f"{path} cannot be read: {error.strerror}")) from None
     except UnicodeDecodeError:
-        raise DataError(Problem(where, f"{path} is not UTF-8 text", "save it as CSV in UTF-8")) from None
+        raise DataError(Problem(where, f"{path} is not UTF-8 text", "save it as UTF-8")) from None
     except csv.Error as error:
         raise DataError(Problem(where, f"{path} is not a CSV file: {error}")) from None
     return rows
@@ -144,20 +143,22 @@ def _read_row(
     folders: Sequence[Path],
     problems: list[Problem],
 ) -> _Row | None:
-    """Return the row, or None after adding what is wrong with it."""
+    """Return the row; None if it is invalid, after adding its problems."""
     values = {name: value.strip() for name, value in record.items() if name and isinstance(value, str)}
     given, split, class_name = values.get("path"), values.get("split"), values.get("class")
     if None in record or not given or not split:
         problems.append(
-            _problem(path, line, "needs one value for each column, got " + ",".join(values.values()))
+            _problem(path, line, "must have one value per column; got " + ",".join(values.values()))
         )
         return None
     found = _look_up(given, path, folders)
     if split.lower() not in _SPLITS:
         hint = did_you_mean(split, ["train", "validation", "test"])
-        problems.append(_problem(path, line, f"split is train, validation or test, got {split!r}", hint))
+        problems.append(_problem(path, line, f"split must be train, validation or test; got {split!r}", hint))
     if found is None:
-        problems.append(_problem(path, line, f"no file {given} below data.train or beside the CSV file"))
+        problems.append(
+            _problem(path, line, f"file {given} not found below data.train or next to the CSV file")
+        )
     if found is None or split.lower() not in _SPLITS:
         return None
     file, status = found
@@ -166,7 +167,7 @@ def _read_row(
         if class_name is None or split_of_name(class_name):
             problems.append(
                 _problem(
-                    path, line, f"cannot tell the class of {given} by its folder", "add the column `class`"
+                    path, line, f"cannot infer the class of {given} from its folder", "add the column `class`"
                 )
             )
             return None
@@ -189,8 +190,8 @@ def _class_by_folder(file: str, folders: Sequence[Path]) -> str | None:
 
 
 def _below(file: str, folders: Sequence[Path]) -> Iterator[str]:
-    """Yield the path relative to each of the folders that the file lies in, the deepest first."""
-    # The CSV file often lies above the others.
+    """Yield the path relative to each of the folders that contain the file, deepest first."""
+    # The CSV file is often in a parent of the others.
     for folder in sorted(folders, key=lambda folder: -len(str(folder))):
         below = _relative(file, folder)
         if not below.startswith("../"):

@@ -1,4 +1,4 @@
-"""Which images are held out for validation: the pure function behind `validation_split`."""
+"""Choose the images to hold out for validation, for `validation_split`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 __all__ = ["stratified_group_split"]
 
-# Keeps the stream apart from every other that the same seed starts.
+# Separates the random stream from other streams with the same seed.
 _STREAM = 0x53504C4954  # "SPLIT"
-# Orders of the groups that are tried; the first that is this near to every class's share is taken.
+# Number of random group orders to try; the first one that comes this close to the fraction of every class is used.
 _MOST_TRIES = 16
 _NEAR_ENOUGH = 0.02
 
@@ -17,20 +17,20 @@ _NEAR_ENOUGH = 0.02
 def stratified_group_split(
     labels: NDArray[np.integer], groups: NDArray[np.integer] | None, share: float, seed: int
 ) -> NDArray[np.bool_]:
-    """Choose a share of every class at random, groups kept whole.
+    """Choose a random fraction of every class, keeping groups together.
 
-    Without groups, a class of n images gives the share of n, rounded, but at least 1 and at most n - 1; a
-    class of one image gives none. With groups, whole groups are chosen so that every class comes near its
-    share, gives at least one image where that is possible, and never its last.
+    Without groups, the rounded fraction of each class is chosen, but at least 1 image and at most all but one;
+    nothing is chosen from classes with a single image. With groups, whole groups are chosen so that the fraction of
+    every class is approximated, with at least one image if possible, and never all images.
 
     Args:
         labels: (n,) class of each image.
-        groups: (n,) group of each image; None when every image stands for itself.
-        share: 0 < share < 1.
-        seed: The choice depends on nothing but the arguments.
+        groups: (n,) group of each image; None without groups.
+        share: 0 < fraction < 1.
+        seed: Random seed; the result only depends on the arguments.
 
     Returns:
-        (n,), true for the images that are held out.
+        (n,) boolean mask of the images to hold out.
     """
     labels = np.asarray(labels)
     rng = np.random.default_rng([seed, _STREAM])
@@ -46,7 +46,7 @@ def _hold_out_images(
     for label in np.unique(labels):
         indices = np.flatnonzero(labels == label)
         wanted = min(max(int(share * len(indices) + 0.5), 1), len(indices) - 1)
-        # Ordering uniform numbers, instead of `permutation`, whose stream NumPy may change between versions.
+        # Sorts uniform numbers instead of using `permutation`, whose stream may change between NumPy versions.
         held[indices[np.argsort(rng.random(len(indices)), kind="stable")[:wanted]]] = True
     return held
 
@@ -65,7 +65,7 @@ def _hold_out_groups(
         order = np.argsort(rng.random(len(members)), kind="stable").tolist()
         chosen, held = _choose_groups(members, totals.tolist(), targets.tolist(), order)
         distances = np.abs(held - targets)
-        # A class without any held-out image is worse than all unevenness.
+        # Classes without held-out images are worse than any deviation from the fraction.
         distance = np.count_nonzero(held == 0) * len(labels) + float(np.sum(distances**2 / totals))
         if distance < best_distance:
             best, best_distance = chosen, distance
@@ -76,7 +76,7 @@ def _hold_out_groups(
 
 
 def _count_labels(labels: NDArray[np.integer], groups: NDArray[np.integer]) -> list[list[tuple[int, int]]]:
-    """Return, for each group, (label, how many images) of the labels in it."""
+    """Return (label, number of images) of the labels in each group."""
     classes = int(labels.max(initial=0)) + 1
     pairs, counts = np.unique(groups.astype(np.int64) * classes + labels, return_counts=True)
     members: list[list[tuple[int, int]]] = [[] for _ in range(int(groups.max(initial=-1)) + 1)]
@@ -88,16 +88,16 @@ def _count_labels(labels: NDArray[np.integer], groups: NDArray[np.integer]) -> l
 def _choose_groups(
     members: list[list[tuple[int, int]]], totals: list[int], targets: list[float], order: list[int]
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Take each group, in order, that brings the classes nearer to their targets.
+    """Choose greedily, in order, each group that brings the classes closer to their targets.
 
     Returns:
-        (groups,), true for those taken; and (classes,), how many images they have.
+        (groups,) boolean mask of the chosen groups, and (classes,) their number of images.
     """
     chosen = np.zeros(len(members), bool)
     held = [0] * len(totals)
 
     def growth(group: int) -> float:
-        """How much the squared distance from the targets, relative to the class's size, grows."""
+        """Return the increase of the squared distance from the targets, relative to the class sizes."""
         return sum(
             images * (2 * (held[label] - targets[label]) + images) / totals[label]
             for label, images in members[group]
@@ -114,7 +114,7 @@ def _choose_groups(
     for group in order:
         if growth(group) < 0 and leaves_some(group):
             take(group)
-    # All groups of a class can be too large for it: then the one that does least harm.
+    # If all groups of a class are too large, use the one with the smallest increase.
     for missing in range(len(totals)):
         if held[missing] == 0:
             fitting = [

@@ -1,4 +1,4 @@
-"""What lies in one folder: sub-folders, images by their suffix, and the rest with the reason why not."""
+"""List folders: subfolders, images by suffix, and other files with the reason why they are ignored."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ IMAGE_SUFFIXES = frozenset({
     ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".ico", ".avif", ".jp2", ".j2k", ".tga", ".pcx",
 })
 # fmt: on
-"""Suffixes of files that are read as images, in lower case; what a file holds, the decoder finds out."""
+"""Suffixes of files treated as images, in lower case; the decoder detects the actual format."""
 
-# Besides names that start with a dot (.ipynb_checkpoints, ._1.jpg): what desktops, archives and storage boxes
-# leave behind. @eaDir holds thumbnails that end in .jpg.
+# Files created by desktops, archives and NAS devices, besides names that start with a dot (.ipynb_checkpoints,
+# ._1.jpg). @eaDir contains thumbnails that end in .jpg.
 _HIDDEN_NAMES = frozenset(
     {
         "__macosx",
@@ -35,7 +35,7 @@ _HIDDEN_NAMES = frozenset(
 
 
 class FoundFile(NamedTuple):
-    """An image file: path below where the search began (POSIX separators), bytes, modification time in ns."""
+    """An image file: path relative to the search root (POSIX separators), size in bytes, modification time in ns."""
 
     path: str
     size: int
@@ -43,7 +43,7 @@ class FoundFile(NamedTuple):
 
 
 class FoundFolder(NamedTuple):
-    """A sub-folder; `is_link` when it is a symbolic link to one."""
+    """A subfolder; `is_link` if it is a symbolic link to one."""
 
     name: str
     is_link: bool
@@ -51,10 +51,10 @@ class FoundFolder(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What lies directly in one folder, hidden things left out, each kind sorted by name.
+    """The direct contents of a folder without hidden files, sorted by name.
 
     Attributes:
-        strays: Reason by name, of everything that is neither a folder nor an image.
+        strays: Why a file is ignored, by name, for everything that is neither a folder nor an image.
     """
 
     folders: tuple[FoundFolder, ...] = ()
@@ -63,18 +63,17 @@ class Listing:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name is passed over without a word."""
+    """Return whether a file or folder with this name is hidden and silently ignored."""
     return name.startswith(".") or name.lower() in _HIDDEN_NAMES
 
 
 def list_folder(folder: str | os.PathLike[str]) -> Listing:
     """List one folder.
 
-    Links to files are read like files. Whatever could block or is gone (pipes, sockets, devices, broken
-    links) is never opened: it is a stray.
+    Links to files count as files. Pipes, sockets, devices and broken links are never opened and count as strays.
 
     Raises:
-        OSError: If the folder cannot be read.
+        OSError: The folder cannot be read.
     """
     folders, images, strays = [], [], {}
     with os.scandir(folder) as entries:
@@ -88,7 +87,7 @@ def list_folder(folder: str | os.PathLike[str]) -> Listing:
                 elif not entry.is_file():
                     strays[name] = _why_no_file(entry)
                 elif name[name.rfind(".") :].lower() not in IMAGE_SUFFIXES:
-                    strays[name] = "not an image by its suffix"
+                    strays[name] = "not an image suffix"
                 else:
                     status = entry.stat()
                     images.append(FoundFile(name, status.st_size, status.st_mtime_ns))
@@ -109,15 +108,15 @@ def _why_no_file(entry: os.DirEntry[str]) -> str:
 def walk_below(
     folder: str, *, follow_links: bool, visited: set[tuple[int, int]] | None = None
 ) -> Iterator[tuple[str, Listing | OSError]]:
-    """Yield (path below `folder`, its listing) for the folder and every folder below it, in sorted order.
+    """Yield (path relative to `folder`, listing) for the folder and all folders below it, in sorted order.
 
-    The path is empty for the folder itself, and ends in `/` otherwise. A folder that cannot be read yields
-    its error instead. Every real folder is read once, so that links in a circle end.
+    The path is empty for the folder itself, and ends in `/` otherwise. Unreadable folders yield their error instead.
+    Every real folder is read once, so cycles of links terminate.
 
     Args:
-        folder: Where to begin; read even if it is a link.
-        follow_links: Whether to enter folders that are links.
-        visited: (device, inode) of folders that are not to be entered again; added to.
+        folder: The search root; can be a link.
+        follow_links: Whether to follow symbolic links to folders.
+        visited: (device, inode) of folders to skip; updated in place.
     """
     visited = set() if visited is None else visited
     waiting = [""]

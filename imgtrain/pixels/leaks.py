@@ -1,4 +1,4 @@
-"""Images that are scored although the network is trained on the same picture, or chosen by it: leaks."""
+"""Leaks: evaluation images with the same pixels as images used for training or selecting the model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["DroppedImage", "Leak", "LeakSource", "find_leaks", "leak_sources", "
 
 @dataclass(frozen=True, slots=True)
 class LeakSource:
-    """Images that a scored split should have no picture in common with.
+    """Images that must not occur in an evaluation split.
 
     Attributes:
-        splits: Names of the splits that they are in.
-        name: What to call one of them, such as `an image of data.train`.
-        decides: Whether `data.on_leak: error` stops at such a leak; otherwise it is a warning.
+        splits: Names of their splits.
+        name: Description of one of them, such as `an image of data.train`.
+        decides: Whether such a leak is an error with `data.on_leak: error`; otherwise it is a warning.
     """
 
     splits: tuple[str, ...]
@@ -34,13 +34,13 @@ class LeakSource:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Leak:
-    """The images of a scored split that show a picture of one source. An image is in one leak at most.
+    """The images of an evaluation split that also occur in one source. Each image belongs to at most one leak.
 
     Attributes:
-        split: Name of the scored split.
-        source: Where the pictures are, too; an image that is in several sources is counted for the first.
-        samples: (k,) sample indices of the leaked images, sorted.
-        copies: For each of them, split and sample index of the first image of the source with its picture.
+        split: Name of the evaluation split.
+        source: The source; images that occur in several sources are counted for the first one.
+        samples: (k,) sorted sample indices of the leaked images.
+        copies: For each of them, split and sample index of the first duplicate in the source.
     """
 
     split: str
@@ -51,13 +51,13 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class DroppedImage:
-    """A leaked image that is left out.
+    """A leaked image that is dropped.
 
     Attributes:
         index: Its image index.
         path: Relative to the folder of its split.
-        copy_split: Name of the split with the same picture.
-        copy_path: Of the first image with the same picture there.
+        copy_split: Name of the split that contains the duplicate.
+        copy_path: Path of the first duplicate there.
     """
 
     index: int
@@ -67,13 +67,13 @@ class DroppedImage:
 
 
 def leak_sources(splits: Splits, scored: Split) -> tuple[LeakSource, ...]:
-    """Return what a split should have no picture in common with, the most harmful first.
+    """Return the sources of leaks into an evaluation split, most severe first.
 
     Args:
-        splits: All of them; a validation split has been drawn.
+        splits: All splits, with drawn validation images.
         scored: The validation or the test split.
     """
-    # As after a draw, or where a split file lists the images of all splits.
+    # After drawing validation images, or with a split file.
     one_folder = scored.folder is splits.train.folder
     train = "a training image" if one_folder else "an image of data.train"
     if scored.name != "test":
@@ -81,7 +81,7 @@ def leak_sources(splits: Splits, scored: Split) -> tuple[LeakSource, ...]:
     if splits.validation is None:
         return (LeakSource(("train",), train, decides=True),)
     if splits.holdout is not None:
-        # Images held out of data.train count as training images: they choose the epoch.
+        # Images held out of data.train count as training images: they select the best epoch.
         return (LeakSource(("train", "validation"), train, decides=True),)
     validation = "a validation image" if one_folder else "an image of data.validation"
     return (
@@ -91,11 +91,11 @@ def leak_sources(splits: Splits, scored: Split) -> tuple[LeakSource, ...]:
 
 
 def find_leaks(splits: Splits, pictures: Mapping[str, NDArray[np.intp]]) -> list[Leak]:
-    """Return what is scored and should not be: validation images first, then test images.
+    """Return the leaks into the validation split, then those into the test split.
 
     Args:
-        splits: All of them; a validation split has been drawn.
-        pictures: For each split, (n,) the picture that each image shows: the same integer in all splits.
+        splits: All splits, with drawn validation images.
+        pictures: For each split, (n,) integer per image, the same for identical pixels in all splits.
     """
     leaks = []
     for part in splits:
@@ -121,7 +121,7 @@ def find_leaks(splits: Splits, pictures: Mapping[str, NDArray[np.intp]]) -> list
 def _locate(
     joined: NDArray[np.intp], names: Sequence[str], lengths: Sequence[int]
 ) -> tuple[tuple[str, int], ...]:
-    """Return split and sample index for positions in the splits' images, one split behind the other."""
+    """Return split and sample index for positions in the concatenated splits."""
     starts = np.cumsum([0, *lengths[:-1]])
     splits = np.searchsorted(starts, joined, side="right") - 1
     return tuple(
@@ -133,20 +133,19 @@ def _locate(
 def resolve_leaks(
     config: Config, splits: Splits, pictures: Mapping[str, NDArray[np.intp]], emit: Emit = ignore
 ) -> dict[str, tuple[DroppedImage, ...]]:
-    """Refuse leaks, warn of them, or say what is to be left out, as `data.on_leak` says.
+    """Reject leaks, warn about them, or return the images to drop, according to `data.on_leak`.
 
     Args:
         config: The configuration.
-        splits: All of them; a validation split has been drawn.
-        pictures: As for `find_leaks`.
-        emit: Takes warnings.
+        splits: All splits, with drawn validation images.
+        pictures: As in `find_leaks`.
+        emit: Called with warnings.
 
     Returns:
-        With `drop`, what is to be left out of each split, by its name.
+        With `drop`, the images to drop, by split.
 
     Raises:
-        DataError: Test images are training images too and `on_leak` is `error`; or `drop` would leave a split
-            empty.
+        DataError: Test images are also training images and `on_leak` is `error`, or `drop` would empty a split.
     """
     by_name = {part.name: part for part in splits}
     problems: list[Problem] = []
@@ -158,19 +157,19 @@ def resolve_leaks(
             f"{images[0].copy_path}"
         )
         if config.data.on_leak == "drop":
-            emit(Message(f"{what}; left out by `data.on_leak: drop` and listed in data.json", "warning"))
+            emit(Message(f"{what}; dropped (`data.on_leak: drop`) and listed in data.json", "warning"))
             dropped[leak.split] = (*dropped.get(leak.split, ()), *images)
         elif leak.source.decides and config.data.on_leak == "error":
             problems.append(
                 Problem(
                     config.where("data", leak.split),
-                    f"{what}: the {leak.split} scores would be too good",
-                    f"set `data.on_leak: drop` to leave these {leak.split} images out, or `warn` to keep them; "
-                    "`imgtrain check` lists them all, and its option --fix-split proposes other splits",
+                    f"{what}: the {leak.split} scores would be too optimistic",
+                    f"set `data.on_leak: drop` to drop these {leak.split} images, or `warn` to keep them; "
+                    "`imgtrain check` lists all of them, and its option --fix-split writes a split without leaks",
                 )
             )
         else:
-            emit(Message(f"{what}: the {leak.split} scores would be too good", "warning"))
+            emit(Message(f"{what}: the {leak.split} scores would be too optimistic", "warning"))
     for name, images in dropped.items():
         problems += _check_rest(config, by_name[name], images, emit)
     if problems:
@@ -179,7 +178,7 @@ def resolve_leaks(
 
 
 def say_leak(leak: Leak, leaked: int, images: int, *, kind: str = "the same pixels") -> str:
-    """Return how many of a split's images leak, such as `2 of 8 test images have … as an image of data.train`."""
+    """Return a description such as `2 of 8 test images have the same pixels as an image of data.train`."""
     have = "has" if leaked == 1 else "have"
     return f"{leaked:,} of {count(images, f'{leak.split} image')} {have} {kind} as {leak.source.name}"
 
@@ -196,14 +195,14 @@ def _leaked_images(leak: Leak, by_name: Mapping[str, Split]) -> tuple[DroppedIma
 
 
 def _check_rest(config: Config, part: Split, dropped: Sequence[DroppedImage], emit: Emit) -> list[Problem]:
-    """Return a problem if nothing is left of a split; warn of classes of which nothing is left."""
+    """Return a problem if a split becomes empty; warn if a class does."""
     rest = part.without([image.index for image in dropped])
     if not len(rest):
-        what = f"no {part.name} image is left: `data.on_leak: drop` leaves all {len(part):,} out"
-        hint = f"give {part.name} images that are not among the training images, or no {part.name} images"
+        what = f"no {part.name} images remain: `data.on_leak: drop` drops all {len(part):,}"
+        hint = f"provide {part.name} images that are not training images, or no {part.name} images"
         return [Problem(config.where("data", part.name), what, hint)]
     gone = (part.counts() > 0) & (rest.counts() == 0)
     if gone.any():
         names = [name for name, is_gone in zip(part.class_names, gone, strict=True) if is_gone]
-        emit(Message(f"no {part.name} image is left of {name_classes(names)}", "warning"))
+        emit(Message(f"no {part.name} images of {name_classes(names)} remain", "warning"))
     return []

@@ -301,8 +301,8 @@ def _say_what_was_skipped(gathered: Iterable[SplitImages], emit: Emit) -> None:
             if count == 0 and part.split.name == "train"
         ]
         if len(part.split) == 0:
-            problems.append(Problem(part.split.name, "no image is left: none of its files can be decoded"))
+            problems.append(Problem(part.split.name, "no images remain: none of its files can be decoded"))
         elif empty:
-            problems.append(Problem(part.split.name, f"no image is left of class {', '.join(empty)}"))
+            problems.append(Problem(part.split.name, f"no images of class {', '.join(empty)} remain"))
     if problems:
         raise DataError(problems)

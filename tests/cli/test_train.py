@@ -299,7 +299,7 @@ def test_dropped_test_images_are_not_scored_by_evaluate_either(imgtrain, tmp_pat
     (tmp_path / "c.yaml").write_text(text)
     done = imgtrain("train", "c.yaml", "--output", "run", "--set", "data.on_leak=drop", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "left out by `data.on_leak: drop` and listed in data.json" in done.stderr
+    assert "dropped (`data.on_leak: drop`) and listed in data.json" in done.stderr
     trained = json.loads((tmp_path / "run/metrics.json").read_text())["test"]
     assert trained["images"] == 4
     done = imgtrain("evaluate", "run/m.h5", "--json", cwd=tmp_path)

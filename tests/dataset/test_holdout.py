@@ -138,12 +138,14 @@ def test_a_class_of_one_picture_keeps_all_its_copies_and_says_so() -> None:
     assert drawn.validation is not None
     assert drawn.validation.counts().tolist() == [0, 1]
 
-    assert drawn.warnings == ("no validation image of class a: too few pictures to hold one out of training",)
+    assert drawn.warnings == ("no validation images of class a: too few distinct images to hold one out",)
 
 
 def test_classes_of_one_picture_each_are_an_error() -> None:
     splits = make_splits([0, 0, 1, 1], None)
-    with pytest.raises(DataError, match="no image can be held out: every class has only one picture"):
+    with pytest.raises(
+        DataError, match="cannot hold out validation images: every class has only one distinct image"
+    ):
         draw_validation(splits, np.array([0, 0, 2, 2]))
 
 

@@ -59,9 +59,9 @@ def test_hidden_things_are_neither_read_nor_listed(make_files: Callable[..., Pat
 def test_loose_images_and_strays_are_ignored_with_the_reason(make_files: Callable[..., Path]) -> None:
     root = make_files("a/1.jpg", "b/1.jpg", "loose.jpg", "README.md", "a/more/2.jpg")
     assert index_folder(root).ignored == {
-        "README.md": "not an image by its suffix",
-        "a/more/2.jpg": "lies deeper than its class folder",
-        "loose.jpg": "lies beside the class folders",
+        "README.md": "not an image suffix",
+        "a/more/2.jpg": "is in a subfolder of its class folder",
+        "loose.jpg": "is not in a class folder",
     }
 
 
@@ -123,7 +123,7 @@ def test_given_classes_keep_their_order_and_may_be_missing_or_empty(make_files: 
     assert folder.class_names == ("dog", "cat", "eel")
     assert folder.labels.tolist() == [1]
     assert folder.counts().tolist() == [0, 1, 0]
-    assert folder.ignored["notes"] == "a folder without images that is no class"
+    assert folder.ignored["notes"] == "a folder without images"
 
 
 def test_an_unknown_class_is_an_error(make_files: Callable[..., Path]) -> None:
@@ -140,7 +140,7 @@ def test_one_level_too_high_names_the_training_folder(make_files: Callable[..., 
     text = problems_of(root)
     assert "too high" in text
     assert "2 folders (test, train), 1 other file (x.csv)" in text
-    assert f"did you mean {root / 'train'} (it holds 2 class folders: cat, dog; 2 images)?" in text
+    assert f"did you mean {root / 'train'} (2 class folders: cat, dog; 2 images)?" in text
     assert "nested: true" in text
 
 
@@ -157,21 +157,21 @@ def test_two_levels_too_high(make_files: Callable[..., Path]) -> None:
 def test_nested_does_not_make_classes_of_splits(make_files: Callable[..., Path]) -> None:
     root = make_files("train/cat/1.jpg", "train/dog/1.jpg", "test/cat/2.jpg", "test/dog/2.jpg")
     text = problems_of(root, nested=True)
-    assert "named like splits" in text
+    assert "names of splits" in text
     assert f"did you mean {root / 'train'} " in text
 
 
 def test_too_low_names_the_parent(make_files: Callable[..., Path]) -> None:
     root = make_files("cat/1.jpg", "cat/2.jpg", "dog/1.jpg")
     text = problems_of(root / "cat")
-    assert "only loose files: 2 images (1.jpg, 2.jpg)" in text
-    assert f"did you mean {root} (it holds 2 class folders: cat, dog; 3 images)?" in text
+    assert "only files: 2 images (1.jpg, 2.jpg)" in text
+    assert f"did you mean {root} (2 class folders: cat, dog; 3 images)?" in text
 
 
 def test_loose_images_without_classes_anywhere(make_files: Callable[..., Path]) -> None:
     text = problems_of(make_files("1.jpg", "2.jpg"))
-    assert "only loose files: 2 images" in text
-    assert "a sub-folder named after the class" in text
+    assert "only files: 2 images" in text
+    assert "a subfolder named after the class" in text
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_loose_images_without_classes_anywhere(make_files: Callable[..., Path]) 
     [
         ((), "is empty"),
         (("a.txt", "b.csv"), "found 2 other files (a.txt, b.csv)"),
-        (("a/", "b/x.txt"), "holds no image; found 2 folders (a, b)"),
+        (("a/", "b/x.txt"), "contains no images; found 2 folders (a, b)"),
     ],
 )
 def test_nothing_there(make_files: Callable[..., Path], files: tuple[str, ...], expected: str) -> None:
@@ -189,11 +189,9 @@ def test_nothing_there(make_files: Callable[..., Path], files: tuple[str, ...], 
 def test_every_class_without_an_image_is_named(make_files: Callable[..., Path]) -> None:
     root = make_files("a/1.jpg", "b/", "c/1.heic", "c/2.heic", "d/deep/1.jpg")
     text = problems_of(root)
-    assert f"class folder {root / 'b'} holds no image; found nothing" in text
-    assert f"class folder {root / 'c'} holds no image; found 2 other files (1.heic, 2.heic)" in text
-    assert (
-        f"class folder {root / 'd'} holds no image itself, but 1 image in 1 folder inside it (deep)" in text
-    )
+    assert f"class folder {root / 'b'} contains no images; found nothing" in text
+    assert f"class folder {root / 'c'} contains no images; found 2 other files (1.heic, 2.heic)" in text
+    assert f"class folder {root / 'd'} contains no images itself, but 1 image in 1 subfolder (deep)" in text
 
 
 def test_a_missing_folder_names_its_like(make_files: Callable[..., Path]) -> None:
@@ -202,13 +200,13 @@ def test_a_missing_folder_names_its_like(make_files: Callable[..., Path]) -> Non
     assert "did you mean 'Training'?" in problems_of(root / "train")
     text = problems_of(root / "nowhere" / "deeper")
     assert f"{root / 'nowhere' / 'deeper'} does not exist" in text
-    assert f"{root} holds 2 folders (Testing, Training)" in text
+    assert f"{root} contains 2 folders (Testing, Training)" in text
 
 
 def test_a_file_is_no_folder(make_files: Callable[..., Path]) -> None:
     root = make_files("a/1.jpg", "data.zip")
     assert "is a file, not a folder" in problems_of(root / "a" / "1.jpg")
-    assert "unpack it" in problems_of(root / "data.zip")
+    assert "extract it" in problems_of(root / "data.zip")
     assert "does not exist" in problems_of(root / "a" / "1.jpg" / "x")
 
 

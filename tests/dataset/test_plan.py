@@ -31,7 +31,7 @@ def test_a_split_file_without_validation_rows_gives_no_validation(plan):
     assert made.splits.validation is None
     assert made.config.training.early_stopping is None
     assert any("no validation images" in warning for warning in made.warnings)
-    with pytest.raises(ConfigError, match="it needs validation images"):
+    with pytest.raises(ConfigError, match="it requires validation images"):
         plan(
             {"split_file": str(plan.root / "split.csv")},
             training={"early_stopping": {"monitor": "val_loss"}},
@@ -53,7 +53,7 @@ def test_a_monitor_whose_good_end_is_not_known_needs_a_mode(plan):
         ({"evaluation": {"abstain": 0.9}}, "evaluation.abstain has no effect"),
         (
             {"data": {"balance": "oversample"}, "training": {"class_weight": "balanced"}},
-            "one of the two is enough",
+            "one of them is enough",
         ),
     ],
 )
@@ -74,7 +74,7 @@ def test_a_schedule_is_not_cut_short_by_early_stopping_that_nobody_wrote(plan):
     written = {"epochs": 30, "schedule": "cosine", "early_stopping": {"patience": 3}}
     made = plan(folders, training=written)
     assert made.config.training.early_stopping.patience == 3
-    assert any("before the learning rate schedule has ended" in warning for warning in made.warnings)
+    assert any("before the learning rate schedule ends" in warning for warning in made.warnings)
 
 
 def test_what_contradicts_a_schedule_is_an_error(plan):
@@ -86,5 +86,5 @@ def test_what_contradicts_a_schedule_is_an_error(plan):
                 "reduce_lr_on_plateau": {"monitor": "loss"},
             }
         )
-    assert "sets the learning rate of every batch already" in str(caught.value)
+    assert "sets the learning rate of every batch" in str(caught.value)
     assert "less than training.epochs (3)" in str(caught.value)

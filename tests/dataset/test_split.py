@@ -109,8 +109,8 @@ class TestFolders:
         assert splits.test.labels.tolist() == [0, 2]
         assert splits.test.paths == ("a/1.jpg", "c/1.jpg")
         assert splits.warnings == (
-            f"no validation image of 2 classes: a, b in {root / 'val'}",
-            f"no test image of class b in {root / 'test'}",
+            f"no validation images of 2 classes: a, b in {root / 'val'}",
+            f"no test images of class b in {root / 'test'}",
         )
 
     def test_an_unknown_class_and_a_missing_folder_at_once(self, make_files: Callable[..., Path]) -> None:
@@ -131,13 +131,13 @@ class TestFolders:
         root = make_files("train/no/1.jpg", "train/yes/1.jpg")
         assert split(root, classes=["yes", "no"]).train.labels.tolist() == [0, 1]
         assert split(root, classes=["yes", "no"]).train.paths == ("yes/1.jpg", "no/1.jpg")
-        assert "no training image of class maybe" in problems_of(root, classes=["yes", "no", "maybe"])
+        assert "no training images of class maybe" in problems_of(root, classes=["yes", "no", "maybe"])
 
     def test_binary_needs_exactly_two(self, make_files: Callable[..., Path]) -> None:
         root = make_files("train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg")
         text = problems_of(root, class_mode="binary")
-        assert "data.class_mode: binary needs exactly two classes" in text
-        assert "holds 3: a, b, c" in text
+        assert "data.class_mode: binary requires exactly two classes" in text
+        assert "contains 3: a, b, c" in text
 
     def test_one_class_is_nothing_to_tell_apart(self, make_files: Callable[..., Path]) -> None:
         assert "only one class, a" in problems_of(make_files("train/a/1.jpg"))
@@ -145,7 +145,7 @@ class TestFolders:
     def test_an_empty_test_folder_is_an_error(self, make_files: Callable[..., Path]) -> None:
         root = make_files("train/a/1.jpg", "train/b/1.jpg", "test/a/", "test/b/", "val/")
         text = problems_of(root, test=root / "test", validation=root / "val")
-        assert f"data.test: {root / 'test'} holds no image" in text
+        assert f"data.test: {root / 'test'} contains no images" in text
         assert "val is empty" in text
 
     def test_images_that_are_not_used_are_told(self, make_files: Callable[..., Path]) -> None:
@@ -153,9 +153,9 @@ class TestFolders:
             "train/a/1.jpg", "train/b/1.jpg", "train/a/deep/2.jpg", "train/x.jpg", "train/n.txt"
         )
         first, second = split(root).warnings
-        assert "1 path not used (a/deep/2.jpg): lies deeper" in first
+        assert "1 path ignored (a/deep/2.jpg): is in a subfolder" in first
         assert "nested: true" in first
-        assert "1 path not used (x.jpg): lies beside" in second
+        assert "1 path ignored (x.jpg): is not in a class folder" in second
 
 
 class TestValidationSplit:
@@ -169,12 +169,14 @@ class TestValidationSplit:
         assert splits.train.counts().tolist() == [8, 4, 1]
         assert set(splits.train.indices) | set(splits.validation.indices) == set(range(16))
         assert splits.train.folder is splits.validation.folder
-        assert "no validation image of class c" in splits.warnings[0]
+        assert "no validation images of class c" in splits.warnings[0]
         assert np.array_equal(drawn(root, validation_split=0.2).validation.indices, splits.validation.indices)
 
     def test_nothing_to_hold_out_is_an_error(self, make_files: Callable[..., Path]) -> None:
         text = problems_of(make_files("train/a/1.jpg", "train/b/1.jpg"), validation_split=0.5)
-        assert "data.validation_split: no image can be held out: every class has only one image" in text
+        assert (
+            "data.validation_split: cannot hold out validation images: every class has only one image" in text
+        )
 
     def test_groups_are_kept_whole(self, make_files: Callable[..., Path]) -> None:
         root = make_files(*(f"train/{name}/p{i // 4}_{i}.jpg" for name in "ab" for i in range(40)))
@@ -193,9 +195,7 @@ class TestValidationSplit:
         root = make_files("train/a/p1_1.jpg", "train/a/p1_2.jpg", "train/b/p2_1.jpg", "train/b/p3_2.jpg")
         splits = drawn(root, validation_split=0.5, group_by=r"(p\d+)_")
         assert splits.train.counts().tolist() == [2, 1]
-        assert splits.warnings == (
-            "no validation image of class a: too few groups to hold one out of training",
-        )
+        assert splits.warnings == ("no validation images of class a: too few groups to hold one out",)
 
     def test_groups_that_also_stand_in_the_test_folder_are_told(
         self, make_files: Callable[..., Path]
@@ -204,9 +204,7 @@ class TestValidationSplit:
             "train/a/p1_1.jpg", "train/b/p2_1.jpg", "test/a/p1_7.jpg", "test/a/p1_8.jpg", "test/b/other.jpg"
         )
         (warning,) = split(root, test=root / "test", group_by=r"(p\d+)_").warnings
-        assert warning.startswith(
-            "1 group of data.group_by stand in train and in test too (p1; 2 test images)"
-        )
+        assert warning.startswith("1 group of data.group_by in both train and test (p1; 2 test images)")
 
 
 class TestSplitFile:
@@ -260,7 +258,7 @@ class TestSplitFile:
         assert splits.train.counts().tolist() == [1, 1]
         file = self.write(root, "cat/1.jpg,train", "cat/2.jpg,val", "dog/3.jpg,train", "dog/4.jpg,val")
         splits = drawn(root, split_file=file, validation_split=0.5)
-        assert "data.validation_split is not used" in splits.warnings[0]
+        assert "data.validation_split is ignored" in splits.warnings[0]
 
     def test_groups_are_searched_below_the_folders_of_the_configuration(
         self, make_files: Callable[..., Path]
@@ -273,7 +271,7 @@ class TestSplitFile:
         splits = drawn(root, test=root / "extra", validation_split=0.5, **asked)
         assert splits.train.paths[0].startswith("train/")
         assert splits.train.group_paths[0].startswith(("cat/", "dog/"))
-        (warning,) = (text for text in splits.warnings if "group" in text and "stand in" in text)
+        (warning,) = (text for text in splits.warnings if "data.group_by in both" in text)
         assert "(p1; 1 test image)" in warning
         # Of a folder that the configuration does not name, all that is known is where the files lie.
         elsewhere = drawn(root, **asked)
@@ -288,12 +286,12 @@ class TestSplitFile:
         )  # fmt: skip
         text = problems_of(root, split_file=file)
         for expected in (
-            "splits.csv:3: split is train, validation or test, got 'trian'\n    did you mean 'train'?",
-            "splits.csv:4: no file cat/gone.jpg below data.train or beside the CSV file",
-            "splits.csv:5: cat/1.jpg stands in line 2 already",
-            "splits.csv:6: needs one value for each column",
-            "splits.csv:7: cannot tell the class of loose.jpg by its folder",
-            "splits.csv:8: needs one value for each column",
+            "splits.csv:3: split must be train, validation or test; got 'trian'\n    did you mean 'train'?",
+            "splits.csv:4: file cat/gone.jpg not found below data.train or next to the CSV file",
+            "splits.csv:5: duplicate path cat/1.jpg, first in line 2",
+            "splits.csv:6: must have one value per column",
+            "splits.csv:7: cannot infer the class of loose.jpg from its folder",
+            "splits.csv:8: must have one value per column",
             "splits.csv:10: 'eel' is not one of the classes\n    The classes are cat, dog",
         ):
             assert expected in text
@@ -301,17 +299,17 @@ class TestSplitFile:
     def test_a_flood_of_bad_rows_is_cut(self, make_files: Callable[..., Path]) -> None:
         root = make_files(*self.files)
         text = problems_of(root, split_file=self.write(root, *(f"gone/{i}.jpg,train" for i in range(5000))))
-        assert "and 4,980 more bad rows" in text
+        assert "and 4,980 more invalid rows" in text
         assert len(text.splitlines()) == 21
 
     @pytest.mark.parametrize(
         ("content", "expected"),
         [
-            (b"", "needs the columns path and split"),
+            (b"", "must have the columns path, split"),
             (b"file,set\na,b\n", "its first line is 'file,set'"),
-            (b"path,split\n", "holds no row"),
+            (b"path,split\n", "contains no rows"),
             (b"path,split\n\xff\xfe,train\n", "is not UTF-8"),
-            (b"path,split\ncat/1.jpg,test\n", "names no training image"),
+            (b"path,split\ncat/1.jpg,test\n", "contains no training images"),
         ],
     )
     def test_a_file_that_is_no_split_file(

@@ -50,10 +50,10 @@ def test_a_copy_of_a_held_out_image_is_a_leak_too(gather):
     with pytest.raises(DataError) as caught:
         gather(validation_split=0.5)
     assert "data.test: 2 of 8 test images have the same pixels as an image of data.train" in str(caught.value)
-    assert "set `data.on_leak: drop` to leave these test images out" in str(caught.value)
+    assert "set `data.on_leak: drop` to drop these test images" in str(caught.value)
     _, (warning,) = gather(validation_split=0.5, on_leak="warn")
     assert warning.startswith("2 of 8 test images have the same pixels as an image of data.train, first a/")
-    assert warning.endswith("the test scores would be too good")
+    assert warning.endswith("the test scores would be too optimistic")
 
 
 def test_a_test_image_in_a_validation_folder_of_its_own_is_told(gather):
@@ -91,7 +91,7 @@ def test_drop_leaves_leaked_images_out_and_lists_them(gather):
     images, warnings = gather(validation=str(gather.root / "validation"), on_leak="drop")
     assert [len(part.split) for part in images] == [20, 6, 6]
     assert warnings[0].startswith("4 of 10 validation images have the same pixels as an image of data.train")
-    assert "left out by `data.on_leak: drop` and listed in data.json" in warnings[1]
+    assert "dropped (`data.on_leak: drop`) and listed in data.json" in warnings[1]
     described = json.loads(json.dumps(images.describe()))["splits"]
     assert described["test"]["dropped"] == [
         {"path": "a/copy0.png", "same_pixels_as": {"split": "train", "path": "a/00.png"}},
@@ -107,7 +107,7 @@ def test_a_class_of_which_nothing_is_left_is_told(gather):
     copy_images(gather.root, 2)
     images, warnings = gather(on_leak="drop")
     assert images.test.split.counts().tolist() == [0, 3]
-    assert warnings[1] == "no test image is left of class a"
+    assert warnings[1] == "no test images of class a remain"
 
 
 @pytest.mark.parametrize("name", ["validation", "test"])
@@ -117,7 +117,7 @@ def test_a_split_of_which_nothing_is_left_is_an_error(gather, name):
     copy_images(gather.root, 3, to=f"{name}/a")
     with pytest.raises(DataError) as caught:
         gather(validation=str(gather.root / "validation"), on_leak="drop")
-    assert f"data.{name}: no {name} image is left: `data.on_leak: drop` leaves all 3 out" in str(caught.value)
+    assert f"data.{name}: no {name} images remain: `data.on_leak: drop` drops all 3" in str(caught.value)
 
 
 def test_a_drawn_split_keeps_equal_pictures_together_and_is_the_same_again(gather):

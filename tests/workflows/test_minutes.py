@@ -80,7 +80,7 @@ def test_what_contradicts_a_budget_is_an_error(folders, imgtrain):
         "train", "c.yaml", "--minutes", "1", "--set", "training.steps_per_epoch=3", "--dry-run", cwd=folders
     )
     assert done.returncode == 2
-    assert "training.minutes plans it" in done.stderr
+    assert "is determined by training.minutes" in done.stderr
 
 
 def test_aliases_are_the_keys(folders, imgtrain):
