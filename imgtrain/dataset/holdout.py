@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from imgtrain.dataset.groups import join_groups
 from imgtrain.dataset.index import read_only
 from imgtrain.dataset.split import Split, Splits, name_classes
-from imgtrain.dataset.stratified_group_split import stratified_group_split
+from imgtrain.dataset.stratified_split import stratified_group_split, stratified_split
 from imgtrain.errors import DataError, Problem
 
 __all__ = ["draw_validation"]
@@ -33,16 +33,21 @@ def draw_validation(splits: Splits, pictures: NDArray[np.intp] | None = None) ->
     train, holdout = splits.train, splits.holdout
     if holdout is None:
         return splits
-    unit, groups = "image", holdout.groups
-    if pictures is not None and len(np.unique(pictures)) < len(pictures):
-        unit, groups = "distinct image", pictures if groups is None else join_groups(groups, pictures)
-    if holdout.groups is not None:
+    if pictures is None:
+        pictures = np.arange(len(train))
+    copies = len(np.unique(pictures)) < len(pictures)
+    if holdout.groups is None:
+        unit = "distinct image" if copies else "image"
+        held = stratified_split(train.labels, pictures, holdout.share, holdout.seed)
+    else:
         unit = "group"
-    held = stratified_group_split(train.labels, groups, holdout.share, holdout.seed)
+        groups = join_groups(holdout.groups, pictures) if copies else holdout.groups
+        held = stratified_group_split(train.labels, groups, holdout.share, holdout.seed)
     if not held.any():
-        raise DataError(
-            Problem(holdout.where, f"cannot hold out validation images: every class has only one {unit}")
-        )
+        what = f"cannot hold out validation images: every class has only one {unit}"
+        if unit == "distinct image":
+            what += ", not counting images that are in several classes"
+        raise DataError(Problem(holdout.where, what))
     validation = Split("validation", train.folder, read_only(train.indices[held]))
     missing = [
         name for name, images in zip(train.class_names, validation.counts(), strict=True) if not images

@@ -167,8 +167,11 @@ def test_a_split_that_cannot_be_drawn_is_an_error_in_both(
     path = config(validation_split="0.5", on_leak="warn")
     images, said = load(load_config(path))
     assert images is None
-    assert said == ["cannot hold out validation images: every class has only one distinct image"]
+    (what,) = said
+    assert what.startswith(
+        "cannot hold out validation images: every class has only one distinct image, not counting"
+    )
     errors = [finding for finding in check(path).findings if finding.severity == "error"]
     assert [(error.code, error.what) for error in errors] == [
-        ("layout", f"{path}:6: data.validation_split: {said[0]}")
+        ("layout", f"{path}:6: data.validation_split: {what}")
     ]

@@ -15,7 +15,7 @@ from imgtrain.dataset.groups import join_groups
 from imgtrain.dataset.holdout import draw_validation
 from imgtrain.dataset.index import make_image_folder
 from imgtrain.dataset.split import Holdout, Split, Splits
-from imgtrain.dataset.stratified_group_split import stratified_group_split
+from imgtrain.dataset.stratified_split import stratified_group_split, stratified_split
 from imgtrain.dataset.walk import FoundFile
 from imgtrain.errors import DataError
 
@@ -96,7 +96,11 @@ def test_without_copies_the_draw_depends_on_names_alone(
             share=share,
             seed=seed,
         )
-        held = stratified_group_split(labels, given_groups, share, seed)
+        held = (
+            stratified_split(labels, np.arange(len(labels)), share, seed)
+            if given_groups is None
+            else stratified_group_split(labels, given_groups, share, seed)
+        )
         sides = draw(splits, np.random.default_rng(0).permutation(len(labels)))
         if held.any():
             assert sides is not None
@@ -122,6 +126,28 @@ def test_the_draw_is_that_of_version_0_1(groups: tuple[int, ...] | None, seed: i
     sides = draw(make_splits(labels, groups, seed=seed), np.arange(24))
     assert sides is not None
     assert sides[1] == held
+
+
+@given(st.integers(0, 10), seeds)
+def test_few_copies_change_the_side_of_few_images(pairs: int, seed: int) -> None:
+    splits = make_splits([0] * 100 + [1] * 50, None, share=0.2, seed=seed)
+    pictures = np.arange(150)
+    pictures[1 : 2 * pairs : 2] = pictures[0 : 2 * pairs : 2]
+    before, after = draw(splits, np.arange(150)), draw(splits, pictures)
+    assert before is not None
+    assert after is not None
+    assert len(before[1] ^ after[1]) <= 2 * pairs
+    assert len(after[1]) in (29, 30, 31)
+
+
+def test_a_picture_under_two_labels_is_not_held_out() -> None:
+    splits = make_splits([0, 0, 0, 0, 1, 1, 1, 1], None, share=0.5)
+    for seed in range(10):
+        splits = make_splits([0, 0, 0, 0, 1, 1, 1, 1], None, share=0.5, seed=seed)
+        sides = draw(splits, np.array([0, 1, 2, 3, 3, 5, 6, 7]))
+        assert sides is not None
+        assert {3, 4} <= sides[0]
+        assert len(sides[1]) == 4
 
 
 def test_pictures_join_groups() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from imgtrain.config.schema import Config
 from imgtrain.dataset.holdout import draw_validation
 from imgtrain.dataset.split import Split, Splits, split_data
-from imgtrain.dataset.stratified_group_split import stratified_group_split
+from imgtrain.dataset.stratified_split import stratified_group_split, stratified_split
 from imgtrain.errors import DataError
 
 label_lists = st.lists(st.integers(0, 4), min_size=1, max_size=80)
@@ -25,7 +25,7 @@ seeds = st.integers(0, 2**32 - 1)
 class TestHoldOut:
     @given(label_lists, shares, seeds)
     def test_every_class_gives_its_share(self, labels: list[int], share: float, seed: int) -> None:
-        held = stratified_group_split(np.array(labels), None, share, seed)
+        held = stratified_split(np.array(labels), np.arange(len(labels)), share, seed)
         assert held.shape == (len(labels),)
         for label in set(labels):
             count, given = labels.count(label), int(held[np.array(labels) == label].sum())
@@ -38,13 +38,13 @@ class TestHoldOut:
     @given(label_lists, shares, seeds)
     def test_the_same_arguments_give_the_same(self, labels: list[int], share: float, seed: int) -> None:
         groups = np.arange(len(labels)) // 3
-        for given_groups in (None, groups):
-            first = stratified_group_split(np.array(labels), given_groups, share, seed)
-            assert np.array_equal(first, stratified_group_split(np.array(labels), given_groups, share, seed))
+        for draw in (stratified_split, stratified_group_split):
+            first = draw(np.array(labels), groups, share, seed)
+            assert np.array_equal(first, draw(np.array(labels), groups, share, seed))
 
     def test_another_seed_gives_another_and_not_the_first_files(self) -> None:
         labels = np.zeros(100, int)
-        chosen = [stratified_group_split(labels, None, 0.2, seed) for seed in range(5)]
+        chosen = [stratified_split(labels, np.arange(100), 0.2, seed) for seed in range(5)]
         assert len({mask.tobytes() for mask in chosen}) == 5
         assert all(20 < np.flatnonzero(mask).mean() < 80 for mask in chosen)
 

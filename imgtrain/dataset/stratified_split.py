@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["stratified_group_split"]
+__all__ = ["stratified_group_split", "stratified_split"]
 
 # Separates the random stream from other streams with the same seed.
 _STREAM = 0x53504C4954  # "SPLIT"
@@ -14,46 +14,81 @@ _MOST_TRIES = 16
 _NEAR_ENOUGH = 0.02
 
 
-def stratified_group_split(
-    labels: NDArray[np.integer], groups: NDArray[np.integer] | None, share: float, seed: int
+def stratified_split(
+    labels: NDArray[np.integer], pictures: NDArray[np.integer], share: float, seed: int
 ) -> NDArray[np.bool_]:
-    """Choose a random fraction of every class, keeping groups together.
+    """Choose a random fraction of every class, keeping identical images together.
 
-    Without groups, the rounded fraction of each class is chosen, but at least 1 image and at most all but one;
-    nothing is chosen from classes with a single image. With groups, whole groups are chosen so that the fraction of
-    every class is approximated, with at least one image if possible, and never all images.
+    The rounded fraction of each class is chosen, but at least 1 image and at most all but one, as closely as its
+    duplicates allow; nothing is chosen from classes with a single distinct image. Images with several labels are
+    never chosen. A few duplicates change the result by a few images only.
 
     Args:
         labels: (n,) class of each image.
-        groups: (n,) group of each image; None without groups.
+        pictures: (n,) the same integer for identical images.
         share: 0 < fraction < 1.
         seed: Random seed; the result only depends on the arguments.
 
     Returns:
         (n,) boolean mask of the images to hold out.
     """
-    labels = np.asarray(labels)
+    labels, pictures = np.asarray(labels), np.asarray(pictures)
     rng = np.random.default_rng([seed, _STREAM])
-    if groups is None:
-        return _hold_out_images(labels, share, rng)
-    return _hold_out_groups(labels, np.asarray(groups), share, rng)
-
-
-def _hold_out_images(
-    labels: NDArray[np.integer], share: float, rng: np.random.Generator
-) -> NDArray[np.bool_]:
+    pairs = np.unique(np.stack([pictures, labels]), axis=1)
+    several = pairs[0, 1:][pairs[0, 1:] == pairs[0, :-1]]
     held = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         indices = np.flatnonzero(labels == label)
         wanted = min(max(int(share * len(indices) + 0.5), 1), len(indices) - 1)
         # Sorts uniform numbers instead of using `permutation`, whose stream may change between NumPy versions.
-        held[indices[np.argsort(rng.random(len(indices)), kind="stable")[:wanted]]] = True
+        order = indices[np.argsort(rng.random(len(indices)), kind="stable")]
+        chosen = _choose_pictures(pictures[order], several, wanted)
+        held[indices] = np.isin(pictures[indices], chosen)
     return held
 
 
-def _hold_out_groups(
-    labels: NDArray[np.integer], groups: NDArray[np.integer], share: float, rng: np.random.Generator
+def _choose_pictures(
+    pictures: NDArray[np.integer], several: NDArray[np.integer], wanted: int
+) -> list[np.integer]:
+    """Choose pictures in order until the number of their images is as close as possible to `wanted`; never all.
+
+    Args:
+        pictures: (n,) picture of each image of a class, in random order.
+        several: The pictures that must not be chosen.
+        wanted: Number of images.
+    """
+    names, first, sizes = np.unique(pictures, return_index=True, return_counts=True)
+    free = np.flatnonzero(~np.isin(names, several) & (sizes < len(pictures)))
+    in_order = free[np.argsort(first[free])]
+    chosen, images = [], 0
+    for picture, size in zip(in_order.tolist(), sizes[in_order].tolist(), strict=True):
+        # Only if this brings the number closer, and not all images are chosen.
+        if 2 * (images - wanted) + size < 0 and images + size < len(pictures):
+            chosen.append(picture)
+            images += size
+    if not chosen and len(in_order):
+        chosen = [in_order[np.argmin(sizes[in_order])]]
+    return list(names[chosen])
+
+
+def stratified_group_split(
+    labels: NDArray[np.integer], groups: NDArray[np.integer], share: float, seed: int
 ) -> NDArray[np.bool_]:
+    """Choose a random fraction of every class, keeping groups together.
+
+    Whole groups are chosen so that the fraction of every class is approximated, with at least one image if possible,
+    and never all images.
+
+    Args:
+        labels: (n,) class of each image.
+        groups: (n,) group of each image.
+        share: 0 < fraction < 1.
+        seed: Random seed; the result only depends on the arguments.
+
+    Returns:
+        (n,) boolean mask of the images to hold out.
+    """
+    rng = np.random.default_rng([seed, _STREAM])
     _, labels = np.unique(labels, return_inverse=True)
     _, groups = np.unique(groups, return_inverse=True)
     totals = np.bincount(labels)
