@@ -113,8 +113,8 @@ class RunDirectory:
             RunFileError: Another run is active, or the directory is not writable.
         """
         lock = filelock.FileLock(self.path / LOCK)
-        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
+            made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except filelock.Timeout:

@@ -160,3 +160,11 @@ def test_a_folder_that_was_there_before_a_refused_run_stays(tmp_path):
     with RunDirectory(tmp_path).locked():
         pass
     assert tmp_path.is_dir()
+
+
+def test_a_directory_that_cannot_be_made_is_an_error(tmp_path):
+    with (
+        pytest.raises(RunFileError, match="is not writable: File name too long"),
+        RunDirectory(tmp_path / ("x" * 300)).locked(),
+    ):
+        raise AssertionError
