@@ -14,11 +14,10 @@ from imgtrain.config.head import training_class_mode
 from imgtrain.dataset.plan import Plan
 from imgtrain.dataset.split import Split
 from imgtrain.pixels.load_images import Images, SplitImages
+from imgtrain.run.defaults import INFERENCE_BATCH_SIZE
 
-__all__ = ["INFERENCE_BATCH_SIZE", "file_order_batches", "inference_batch_size", "make_batches"]
+__all__ = ["file_order_batches", "inference_batch_size", "make_batches"]
 
-# Images in a batch when nothing is learned: larger ones cost memory and gain nothing.
-INFERENCE_BATCH_SIZE = 128
 # Training keeps the outputs of all layers and their gradients, inference those of two layers: where a batch was
 # trained on, so many times the images fit, also in float32.
 _INFERENCE_ROOM = 2

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from imgtrain.config.schema import EvaluationConfig, PrecisionTarget, RecallTarget
 
@@ -101,6 +100,9 @@ def _choose_threshold(
                 "evaluation.threshold: there are not validation images of both classes to choose it on; 0.5 is used"
             ],
         )
+    # Imported where it is needed: predictions are read and made without it.
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
     positive = probabilities[:, 1]
     if asked.threshold == "youden":
         false_rate, true_rate, thresholds = roc_curve(labels, positive, drop_intermediate=False)

@@ -12,7 +12,8 @@ from imgtrain.errors import Problem, RunFileError
 from imgtrain.model.initial_state import saving_initial_state
 from imgtrain.model.inspect import check_model_file, read_keras_version
 from imgtrain.model.runtime import keras
-from imgtrain.run.model_metadata import ATTRIBUTE, MAX_MODEL_GIB, MEMBER, ModelFile, ModelMetadata, find_model
+from imgtrain.run.defaults import MAX_MODEL_GIB
+from imgtrain.run.model_metadata import ATTRIBUTE, MEMBER, ModelFile, ModelMetadata, find_model
 from imgtrain.run.run_directory import atomic_write
 
 __all__ = ["LoadedModel", "ModelShape", "describe", "load_model", "save_model"]

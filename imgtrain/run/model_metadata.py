@@ -21,7 +21,6 @@ from imgtrain.run.color_modes import CHANNELS
 __all__ = [
     "ATTRIBUTE",
     "FORMAT_VERSION",
-    "MAX_MODEL_GIB",
     "MEMBER",
     "MOST_GROUP_BY_CHARACTERS",
     "WEIGHTS_MEMBER",
@@ -39,8 +38,6 @@ WEIGHTS_MEMBER = "model.weights.h5"
 """Keras's name of the weights in a `.keras` file."""
 ATTRIBUTE = "imgtrain"
 """Name of the metadata in an `.h5` file."""
-MAX_MODEL_GIB = 4.0
-"""Default size limit for models; all networks of keras.applications are smaller than half of it."""
 FORMAT_VERSION = 1
 """Incremented if older versions would misinterpret the metadata; not for additional keys."""
 MOST_GROUP_BY_CHARACTERS = 1000

@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from imgtrain.batches.make_batches import INFERENCE_BATCH_SIZE, file_order_batches
-from imgtrain.evaluation.eval_inputs import EvalOptions, inputs_of_imgtrain_model, inputs_of_other_model
 from imgtrain.events import Emit, Message, ignore
-from imgtrain.pixels.load_images import leave_out_pictures, load_splits
-from imgtrain.run.model_metadata import MAX_MODEL_GIB, find_model
+from imgtrain.run.defaults import INFERENCE_BATCH_SIZE, MAX_MODEL_GIB
+from imgtrain.run.model_metadata import find_model
 from imgtrain.run.run_directory import RunDirectory, write_json, write_text
 
 if TYPE_CHECKING:
@@ -75,6 +71,9 @@ def evaluate(
     directory = None if output is None else RunDirectory(Path(output))
     if directory is not None:
         directory.refuse_if_evaluated(overwrite=overwrite)
+
+    from imgtrain.evaluation.eval_inputs import EvalOptions, inputs_of_imgtrain_model, inputs_of_other_model
+
     asked = EvalOptions(
         model=str(file.path),
         folder=None if folder is None else Path(folder),
@@ -85,12 +84,14 @@ def evaluate(
     inputs = None if file.metadata is None else inputs_of_imgtrain_model(file.metadata, asked)
 
     # Only here does TensorFlow start.
-    from imgtrain.evaluation.baselines import MAJORITY, majority, score_beside_baselines
+    from imgtrain.batches.make_batches import file_order_batches
+    from imgtrain.evaluation.baselines import Baselines, majority, score_beside_baselines
     from imgtrain.evaluation.decide import Decision
     from imgtrain.evaluation.predict import predict_split
     from imgtrain.evaluation.predictions import Predictions, render_predictions
     from imgtrain.model.archive import load_model
     from imgtrain.model.preprocess import with_preprocessing
+    from imgtrain.pixels.load_images import leave_out_pictures, load_splits
     from imgtrain.report.facts import Facts
     from imgtrain.workflows.report import try_report
 
@@ -121,8 +122,8 @@ def evaluate(
     decision = Decision(inputs.threshold, abstain_below=inputs.abstain_below)
     predictions = Predictions.decided(split, probabilities, loss, decision, group_by=inputs.group_by)
     most_frequent = majority(split.labels) if inputs.majority_label is None else inputs.majority_label
-    guesses = {MAJORITY: np.full_like(split.labels, most_frequent)}
-    metrics = score_beside_baselines({"evaluation": predictions}, {"evaluation": guesses}, emit=emit)
+    guesses = {"evaluation": Baselines(most_frequent, None).predict(part)}
+    metrics = score_beside_baselines({"evaluation": predictions}, guesses, emit=emit)
 
     if directory is not None:
         write_text(directory.predictions(), render_predictions(predictions))

@@ -8,13 +8,13 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgtrain.batches.make_batches import INFERENCE_BATCH_SIZE
 from imgtrain.dataset.named_files import expand_paths
 from imgtrain.errors import ConfigError, DataError, Problem
 from imgtrain.evaluation.prediction_formats import FilePrediction, UnreadableFile
 from imgtrain.evaluation.prediction_writer import check_prediction_path, prediction_writer
 from imgtrain.events import Emit, ImageClassified, Message, Progress, ignore
-from imgtrain.run.model_metadata import MAX_MODEL_GIB, find_model
+from imgtrain.run.defaults import INFERENCE_BATCH_SIZE, MAX_MODEL_GIB
+from imgtrain.run.model_metadata import find_model
 
 __all__ = ["PredictResult", "predict"]
 

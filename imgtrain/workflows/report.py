@@ -20,7 +20,6 @@ from imgtrain.pixels.load_images import SplitImages
 from imgtrain.report.facts import Facts, load_facts
 from imgtrain.report.gallery import Gallery, choose_images
 from imgtrain.report.images import ReadPixels, draw_augmentation, pixels_of_files, pixels_of_split
-from imgtrain.report.page import Pictures, render_page
 from imgtrain.run.run_directory import RunDirectory, write_text
 
 __all__ = ["try_report", "write_report"]
@@ -98,6 +97,8 @@ def try_report(
 
 
 def _write(facts: Facts, read: ReadPixels | None, model: Any, sheet: Image.Image | None) -> Path:
+    from imgtrain.report.page import Pictures, render_page
+
     pictures = None
     if facts.predictions is not None and read is not None:
         gallery = choose_images(facts.predictions)

@@ -111,5 +111,11 @@ def test_the_library_refuses_before_tensorflow_starts(imported_modules, config, 
         f"except imgtrain.ImgtrainError as error:\n    assert {told!r} in str(error), error\n"
         "else:\n    raise AssertionError('not refused')\n"
     )
-    assert not imported_modules(code, cwd=tmp_path) & {"tensorflow", "keras"}
+    assert not imported_modules(code, cwd=tmp_path) & {
+        "tensorflow",
+        "keras",
+        "sklearn",
+        "scipy",
+        "matplotlib",
+    }
     assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "run.json"]
