@@ -1,1 +1,1 @@
-"""From image files to uint8 pixels: the only decoder, its worker processes, the packed cache, and exact leaks."""
+"""Decode image files to uint8 pixels: the decoder, its worker processes, the pixel cache, and exact leaks."""

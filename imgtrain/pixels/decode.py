@@ -1,7 +1,7 @@
-"""The decoder: from an image file to uint8 pixels of one size and colour mode. There is no other.
+"""The decoder, used everywhere: image files to uint8 pixels of one size and color mode.
 
-The result equals Pillow's own `open`, `exif_transpose`, `convert`, `resize`, pixel by pixel; only greys of
-more than 8 bits differ: they are scaled, where Pillow clips them. The reasons stand in `docs/decisions/`.
+The result equals Pillow's `open`, `exif_transpose`, `convert` and `resize`, pixel by pixel, except for grayscale of
+more than 8 bits, which is scaled instead of clipped; see docs/decisions/0010-decoding.md.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ __all__ = [
 ]
 
 DECODER_VERSION = 3
-"""Counts up when the same file and settings give other pixels, digest or traits: caches are rebuilt."""
+"""Incremented if the same file and settings give other pixels, hashes or statistics, so that caches are rebuilt."""
 
 MOST_PIXELS = 178_956_970
-"""A larger picture is refused before it is decoded; it is where Pillow's own limit stands."""
+"""Larger images are rejected before decoding; the same limit as Pillow's."""
 
 MOST_PIXELS_ON_A_SIDE = 1_000_000
-"""A longer picture is refused before it is decoded, as by libpng; resizing many million by one takes gigabytes."""
+"""Longer images are rejected before decoding, as by libpng; resizing many million pixels by one takes gigabytes."""
 
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSES = {
@@ -62,21 +62,21 @@ _TRANSPOSES = {
 }
 _MODES = {"rgb": "RGB", "rgba": "RGBA", "grayscale": "L"}
 _BLACK: dict[str, Any] = {"RGB": (0, 0, 0), "RGBA": (0, 0, 0, 255), "L": 0}
-# Tried first, because nearly every file is one of them.
+# Tried first, because almost all files have one of these formats.
 _COMMON_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-# EPS starts another program (Ghostscript) on what the file says; the others hold no pixels of their own.
+# EPS executes Ghostscript on the file's contents; the others contain no pixels.
 _REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 _TIFF_BITS_PER_SAMPLE = 258
 
-# Some of Pillow's modules log what they also raise; without a handler Python would print it.
+# Some Pillow modules also log the errors they raise; without a handler, Python would print them.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class _NoPillowWarnings:
-    """Turns off the Python warnings that come from Pillow's code, while at least one thread decodes.
+    """Suppresses Python warnings from Pillow's code while at least one thread decodes.
 
-    `warnings.catch_warnings` cannot do this: it swaps the whole list of filters, which belongs to all
-    threads. Here the first thread that enters adds one filter, and the last that leaves takes it out.
+    `warnings.catch_warnings` replaces the list of filters of all threads, so it isn't thread-safe. Here the first
+    thread adds one filter, and the last one removes it.
     """
 
     _filter: Any = ("ignore", None, Warning, re.compile(r"PIL\b"), 0)
@@ -88,7 +88,7 @@ class _NoPillowWarnings:
     def __enter__(self) -> None:
         with self._lock:
             self._threads_inside += 1
-            # Somebody's catch_warnings may have put another list there since the first thread came in.
+            # Other code's catch_warnings may have replaced the list since the first thread entered.
             if self._filter not in warnings.filters:
                 warnings.filters.insert(0, self._filter)  # type: ignore[attr-defined]
 
@@ -104,15 +104,15 @@ _NO_PILLOW_WARNINGS = _NoPillowWarnings()
 
 @dataclass(frozen=True, slots=True)
 class DecodeSettings:
-    """What every picture is brought to.
+    """The size and color mode to convert images to.
 
     Attributes:
         height: Pixels.
         width: Pixels.
         color_mode: `rgb`, `rgba` or `grayscale`.
         interpolation: `bilinear`, `nearest`, `bicubic`, `lanczos`, `box` or `hamming`, as in Pillow.
-        resize: `stretch` ignores the aspect ratio, `crop` keeps it and cuts the centre out, `pad` keeps it
-            and fills with opaque black.
+        resize: `stretch` ignores the aspect ratio, `crop` keeps it and crops the center, `pad` keeps it and pads with
+            opaque black.
     """
 
     height: int
@@ -129,15 +129,15 @@ class DecodeSettings:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of every decoded picture."""
+        """(height, width, channels) of every decoded image."""
         return self.height, self.width, Image.getmodebands(_MODES[self.color_mode])
 
 
 class UndecodableImage(Exception):  # noqa: N818 (it names the file's state; callers turn it into an error)
-    """A file that holds no picture that Pillow can decode in full.
+    """A file that Pillow cannot decode completely.
 
     Attributes:
-        reason: Short and plain; does not contain the path.
+        reason: A short description without the path.
     """
 
     def __init__(self, reason: str) -> None:
@@ -147,15 +147,15 @@ class UndecodableImage(Exception):  # noqa: N818 (it names the file's state; cal
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedImage:
-    """A decoded picture.
+    """A decoded image.
 
     Attributes:
-        pixels: (height, width, channels) uint8, as the settings say.
-        width: Of the full-size picture, upright.
-        height: Of the full-size picture, upright.
-        digest: 16 bytes (XXH3, 128 bits) of the full-size upright picture in 8-bit RGBA. Equal for equal
-            pictures, whatever the file format, the target size or the colour mode.
-        traits: What else is known of the full-size picture and its file: a scalar of dtype `IMAGE_STATS`.
+        pixels: (height, width, channels) uint8, with the size and color mode of the settings.
+        width: Width of the full-size image, after applying the EXIF orientation.
+        height: Height of the full-size image, after applying the EXIF orientation.
+        digest: 16-byte hash (XXH3, 128 bits) of the full-size upright image in 8-bit RGBA; the same for identical
+            images, whatever the file format, target size or color mode.
+        traits: Statistics of the full-size image and its file: a scalar of dtype `IMAGE_STATS`.
     """
 
     pixels: NDArray[np.uint8]
@@ -166,16 +166,16 @@ class DecodedImage:
 
 
 def decode_image(file: Path | str | BinaryIO, settings: DecodeSettings) -> DecodedImage:
-    """Decode the first picture of a file in full, turn it upright, and bring it to one size and colour mode.
+    """Decode the first frame of a file, apply its EXIF orientation, and convert its size and color mode.
 
-    Safe to call from many threads.
+    Thread-safe.
 
     Args:
-        file: A path, or a seekable binary stream that is left open.
-        settings: What the picture is brought to.
+        file: A path, or a seekable binary stream, which is left open.
+        settings: Size and color mode.
 
     Raises:
-        UndecodableImage: Whatever is wrong with the file.
+        UndecodableImage: The file cannot be decoded, for any reason.
     """
     if not isinstance(file, str | Path):
         return _decode_stream(file, settings)
@@ -187,14 +187,14 @@ def decode_image(file: Path | str | BinaryIO, settings: DecodeSettings) -> Decod
 
 
 def decode_pixels(image: Image.Image, settings: DecodeSettings) -> NDArray[np.uint8]:
-    """Bring an upright picture to the settings' colour mode and size: (height, width, channels) uint8."""
+    """Convert an upright image to the color mode and size of the settings: (height, width, channels) uint8."""
     converted = _convert(_to_8_bits(image), _MODES[settings.color_mode])
     resized = _resize(converted, settings)
     return np.asarray(resized, np.uint8).reshape(settings.shape)
 
 
 def _open_regular_file(path: Path | str) -> BinaryIO:
-    # Without O_NONBLOCK, opening a pipe would wait for a writer for ever.
+    # Without O_NONBLOCK, opening a pipe would wait for a writer forever.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
@@ -209,7 +209,7 @@ def _decode_stream(stream: BinaryIO, settings: DecodeSettings) -> DecodedImage:
         with _NO_PILLOW_WARNINGS, Image.open(stream, formats=_formats()) as image:
             _refuse_huge(image)
             image.load()
-            # `load` may have changed the size: some headers understate it.
+            # `load` may have changed the size: in some files the header is wrong.
             _refuse_huge(image)
             orientation = _orientation(image)
             transpose = _TRANSPOSES.get(orientation)
@@ -226,7 +226,7 @@ def _decode_stream(stream: BinaryIO, settings: DecodeSettings) -> DecodedImage:
             )
     except UndecodableImage:
         raise
-    # Pillow raises nearly anything on damaged files: ValueError, TypeError, KeyError, IndexError,
+    # Pillow raises many types of errors for corrupt files: ValueError, TypeError, KeyError, IndexError,
     # SyntaxError, EOFError, struct.error, AssertionError, MemoryError, RecursionError …
     except Exception as error:
         raise UndecodableImage(_reason(error, stream)) from error
@@ -253,25 +253,24 @@ def _refuse_huge(image: Image.Image) -> None:
 def _orientation(image: Image.Image) -> int:
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    # A picture whose pixels are whole is not lost because of a damaged note beside them.
+    # Corrupt EXIF data doesn't invalidate the pixels.
     except Exception:
         return 1
     return orientation if isinstance(orientation, int) else 1
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale greys of more than 8 bits to L; leave every other mode as it is.
+    """Scale grayscale of more than 8 bits to L; leave other modes unchanged.
 
-    16-bit greys keep their high byte, as Pillow's own 16-bit colours do. Where a file does not say what its
-    white is (32-bit integers, floating point), the picture's own darkest and brightest value become 0 and
-    255.
+    16-bit grayscale keeps its high byte, like Pillow's 16-bit color modes. 32-bit integers and floats, which have no
+    defined white level, are normalized to the minimum and maximum of the image.
     """
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> (_grey_bits(image) - 8)).astype(np.uint8))
     if image.mode not in ("I", "F"):
         return image
     values = np.asarray(image)
-    if image.mode == "I" and image.format == "PPM":  # Pillow has brought any maximum to 65,535
+    if image.mode == "I" and image.format == "PPM":  # Pillow scales any maximum to 65,535
         return Image.fromarray((values >> 8).astype(np.uint8))
     values = values.astype(np.float64)
     finite = np.isfinite(values)
@@ -289,7 +288,7 @@ def _grey_bits(image: Image.Image) -> int:
 def _convert(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == mode:
         return image
-    if image.mode == "LAB" and mode == "L":  # the one pair that Pillow does not convert directly
+    if image.mode == "LAB" and mode == "L":  # the only pair that Pillow cannot convert directly
         image = image.convert("RGB")
     return image.convert(mode)
 
@@ -300,7 +299,7 @@ def _resize(image: Image.Image, settings: DecodeSettings) -> Image.Image:
     if settings.resize == "stretch":
         return image if image.size == size else image.resize(size, resample)
     if settings.resize == "crop":
-        # The largest centred box of the wanted aspect ratio; Pillow takes fractions of pixels.
+        # The largest centered box with the target's aspect ratio; Pillow accepts fractions of pixels.
         scale = min(image.width / settings.width, image.height / settings.height)
         half_width, half_height = settings.width * scale / 2, settings.height * scale / 2
         across, down = image.width / 2, image.height / 2
@@ -329,15 +328,15 @@ def _reason(error: Exception, stream: BinaryIO) -> str:
         return f"unreadable: {error.strerror}"
     if isinstance(error, UnidentifiedImageError):
         return _why_unidentified(stream)
-    # Python's own addresses (<_io.BufferedReader name='…'>) would differ from run to run, or name the path.
+    # Python's object representations (<_io.BufferedReader name='…'>) contain addresses or the path.
     message = printable(re.sub(r"<_io\.[^>]*>", "the file", str(error)).split("\n", 1)[0])[:200]
     if "truncated" in message.lower() or isinstance(error, EOFError):
-        return f"truncated: {message or 'the file ends too early'}"
-    return f"damaged: {message}" if message and isinstance(error, OSError) else _with_type(error, message)
+        return f"truncated: {message or 'unexpected end of file'}"
+    return f"corrupt: {message}" if message and isinstance(error, OSError) else _with_type(error, message)
 
 
 def _with_type(error: Exception, message: str) -> str:
-    return f"damaged: {type(error).__name__}{f': {message}' if message else ''}"
+    return f"corrupt: {type(error).__name__}{f': {message}' if message else ''}"
 
 
 def _why_unidentified(stream: BinaryIO) -> str:
@@ -349,5 +348,5 @@ def _why_unidentified(stream: BinaryIO) -> str:
     if not start:
         return "empty file"
     if start[4:8] == b"ftyp" and start[8:12] in {b"heic", b"heix", b"mif1", b"msf1"}:
-        return "a HEIC picture, which Pillow does not read; save it as JPEG or PNG"
-    return f"not an image, or its beginning is damaged: starts with {start!r}"
+        return "a HEIC image, which is not supported; save it as JPEG or PNG"
+    return f"not an image, or its header is corrupt: starts with {start!r}"

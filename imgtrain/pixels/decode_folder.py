@@ -1,6 +1,6 @@
-"""Decode every file of a folder once, on all cores, with flat memory.
+"""Decode every file of a folder once, on all cores, with constant memory.
 
-Each thread here waits for a process that decodes; none of the caller's own code meets a damaged file.
+Each thread waits for a worker process that decodes, so corrupt files never affect the calling process.
 """
 
 from __future__ import annotations
@@ -34,18 +34,17 @@ DECODE_RESULT = np.dtype(
         ("traits", IMAGE_STATS),
     ]
 )
-"""What is known of each file besides its pixels: the digest of the full-size picture, XXH3 (64 bits) of the
-kept pixels, the upright picture's full size, 1 if it could be decoded, and what the audit compares. All zero
-if not."""
+"""The result for each file besides its pixels: the hash of the full-size image, XXH3 (64 bits) of the stored pixels,
+the full size of the upright image, 1 if it is decodable, and statistics for the audit. All zero if not decodable."""
 
 _SECONDS_BETWEEN_EVENTS = 0.1
-# A process is asked for several files at once. Near the end for fewer, so that all processes end together.
+# Each request covers several files; fewer near the end, so that all processes finish together.
 _MOST_AT_ONCE = 16
 _SHARE_AT_ONCE = 1 / 8
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -57,19 +56,18 @@ def decode_folder(
     task: str,
     emit: Emit,
 ) -> tuple[NDArray[np.void], dict[int, str]]:
-    """Decode all files; at most one picture per core is in memory at any time.
+    """Decode all files, with at most one image per core in memory at a time.
 
     Args:
         folder: The files.
-        settings: What each picture is brought to.
-        keep: Called with each image's index and its pixels (height, width, channels), from several threads at once; not
-            called for files that cannot be decoded.
-        task: Name of the progress events, about ten a second, which come from the calling thread.
-        emit: Listener.
+        settings: Size and color mode.
+        keep: Called with the index and pixels (height, width, channels) of each image, concurrently from several
+            threads; not called for files that cannot be decoded.
+        task: Name of the progress events, which are emitted about ten times per second in the calling thread.
+        emit: Called with progress events.
 
     Returns:
-        The table (n,) of dtype `DECODE_RESULT`, and the reason for each image that could not be decoded, by
-        its index.
+        The results, (n,) of dtype `DECODE_RESULT`, and why images could not be decoded, by image index.
     """
     total, taken, done = len(folder), 0, 0
     table = np.zeros(total, DECODE_RESULT)
@@ -116,7 +114,7 @@ def decode_folder(
                 if working:
                     emit(Progress(task, done, total))
         finally:
-            # Whatever ended the loop (a full disk, Ctrl-C), the threads finish their picture and no more.
+            # Whatever ended the loop (a full disk, Ctrl-C), the threads only finish their current image.
             stop.set()
     emit(Progress(task, total, total))
     return table, dict(sorted(reasons.items()))
@@ -125,10 +123,10 @@ def decode_folder(
 def decode_unchanged(
     folder: ImageFolder, indices: Sequence[int], settings: DecodeSettings
 ) -> Generator[DecodedImage | UndecodableImage]:
-    """Decode some files, which must still be what they were when the folder was listed.
+    """Decode some files, which must not have changed since the folder was listed.
 
     Yields:
-        For each of them, in order, the picture, or why there is none: it cannot be decoded, or has changed.
+        For each file, in order, the image, or why there is none: it cannot be decoded or has changed.
     """
     files = [folder.file(index) for index in indices]
     with closing(decode_each_in_worker(files, settings)) as outcomes:

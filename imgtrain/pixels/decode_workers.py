@@ -1,9 +1,8 @@
-"""Decoding in a process of its own: a file on which a decoder crashes, hangs or takes all memory ends that process.
+"""Decode files in worker processes, so that a decoder that crashes, hangs or exhausts memory only ends its process.
 
-Decoders are C libraries that read what anybody may have written. A thread that one of them kills takes the
-whole run along; a process does not. The processes are few (one for each thread that decodes at the same time),
-start when they are first needed, import neither TensorFlow nor the caller's `__main__`, and serve many files.
-They are a wall against accidents, not a sandbox: they run with the user's own rights.
+Image decoders are C libraries that process untrusted files; a crash in a thread would end the whole run. There is one
+worker process per decoding thread, started on demand. They import neither TensorFlow nor the caller's `__main__`, and
+decode many files. They protect against accidents, but are not a sandbox: they run with the user's permissions.
 """
 
 from __future__ import annotations
@@ -42,21 +41,21 @@ __all__ = [
 ]
 
 USUAL_SECONDS = 20.0
-"""A file that is not decoded by then is given up; each MiB of the file allows a second more."""
+"""Time limit for decoding a file, plus one second per MiB."""
 
 MOST_SECONDS = 60.0
-"""A file that is not decoded by then is given up, however large it is."""
+"""Maximum time limit for decoding a file, whatever its size."""
 
 MOST_SECONDS_TO_START = 300.0
-"""A process that has not started by then is given up; starting is not counted as decoding."""
+"""Time limit for starting a process, which doesn't count towards the time limit of a file."""
 
 STOPPED = "its decoder was stopped after"
-"""How the reason begins if a file took too long."""
+"""Start of the reason for files that timed out."""
 
 MOST_BYTES = 3 << 30
-"""Memory that decoding one file may take: the largest permitted picture, turned and converted, needs less."""
+"""Memory limit for decoding a file; enough for rotating and converting the largest permitted image."""
 
-# Memory that a picture gave back is kept for the next one: to get new pages takes as long as to decode into them.
+# Keep freed memory for the next image: allocating new pages takes as long as decoding into them.
 _ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
@@ -64,14 +63,14 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 
-# The caller's own import path: the package may be installed, linked, or lie in the current folder.
+# Use the caller's import path: the package may be installed, linked, or in the current folder.
 _START = (
     "import sys; sys.path[:] = sys.argv[2:]; "
     "from imgtrain.pixels.decode_workers import serve; serve(int(sys.argv[1]))"
 )
 
 
-# Pixels, width, height, digest, traits: plain bytes and numbers travel several times as fast as arrays.
+# Pixels, width, height, digest, traits: bytes and numbers are transferred several times as fast as arrays.
 _Packed = tuple[bytes, int, int, bytes, bytes]
 
 
@@ -91,16 +90,16 @@ def _unpack(packed: _Packed, settings: DecodeSettings) -> DecodedImage:
 
 
 class _NoAnswer(Exception):  # noqa: N818 (never leaves this module)
-    """The process ended in the middle of a file, or was ended because it took too long; the text says which."""
+    """The process ended while decoding a file, or was stopped because it took too long."""
 
 
 class _DecodeProcess:
-    """One process, which decodes one file after the other."""
+    """A worker process, which decodes one file at a time."""
 
     def __init__(self) -> None:
         here, there = socket.socketpair()
         with there:
-            # Libraries write their complaints to stderr; what matters of them comes back as a reason.
+            # Libraries print warnings to stderr; relevant errors are returned as a reason.
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _START, str(there.fileno()), *sys.path],
                 pass_fds=[there.fileno()],
@@ -110,7 +109,7 @@ class _DecodeProcess:
                 env={**os.environ, **_ENVIRONMENT},
             )
         self._channel = Connection(here.detach())
-        # Connection.poll makes and throws away a selector each time, which takes as long as the rest of an answer.
+        # Connection.poll creates a selector for each call, which takes as long as the rest of a response.
         self._poll = select.poll()
         self._poll.register(self._channel, select.POLLIN)
         self._started = False
@@ -118,14 +117,14 @@ class _DecodeProcess:
     def decode(
         self, paths: Sequence[str], settings: DecodeSettings
     ) -> Generator[DecodedImage | UndecodableImage]:
-        """Ask for all files at once, so that the process never waits, and yield the answers in their order.
+        """Send all files in one request, so that the process is never idle, and yield the responses in order.
 
-        The process is gone if the iterator is closed early: answers that are left would be taken for those of the
-        next files.
+        The process is stopped if the iterator is closed early, because remaining responses would be mistaken for
+        those of the next files.
 
         Raises:
-            _NoAnswer: The process is gone. It was at the file that has no answer.
-            RunFileError: It could not even start.
+            _NoAnswer: The process ended while decoding the first file without a response.
+            RunFileError: The process could not be started.
         """
         self._wait_for_start()
         left = len(paths)
@@ -144,12 +143,12 @@ class _DecodeProcess:
                 self.stop()
 
     def _wait_for_start(self) -> None:
-        """Wait until the process says that it is ready: on a busy machine that may take longer than any file."""
+        """Wait until the process is ready, which may take longer than any file on a busy machine."""
         if self._started:
             return
         try:
             if not self._poll.poll(MOST_SECONDS_TO_START * 1000):
-                raise _cannot_start(f"has not started after {MOST_SECONDS_TO_START:.0f} seconds")
+                raise _cannot_start(f"did not start within {MOST_SECONDS_TO_START:.0f} seconds")
             self._channel.recv()
             self._started = True
         except (EOFError, OSError):
@@ -172,18 +171,18 @@ class _DecodeProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it can take another file."""
+        """Whether the process is running."""
         return not self._channel.closed
 
     def stop(self, grace_seconds: float = 0) -> None:
-        """End the process; it exits by itself when its channel is closed, unless it hangs."""
+        """Stop the process; it exits by itself when its channel is closed, unless it hangs."""
         if not self._channel.closed:
             self._channel.close()
         try:
             self._process.wait(grace_seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            # A process that waits for a dead disk cannot be ended; it is left behind.
+            # A process that waits for a failed disk cannot be killed.
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(1)
 
@@ -192,13 +191,13 @@ class _DecodeProcess:
         if status is None or status >= 0:
             return f"ended (status {status})"
         name = signal.Signals(-status).name if -status in list(signal.Signals) else f"signal {-status}"
-        because = ", perhaps out of memory" if -status == signal.SIGKILL else ""
+        because = ", possibly out of memory" if -status == signal.SIGKILL else ""
         return f"crashed ({name}{because})"
 
 
 def _cannot_start(why: str) -> RunFileError:
-    hint = "close other programs if memory is short; `python -c 'import imgtrain.pixels.decode_workers'` must work"
-    return RunFileError(Problem("", f"a process that decodes images {why} before its first image", hint))
+    hint = "close other programs to free memory; `python -c 'import imgtrain.pixels.decode_workers'` must succeed"
+    return RunFileError(Problem("", f"a decoding process {why}", hint))
 
 
 _idle: list[_DecodeProcess] = []
@@ -206,15 +205,15 @@ _lock = threading.Lock()
 
 
 def decode_in_worker(file: Path | str, settings: DecodeSettings) -> DecodedImage:
-    """Decode as `decode_image` does, in a process that may die of it; from any number of threads.
+    """Decode like `decode_image`, in a worker process; thread-safe.
 
     Args:
         file: A path.
-        settings: What the picture is brought to.
+        settings: Size and color mode.
 
     Raises:
-        UndecodableImage: Whatever is wrong with the file; also if decoding it crashes, takes too long
-            (`USUAL_SECONDS`) or more than `MOST_BYTES`, twice.
+        UndecodableImage: The file cannot be decoded, or decoding it crashes, takes too long (`USUAL_SECONDS`) or
+            uses more than `MOST_BYTES`, twice.
         RunFileError: No process can be started.
     """
     (outcome,) = decode_each_in_worker([file], settings)
@@ -226,23 +225,23 @@ def decode_in_worker(file: Path | str, settings: DecodeSettings) -> DecodedImage
 def decode_each_in_worker(
     files: Iterable[Path | str], settings: DecodeSettings
 ) -> Generator[DecodedImage | UndecodableImage]:
-    """Decode as `decode_in_worker` does, one file after the other, in one process; from any number of threads.
+    """Decode several files like `decode_in_worker`, in one worker process; thread-safe.
 
-    This is faster than to ask for each alone, because the process goes on while its answer is read. A file is
-    given up only if it fails twice, the second time alone in a fresh process: the first time, another file may have
-    damaged the process, or other programs have slowed it down.
+    This is faster than separate requests, because the process continues while its responses are read. A file is only
+    reported if it fails twice, the second time alone in a new process: the first time, another file may have corrupted
+    the process, or other programs may have slowed it down.
 
     Args:
         files: Paths.
-        settings: What each picture is brought to.
+        settings: Size and color mode.
 
     Yields:
-        For each file, in order, the picture, or why there is none.
+        For each file, in order, the image, or why there is none.
 
     Raises:
         RunFileError: No process can be started.
     """
-    # The process may have been started in another folder.
+    # The process may have another working directory.
     paths = [os.path.abspath(file) for file in files]  # noqa: PTH100
     answered, alone = 0, False
     while answered < len(paths):
@@ -271,7 +270,7 @@ def _take_idle() -> _DecodeProcess | None:
 
 
 def stop_idle_workers() -> None:
-    """End the processes that wait for more files; the next file starts new ones."""
+    """Stop the idle processes; new ones are started on demand."""
     with _lock:
         processes, _idle[:] = list(_idle), []
     for process in processes:
@@ -279,16 +278,16 @@ def stop_idle_workers() -> None:
 
 
 def serve(descriptor: int) -> None:
-    """Decode what is asked for through a socket until its other end closes: the life of one process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked
+    """Run a worker process: decode files requested through a socket until its other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     _set_limits()
-    gc.freeze()  # what was imported stays, and need not be looked through again and again
+    gc.freeze()  # imported objects never become garbage
     with Connection(descriptor) as channel, suppress(EOFError, OSError):
         channel.send("ready")
         while True:
             paths, settings = channel.recv()
             for path in paths:
-                # If the other side has died meanwhile, nobody else would end a decoder that hangs.
+                # Ends a hanging decoder if the parent process has died.
                 signal.setitimer(signal.ITIMER_REAL, 2 * MOST_SECONDS)
                 try:
                     answer: _Packed | str = _pack(decode_image(path, settings))
@@ -309,7 +308,7 @@ def _set_limits() -> None:
 
 
 def _forget_idle_processes() -> None:
-    """After a fork: the parent's processes cannot be shared."""
+    """Forget the parent's processes after a fork, because they cannot be shared."""
     global _lock  # noqa: PLW0603 (another thread may have held it)
     _lock = threading.Lock()
     _idle.clear()

@@ -1,4 +1,4 @@
-"""Which images show the same picture: all pixels of the full-size picture are equal, in any file format."""
+"""Find images with identical pixels at full size, in any file format."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["find_equal_pictures", "pictures_of_splits"]
 
 
 def find_equal_pictures(digests: NDArray[np.uint8], decoded: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return (n,) the index of the first image that shows the same picture: its own, if there is none before it.
+    """Return (n,) index of the first image with identical pixels; the image's own index if there is no earlier one.
 
     Args:
-        digests: (n, 16) of the full-size pictures.
-        decoded: (n,) whether the file could be decoded; one that could not equals nothing.
+        digests: (n, 16) hashes of the full-size images.
+        decoded: (n,) whether the file is decodable; files that aren't have no duplicates.
     """
     first = np.arange(len(digests))
     indices = np.flatnonzero(decoded)
-    # Byte strings compare without their final zeros, which is no loss where all have the same length.
+    # NumPy ignores trailing zeros of byte strings, which is harmless if all have the same length.
     texts = np.ascontiguousarray(digests[indices]).view(f"S{digests.shape[1]}").ravel()
     _, earliest, pictures = np.unique(texts, return_index=True, return_inverse=True)
     first[indices] = indices[earliest[pictures]]
@@ -33,10 +33,10 @@ def find_equal_pictures(digests: NDArray[np.uint8], decoded: NDArray[np.bool_]) 
 def pictures_of_splits(
     splits: Iterable[Split], stores: Mapping[ImageFolder, ImageStore]
 ) -> dict[str, NDArray[np.intp]]:
-    """Return, for each split, (n,) the picture that each of its images shows: the same integer in all splits.
+    """Return, for each split, (n,) integer per image, the same for identical pixels in all splits.
 
     Args:
-        splits: With names of their own.
+        splits: Splits with distinct names.
         stores: The decoded pixels of their folders.
     """
     parts = list(splits)

@@ -1,4 +1,4 @@
-"""Letters on pictures: names from outside on one line of a contact sheet."""
+"""Fonts for contact sheets, and fitting names to one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from imgtrain.text import printable
 
 __all__ = ["Font", "fit_text", "load_font", "shorten"]
 
-# Pillow's own font has ASCII letters only, so the first of these that the system has is preferred.
+# Pillow's own font only has ASCII letters, so the first of these fonts on the system is preferred.
 _SYSTEM_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "Arial.ttf")
 _FONT_SIZE = 15
 
@@ -16,7 +16,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def load_font() -> Font:
-    """Return the best font that the system has."""
+    """Return the best font available on the system."""
     for name in _SYSTEM_FONTS:
         try:
             return ImageFont.truetype(name, _FONT_SIZE)
@@ -26,7 +26,7 @@ def load_font() -> Font:
 
 
 def fit_text(text: str, width_pixels: int, font: Font) -> str:
-    """Return the text on one line, shortened in the middle until it fits."""
+    """Return the text, shortened in the middle to fit on one line."""
     text = _legible(text, font)
     for length in range(len(text), 2, -1):
         if font.getlength(short := shorten(text, length)) <= width_pixels:
@@ -35,7 +35,7 @@ def fit_text(text: str, width_pixels: int, font: Font) -> str:
 
 
 def _legible(text: str, font: Font) -> str:
-    """Escape what the font has no letter for, so that names do not all become the same row of boxes."""
+    """Escape characters that the font doesn't have, so that names remain distinguishable."""
     box = bytes(font.getmask("\uffff"))
     return "".join(
         letter
@@ -46,7 +46,7 @@ def _legible(text: str, font: Font) -> str:
 
 
 def shorten(text: str, length: int) -> str:
-    """Replace the middle of a text that is longer than `length` characters, which are 3 or more."""
+    """Shorten a text in the middle to at most `length` characters, at least 3."""
     if len(text) <= length:
         return text
     kept = length - 2

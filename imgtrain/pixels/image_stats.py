@@ -1,4 +1,4 @@
-"""What a picture is like besides its pixels: what the audit compares, taken once, while the picture is decoded."""
+"""Statistics of an image for the audit, computed while it is decoded."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ __all__ = ["IMAGE_STATS", "ImageStats", "measure_image_stats"]
 IMAGE_STATS = np.dtype(
     [
         ("format", "S8"),  # Pillow's name of the file format: JPEG, PNG …
-        ("mode", "S8"),  # Pillow's name of the colour mode in the file: RGB, L, P, CMYK …
-        ("transparent", "?"),  # whether a pixel may let the background through
-        ("orientation", "u1"),  # EXIF: 1 is upright, 2 to 8 are turned or mirrored; 1 if not said
-        ("animated", "?"),  # whether more than one picture is in the file
-        ("colour", "u1", (3,)),  # mean red, green and blue of the upright picture
+        ("mode", "S8"),  # Pillow's name of the color mode in the file: RGB, L, P, CMYK …
+        ("transparent", "?"),  # whether it may have transparent pixels
+        ("orientation", "u1"),  # EXIF: 1 is upright, 2 to 8 are rotated or mirrored; 1 if missing
+        ("animated", "?"),  # whether the file contains several frames
+        ("colour", "u1", (3,)),  # mean red, green and blue of the upright image
         ("border", "u1", (3,)),  # mean red, green and blue of its outermost pixels
         ("border_spread", "u1"),  # standard deviation of these, mean of the three channels
-        ("thumbnail", "u1", (SMALL_SIDE, SMALL_SIDE)),  # the upright picture in grey, averaged
+        ("thumbnail", "u1", (SMALL_SIDE, SMALL_SIDE)),  # the upright image in grayscale, averaged
     ]
 )
-"""The traits of one picture; all zero where a file cannot be decoded."""
+"""The statistics of one image; all zero if it is not decodable."""
 
 ImageStats = np.void
 
-# Files of several pictures that no program plays: sizes of an icon, depth maps beside a photo.
+# Formats with several images that are not frames: sizes of an icon, depth maps of a photo.
 _STILL_FORMATS = frozenset({"ICO", "ICNS", "MPO", "CUR"})
 _RED_GREEN_BLUE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def measure_image_stats(source: Image.Image, summary: PixelSummary, *, orientation: int) -> ImageStats:
-    """Return the traits of a picture.
+    """Return the statistics of an image.
 
     Args:
-        source: The opened file, loaded.
-        summary: Of the same picture in 8 bits, turned.
-        orientation: What EXIF says.
+        source: The loaded image.
+        summary: Summary of the upright image in 8 bits.
+        orientation: The EXIF orientation.
 
     Returns:
         A scalar of dtype `IMAGE_STATS`.
@@ -60,8 +60,8 @@ def measure_image_stats(source: Image.Image, summary: PixelSummary, *, orientati
 
 
 def _mean_and_spread(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float]:
-    """Return the mean of (n, 3) pixels, (3,), and the standard deviation, the mean of the three channels."""
-    # As matrix products, because NumPy is slow at the mean and the deviation of so few columns.
+    """Return the mean of (n, 3) pixels, (3,), and the standard deviation averaged over the channels."""
+    # Matrix products, because NumPy's mean and std are slow for so few columns.
     values = pixels.astype(np.float64)
     equal_shares = np.full(len(values), 1 / len(values))
     mean = equal_shares @ values
@@ -73,6 +73,6 @@ def _mean_and_spread(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], fl
 def _is_animated(image: Image.Image) -> bool:
     try:
         return image.format not in _STILL_FORMATS and bool(getattr(image, "is_animated", False))
-    # The picture itself is whole, whatever is wrong with those behind it.
+    # The first frame is valid even if others are corrupt.
     except Exception:
         return False

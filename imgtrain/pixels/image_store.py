@@ -1,4 +1,4 @@
-"""The pixels of a folder, decoded once: in a packed file for later runs, in memory, or not kept at all."""
+"""The decoded pixels of a folder: cached in a file, cached in memory, or decoded on demand."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Cache = Literal["auto", "memory", "disk", "none"]
 
 
 class ImageStore(Protocol):
-    """The decoded pixels of a folder's images, by image index; safe to read from many threads."""
+    """The decoded pixels of a folder's images, by image index; thread-safe."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -49,19 +49,19 @@ class ImageStore(Protocol):
 
     @property
     def bad(self) -> Mapping[int, str]:
-        """Why an image cannot be decoded, by its index; its pixels are 0."""
+        """Why an image cannot be decoded, by image index; its pixels are 0."""
 
     @property
     def digests(self) -> NDArray[np.uint8]:
-        """(n, 16) digest of each full-size picture, read-only; 0 for bad images."""
+        """(n, 16) hashes of the full-size images, read-only; 0 for bad images."""
 
     @property
     def original_sizes(self) -> NDArray[np.int64]:
-        """(n, 2) height and width of each upright full-size picture, read-only; 0 for bad images."""
+        """(n, 2) height and width of the upright full-size images, read-only; 0 for bad images."""
 
     @property
     def traits(self) -> NDArray[np.void]:
-        """(n,) of dtype `IMAGE_STATS`, read-only; all zero for bad images."""
+        """(n,) statistics of dtype `IMAGE_STATS`, read-only; 0 for bad images."""
 
     def __len__(self) -> int: ...
 
@@ -70,11 +70,11 @@ class ImageStore(Protocol):
 
         Args:
             indices: (k,) image indices.
-            out: C-contiguous array of that shape to fill and return; None makes one.
+            out: C-contiguous output array of that shape; None creates one.
 
         Raises:
-            RunFileError: The packed file was damaged after it was opened.
-            DataError: Without a cache: the file has changed since the first pass.
+            RunFileError: The cache file was corrupted after it was opened.
+            DataError: Without a cache: an image has changed since it was first decoded.
         """
 
 
@@ -87,20 +87,20 @@ def open_image_store(
     task: str = "decoding",
     emit: Emit = ignore,
 ) -> ImageStore:
-    """Decode every image once, or find them decoded.
+    """Decode all images, or open them from the cache.
 
     Args:
         folder: The images.
-        settings: What each is brought to.
-        cache: `disk` keeps the pixels in a file that later runs use again; `memory` for this process; `none`
-            decodes again whenever pixels are read; `auto` is `disk`, or the next of these that fits.
-        cache_directory: Folder of the packed files; None is the platform's cache directory.
+        settings: Size and color mode.
+        cache: `disk` caches the pixels in a file for later runs; `memory` caches them for this process; `none` decodes
+            again whenever pixels are read; `auto` is the first of these that is possible.
+        cache_directory: Folder of the cache files; None is the platform's cache directory.
         task: Name of the progress events.
-        emit: Listener.
+        emit: Called with events.
 
     Raises:
-        RunFileError: The file cannot be written (`disk`), or the pixels do not fit into memory (`memory`).
-            Never for a bad image: those stand in `bad`.
+        RunFileError: The file cannot be written (`disk`), or the pixels do not fit into memory (`memory`). Bad images
+            are not errors, but listed in `bad`.
     """
     if cache == "memory":
         return _open_in_memory(folder, settings, task, emit)
@@ -113,17 +113,17 @@ def open_image_store(
             raise
         needed = len(folder) * int(np.prod(settings.shape))
         fits = needed <= available_memory_bytes() / 2
-        instead = "kept in memory for this run" if fits else "decoded again every epoch"
-        emit(Message(f"{error.problems[0].what}. Without a cache file, the images are {instead}", "warning"))
+        instead = "cached in memory for this run" if fits else "decoded in every epoch"
+        emit(Message(f"{error.problems[0].what}; images are {instead} instead", "warning"))
         if fits:
             return _open_in_memory(folder, settings, task, emit)
         return _DecodedOnReading(folder, settings, task, emit)
 
 
 def cache_key(folder: ImageFolder, settings: DecodeSettings) -> str:
-    """Return 32 hexadecimal digits that differ whenever the pixels could: other files, settings or decoder.
+    """Return the cache key, 32 hexadecimal digits that depend on the files, the settings and the decoder version.
 
-    A file is taken for the same while its path, size and modification time are.
+    Files are identified by path, size and modification time.
     """
     hasher = xxhash.xxh3_128()
     versions = [FORMAT_VERSION, DECODER_VERSION, PIL.__version__]
@@ -135,7 +135,7 @@ def cache_key(folder: ImageFolder, settings: DecodeSettings) -> str:
 
 
 class _Decoded:
-    """What all kinds have in common: the results of the first pass."""
+    """Base class of all stores: the results of the first decoding."""
 
     def __init__(self, settings: DecodeSettings, table: NDArray[np.void], reasons: Mapping[int, str]) -> None:
         self.shape = settings.shape
@@ -188,7 +188,7 @@ class _OnDisk(_Decoded):
 
 class _DecodedOnReading(_Decoded):
     def __init__(self, folder: ImageFolder, settings: DecodeSettings, task: str, emit: Emit) -> None:
-        # The pass finds the bad files before training and not in the middle of it.
+        # Decode once to find bad files before training.
         super().__init__(
             settings, *decode_folder(folder, settings, keep=lambda index, pixels: None, task=task, emit=emit)
         )
@@ -206,7 +206,7 @@ class _DecodedOnReading(_Decoded):
         with closing(decode_unchanged(self._folder, list(good.values()), self._settings)) as outcomes:
             for (position, index), outcome in zip(good.items(), outcomes, strict=True):
                 if isinstance(outcome, UndecodableImage):
-                    what = f"could be decoded when the run began, and now cannot: {outcome.reason}"
+                    what = f"could be decoded when the run started, but not any more: {outcome.reason}"
                     raise DataError(Problem(self._folder.file(index), what)) from outcome
                 out[position] = outcome.pixels
         return out
@@ -214,7 +214,7 @@ class _DecodedOnReading(_Decoded):
 
 def _checked(index: int, count: int) -> int:
     if not 0 <= index < count:
-        raise IndexError(f"there are {count} images, got index {index}")
+        raise IndexError(f"index {index} is out of range for {count} images")
     return index
 
 
@@ -252,7 +252,7 @@ def _open_on_disk(
     except (OSError, NotImplementedError) as error:
         raise RunFileError(f"the pixel cache in {directory} cannot be locked: {error}") from error
     try:
-        # Meanwhile another run may have made it.
+        # Another run may have created it in the meantime.
         if found := _find(path, key, folder, settings, ignore):
             return _OnDisk(settings, found)
         _remove_abandoned(directory)
@@ -266,12 +266,12 @@ def _open_on_disk(
 def _existing_directory(given: Path | None) -> Path:
     directory = given or platformdirs.user_cache_path("imgtrain")
     if given is None and not directory.is_absolute():
-        raise RunFileError("there is no home directory for the pixel cache; set data.cache_directory")
+        raise RunFileError("no home directory for the pixel cache; set data.cache_directory")
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunFileError(
-            f"the cache directory {directory} cannot be made: {error.strerror};"
+            f"the cache directory {directory} cannot be created: {error.strerror};"
             " set data.cache_directory, or `data.cache: none`"
         ) from error
     return directory
@@ -280,17 +280,17 @@ def _existing_directory(given: Path | None) -> Path:
 def _find(
     path: Path, key: str, folder: ImageFolder, settings: DecodeSettings, emit: Emit
 ) -> PackedFile | None:
-    """Return the file if it is there, whole, and nothing that failed in it would succeed now."""
+    """Return the cache file if it exists, is valid, and no failed file in it can be decoded now."""
     try:
         file = open_packed_file(path, key, settings, len(folder))
     except FileNotFoundError:
         return None
     except (UnusablePackedFile, OSError, RunFileError) as error:
-        emit(Message(f"the pixel cache {path} is made again: {error}", "warning"))
+        emit(Message(f"rebuilding the pixel cache {path}: {error}", "warning"))
         return None
-    # Permissions, memory, other programs or a file system that was away: the key does not see such causes go.
+    # Permissions, memory, system load or unmounted file systems don't affect the key.
     if slow := sum(reason.startswith(STOPPED) for reason in file.reasons.values()):
-        emit(Message(f"decoding {count(slow, 'file')} again that took too long before"))
+        emit(Message(f"retrying {count(slow, 'file')} that timed out before"))
     failed = [folder.file(index) for index in file.reasons]
     with closing(decode_each_in_worker(failed, settings)) as outcomes:
         for index, outcome in zip(list(file.reasons), outcomes, strict=True):
@@ -302,7 +302,7 @@ def _find(
 
 
 def _remove_abandoned(directory: Path) -> None:
-    """Remove what killed runs left unfinished; a run that still writes holds its lock."""
+    """Remove unfinished files of killed runs; active runs hold a lock."""
     for partial in directory.glob("*.partial"):
         with suppress(OSError, filelock.Timeout), filelock.FileLock(partial.with_suffix(".lock"), timeout=0):
             partial.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The splits' pixels: every folder decoded once, bad files and leaks dealt with as the configuration says."""
+"""Load the pixels of all splits, and handle bad files and leaks according to the configuration."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class SplitImages:
     """A split and its pixels.
 
     Attributes:
-        split: The images, without those that were skipped.
-        pixels: The pixels of the split's whole folder; `split.indices` says which are the split's.
-        skipped: (relative path, reason) of each file that could not be decoded.
-        dropped: Images that `data.on_leak: drop` left out.
+        split: The images, without skipped and dropped ones.
+        pixels: The pixels of the whole folder; `split.indices` are those of the split.
+        skipped: (relative path, reason) of the files that could not be decoded.
+        dropped: The images dropped by `data.on_leak: drop`.
     """
 
     split: Split
@@ -49,31 +49,31 @@ class SplitImages:
     dropped: tuple[DroppedImage, ...] = ()
 
     def dropped_pictures(self) -> tuple[str, ...]:
-        """Return the digests of the images that were left out, each once, in hexadecimal digits."""
+        """Return the distinct hashes of the dropped images as hexadecimal digits."""
         digests = (self.pixels.digests[image.index].tobytes().hex() for image in self.dropped)
         return tuple(dict.fromkeys(digests))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Images:
-    """All splits with their pixels; a split that the configuration does not name is None."""
+    """All splits with their pixels; None for splits that don't exist."""
 
     train: SplitImages
     validation: SplitImages | None
     test: SplitImages | None
 
     def __iter__(self) -> Iterator[SplitImages]:
-        """Go through the splits that there are."""
+        """Iterate over the existing splits."""
         return (images for images in (self.train, self.validation, self.test) if images is not None)
 
     def evaluated(self) -> tuple[SplitImages, ...]:
-        """Return the splits that scores are given for: validation and test, as far as there are."""
+        """Return the existing evaluation splits: validation and test."""
         return tuple(part for part in (self.validation, self.test) if part is not None)
 
     def fingerprint(self) -> str:
-        """Return a hash of which pictures are in which split under which class.
+        """Return a hash of the images, their classes and splits.
 
-        It follows the decoded pixels, so that it is the same for a copy of the data elsewhere.
+        It is based on decoded pixels, so it is the same for copies of the data in other folders.
         """
         hasher = hashlib.sha256()
         for part in self:
@@ -83,9 +83,9 @@ class Images:
         return f"sha256:{hasher.hexdigest()}"
 
     def describe(self) -> dict[str, Any]:
-        """Return the contents of `data.json`: every image of every split, and what was left out.
+        """Return the contents of `data.json`: all images of all splits, and skipped and dropped ones.
 
-        Two images with the same digest have the same pixels, whatever their names and file formats.
+        Images with the same digest have the same pixels, whatever their names and file formats.
         """
         splits = {
             part.split.name: {
@@ -114,22 +114,22 @@ class Images:
 
 
 def load_images(config: Config, splits: Splits, emit: Emit = ignore) -> Images:
-    """Decode every file of every split, or find the pixels in the cache; draw the validation images; resolve leaks.
+    """Decode all files or load them from the cache, draw the validation images, and resolve leaks.
 
     Args:
         config: The configuration.
-        splits: What `split_data` returned.
-        emit: Takes progress and messages.
+        splits: Result of `split_data`.
+        emit: Called with events.
 
     Raises:
-        DataError: As `load_splits`, `draw_validation` and `resolve_leaks`.
+        DataError: As in `load_splits`, `draw_validation` and `resolve_leaks`.
         RunFileError: The cache cannot be written.
     """
     data = config.data
     stores = decode_splits(
         splits, DecodeSettings.of(data), cache=data.cache, cache_directory=data.cache_directory, emit=emit
     )
-    stop_idle_workers()  # what comes next wants the memory
+    stop_idle_workers()  # to free memory for training
     if data.on_bad_image == "error":
         _refuse_bad_images(splits, stores)
     drawn = draw_splits(splits, stores)
@@ -154,14 +154,14 @@ def decode_splits(
     cache_directory: Path | None,
     emit: Emit = ignore,
 ) -> Mapping[ImageFolder, ImageStore]:
-    """Decode every file of the splits' folders, or find the pixels in the cache; each folder once.
+    """Decode all files of the splits' folders or load them from the cache; each folder once.
 
     Args:
-        splits: Their names are shown with the progress.
-        settings: What every image is brought to.
+        splits: The splits; their names are shown with the progress.
+        settings: Size and color mode.
         cache: As `data.cache`.
         cache_directory: As `data.cache_directory`.
-        emit: Takes progress and messages.
+        emit: Called with events.
 
     Raises:
         RunFileError: The cache cannot be written.
@@ -181,16 +181,16 @@ def decode_splits(
 
 
 def draw_splits(splits: Splits, stores: Mapping[ImageFolder, ImageStore]) -> Splits:
-    """Draw the validation images, if any are to be drawn, such that no picture is on both sides.
+    """Draw the validation images, if configured, without splitting duplicates.
 
-    Files that cannot be decoded take part in the draw: the split stays the same when they are left out.
+    Files that cannot be decoded take part in the draw, so the split stays the same if they are skipped.
 
     Args:
-        splits: What `split_data` returned.
-        stores: What `decode_splits` returned for them.
+        splits: Result of `split_data`.
+        stores: Result of `decode_splits`.
 
     Raises:
-        DataError: As `draw_validation`.
+        DataError: As in `draw_validation`.
     """
     if splits.holdout is None:
         return splits
@@ -206,22 +206,22 @@ def load_splits(
     on_bad_image: str,
     emit: Emit = ignore,
 ) -> dict[str, SplitImages]:
-    """Decode as `decode_splits`, and leave out or refuse files that cannot be decoded.
+    """Decode as in `decode_splits`, and skip or reject files that cannot be decoded.
 
     Args:
-        splits: With names of their own.
-        settings: What every image is brought to.
+        splits: Splits with distinct names.
+        settings: Size and color mode.
         cache: As `data.cache`.
         cache_directory: As `data.cache_directory`.
         on_bad_image: As `data.on_bad_image`.
-        emit: Takes progress and messages.
+        emit: Called with events.
 
     Returns:
-        The splits and their pixels, by the splits' names.
+        The splits and their pixels, by name.
 
     Raises:
-        DataError: Files cannot be decoded, all of them named, and `on_bad_image` is `error`; or a split, or a
-            class of the training images, has no image left.
+        DataError: Files cannot be decoded and `on_bad_image` is `error` (lists all of them), or no images of a split
+            or a training class remain.
         RunFileError: The cache cannot be written.
     """
     splits = list(splits)
@@ -235,15 +235,15 @@ def load_splits(
 
 
 def leave_out_pictures(part: SplitImages, digests: Collection[str], emit: Emit = ignore) -> SplitImages:
-    """Leave out the images with certain pixels: those that a model was trained on.
+    """Drop the images that training dropped because they are also training images.
 
     Args:
         part: The images.
-        digests: As `SplitImages.dropped_pictures` of the training.
-        emit: Takes a warning.
+        digests: `SplitImages.dropped_pictures` of the training.
+        emit: Called with a warning.
 
     Raises:
-        DataError: No image is left.
+        DataError: No images remain.
     """
     known = set(digests)
     leaked = [
@@ -254,8 +254,8 @@ def leave_out_pictures(part: SplitImages, digests: Collection[str], emit: Emit =
     if not leaked:
         return part
     what = (
-        f"{len(leaked):,} of {count(len(part.split), f'{part.split.name} image')} are left out: training dropped "
-        "them, because they have the same pixels as training images"
+        f"{len(leaked):,} of {count(len(part.split), f'{part.split.name} image')} are dropped, as in "
+        "training, because they have the same pixels as training images"
     )
     if len(leaked) == len(part.split):
         raise DataError(Problem(part.split.folder.root, what, "give a folder with other images"))
@@ -290,8 +290,9 @@ def _say_what_was_skipped(gathered: Iterable[SplitImages], emit: Emit) -> None:
             first, reason = part.skipped[0]
             emit(
                 Message(
-                    f"{part.split.name}: {len(part.skipped)} of {len(part.split) + len(part.skipped)} files cannot "
-                    f"be decoded and are skipped, first {first}: {reason}; all are listed in data.json",
+                    f"{part.split.name}: skipped {len(part.skipped)} of "
+                    f"{len(part.split) + len(part.skipped)} files that "
+                    f"cannot be decoded, first {first}: {reason}; data.json lists all of them",
                     "warning",
                 )
             )

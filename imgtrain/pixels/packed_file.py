@@ -1,12 +1,12 @@
-"""The packed pixel file: all pixels of a folder, with checksums; written whole or not at all.
+"""The cache file: all pixels of a folder, with checksums, written atomically.
 
-Layout, little-endian: one page with the magic line, format version, length and checksum of a JSON header, and
-the header; then the pixels (n, height, width, channels) uint8; then the tail: the table of `DECODE_RESULT`s and a JSON
-object with the reason of each image that could not be decoded. The header is written last and holds the tail's
-checksum, so that a file is either whole or not recognised.
+Layout, little-endian: one page with a magic line, format version, length and checksum of a JSON header, and the
+header; then the pixels (n, height, width, channels) uint8; then the tail: the table of `DECODE_RESULT`s and a JSON
+object of the reasons why images could not be decoded. The header is written last and contains the checksum of the
+tail, so incomplete files are not recognized.
 
-Pixels are read with `preadv`, not through a memory map: a file that is cut short under a map kills the
-process (SIGBUS), and mapped pages count as the process's own memory. The page cache serves both alike.
+Pixels are read with `preadv` instead of a memory map: truncating a mapped file kills the process (SIGBUS), and mapped
+pages count as the process's memory. Both use the page cache.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class UnusablePackedFile(Exception):  # noqa: N818 (never reaches the user: the file is made again)
-    """The file is damaged, or holds something else."""
+    """The file is corrupt, or is not the expected file."""
 
 
 class PackedFile:
-    """An open packed file; safe to read from many threads.
+    """An open cache file; thread-safe.
 
     Attributes:
         table: (n,) of dtype `DECODE_RESULT`.
-        reasons: Why an image could not be decoded, by its index; its pixels are 0.
+        reasons: Why an image could not be decoded, by image index; its pixels are 0.
     """
 
     def __init__(
@@ -72,27 +72,27 @@ class PackedFile:
         self._close = weakref.finalize(self, os.close, descriptor)
 
     def read_into(self, index: int, pixels: NDArray[np.uint8]) -> None:
-        """Fill `pixels` (…, height, width, channels), C-contiguous, with the images from `index` on.
+        """Fill `pixels` (…, height, width, channels), C-contiguous, with the images starting at `index`.
 
         Raises:
-            RunFileError: If the file was cut short or its disk fails since it was opened.
+            RunFileError: The file was truncated or its disk failed after it was opened.
         """
         view = pixels.reshape(-1).data
         offset = _PAGE + index * self._image_bytes
-        reason: str | None = "it was cut short while it was in use"
+        reason: str | None = "it was truncated while in use"
         try:
             while view.nbytes and (count := os.preadv(self._descriptor, [view], offset)):
                 view, offset = view[count:], offset + count
         except OSError as error:
             reason = error.strerror
         if view.nbytes:
-            raise RunFileError(f"{self._path} cannot be read: {reason}; run again to make it again")
+            raise RunFileError(f"{self._path} cannot be read: {reason}; run again to rebuild it")
 
     def verify(self) -> None:
-        """Read everything and hold it against the checksums, on all cores.
+        """Verify all checksums, on all cores.
 
         Raises:
-            UnusablePackedFile: If an image differs.
+            UnusablePackedFile: An image is corrupt.
         """
         images_at_once = max(1, (4 << 20) // self._image_bytes)
         blocks = iter(range(0, len(self.table), images_at_once))
@@ -109,29 +109,29 @@ class PackedFile:
                 self.read_into(start, pixels)
                 for index, image in enumerate(pixels, start):
                     if xxhash.xxh3_64_intdigest(image) != self.table["checksum"][index]:
-                        raise UnusablePackedFile(f"the pixels of image {index} are damaged")
+                        raise UnusablePackedFile(f"the pixels of image {index} are corrupt")
 
         with ThreadPoolExecutor(available_cores()) as pool:
             for future in [pool.submit(work) for _ in range(available_cores())]:
                 future.result()
 
     def close(self) -> None:
-        """Close the file; reading it afterwards is an error."""
+        """Close the file; it cannot be read afterwards."""
         self._close()
 
 
 def space_needed(count: int, settings: DecodeSettings) -> int:
-    """Return the bytes of a file with this many images, without reasons."""
+    """Return the size in bytes of a file with `count` images, without reasons."""
     return _PAGE + count * (int(np.prod(settings.shape)) + DECODE_RESULT.itemsize)
 
 
 def open_packed_file(path: Path, key: str, settings: DecodeSettings, count: int) -> PackedFile:
-    """Open a packed file and verify all of it.
+    """Open a cache file and verify it completely.
 
     Raises:
-        FileNotFoundError: If there is none.
-        UnusablePackedFile: If it is not the file of this key, whole and undamaged.
-        OSError: If it cannot be opened.
+        FileNotFoundError: The file doesn't exist.
+        UnusablePackedFile: The file is corrupt or has another key.
+        OSError: The file cannot be opened.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -156,27 +156,27 @@ def open_packed_file(path: Path, key: str, settings: DecodeSettings, count: int)
 
 def _expect(header: dict[str, Any], key: str, settings: DecodeSettings, count: int) -> None:
     if (header["key"], header["settings"], header["count"]) != (key, asdict(settings), count):
-        raise UnusablePackedFile("it was made for other files or settings")
+        raise UnusablePackedFile("it was created for other files or settings")
 
 
 def _read_frame(descriptor: int) -> tuple[dict[str, Any], bytes]:
-    """Return the header and the tail, after holding them against their checksums."""
+    """Return the header and the tail, after verifying their checksums."""
     page = os.pread(descriptor, _PAGE, 0)
     if len(page) < _PAGE or not page.startswith(_MAGIC):
-        raise UnusablePackedFile("it is not a pixel file, or was not finished")
+        raise UnusablePackedFile("it is not a cache file, or is incomplete")
     _, version, length, checksum = _PREFIX.unpack_from(page)
     if version != FORMAT_VERSION:
-        raise UnusablePackedFile(f"its format is {version}, this version writes {FORMAT_VERSION}")
+        raise UnusablePackedFile(f"it has format version {version} instead of {FORMAT_VERSION}")
     text = page[_PREFIX.size : _PREFIX.size + length]
     if xxhash.xxh3_64_intdigest(text) != checksum:
-        raise UnusablePackedFile("its header is damaged")
+        raise UnusablePackedFile("its header is corrupt")
     header: dict[str, Any] = json.loads(text)
     size = os.fstat(descriptor).st_size
     if size != header["length"]:
         raise UnusablePackedFile(f"it has {size:,} bytes instead of {header['length']:,}")
     tail = _read_exactly(descriptor, header["tail_at"], size - header["tail_at"])
     if xxhash.xxh3_64_hexdigest(tail) != header["tail_checksum"]:
-        raise UnusablePackedFile("its table is damaged")
+        raise UnusablePackedFile("its table is corrupt")
     return header, tail
 
 
@@ -185,19 +185,19 @@ def _read_exactly(descriptor: int, offset: int, size: int) -> bytes:
     while size:
         part = os.pread(descriptor, min(size, 1 << 30), offset)
         if not part:
-            raise UnusablePackedFile("it was cut short")
+            raise UnusablePackedFile("it is truncated")
         parts.append(part)
         offset, size = offset + len(part), size - len(part)
     return b"".join(parts)
 
 
 class PackedFileWriter:
-    """Writes a packed file beside its place, and puts it there when it is whole.
+    """Writes a cache file to a temporary file, and renames it when it is complete.
 
-    A context manager: leaving it without `finish` removes what was written.
+    A context manager: leaving it without `finish` removes the temporary file.
 
     Raises:
-        RunFileError: From every method, if the disk is full or cannot be written.
+        RunFileError: From every method, if the disk is full or not writable.
     """
 
     def __init__(self, path: Path, key: str, settings: DecodeSettings, count: int) -> None:
@@ -229,12 +229,12 @@ class PackedFileWriter:
             self._partial.unlink(missing_ok=True)
 
     def write(self, index: int, pixels: NDArray[np.uint8]) -> None:
-        """Write one image; from any thread."""
+        """Write one image; thread-safe."""
         with self._explained():
             self._write_at(_PAGE + index * self._image_bytes, np.ascontiguousarray(pixels).data)
 
     def finish(self, table: NDArray[np.void], reasons: dict[int, str]) -> PackedFile:
-        """Add the table, make everything durable, and put the file in its place."""
+        """Write the table, flush the file to disk, and rename it."""
         table = table.copy()
         table["checksum"][table["decoded"] == 0] = xxhash.xxh3_64_intdigest(bytes(self._image_bytes))
         tail = table.tobytes() + json.dumps(reasons).encode()
@@ -263,7 +263,7 @@ class PackedFileWriter:
         return PackedFile(descriptor, self._path, self._settings, table, reasons)
 
     def _reserve(self) -> None:
-        """Take the space at once, so that a full disk is known before anything is decoded."""
+        """Allocate the space, so that a full disk is detected before decoding."""
         size = space_needed(self._count, self._settings)
         if hasattr(os, "posix_fallocate"):
             try:
@@ -293,8 +293,8 @@ class PackedFileWriter:
                 needed = format_bytes(space_needed(self._count, self._settings))
                 free = format_bytes(shutil.disk_usage(self._path.parent).free)
                 raise RunFileError(
-                    f"the pixel cache in {folder} needs {needed}, and {free} are free;"
-                    " make room, or set data.cache_directory or `data.cache: none`"
+                    f"the pixel cache in {folder} needs {needed}, but only {free} are free;"
+                    " free some space, or set data.cache_directory or `data.cache: none`"
                 ) from error
             raise RunFileError(
                 f"the pixel cache in {folder} cannot be written: {error.strerror};"
@@ -303,7 +303,7 @@ class PackedFileWriter:
 
 
 def _sync_folder(folder: Path) -> None:
-    # Not every file system lets folders be synced; the file itself is safe without.
+    # Some file systems don't support syncing folders; the file itself is safe anyway.
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -1,7 +1,7 @@
-"""One walk over all pixels of a picture: its digest, its shape in small, and its border.
+"""Compute the hash, the thumbnail and the border of an image in one pass over its pixels.
 
-Pillow keeps pixels of any colour as four bytes, whose last is alpha or undefined. They are read where they lie,
-because each copy costs a good part of what decoding costs; in stripes that stay in the processor's cache.
+Pillow stores color pixels as four bytes, the last of which is alpha or undefined. They are read without copying,
+because each copy costs a considerable part of the decoding time, and in stripes that fit into the processor's cache.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ SMALL_SIDE = 16
 
 _STRIPE_PIXELS = 1 << 17
 _OPAQUE = np.frombuffer(b"\0\0\0\xff", np.uint32)
-# Pixels are first added up in blocks, at least so many of them across for each pixel of the small picture.
+# Pixels are first summed in blocks; the minimum number of blocks across each pixel of the thumbnail.
 _BLOCKS = 2
-# More of them, of 255 each, do not fit into 16 bits.
+# Sums of more values up to 255 don't fit into 16 bits.
 _MOST_16_BIT_ROWS = 257
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PixelSummary:
-    """What a walk over a picture finds.
+    """The summary of an image.
 
     Attributes:
-        digest: 16 bytes (XXH3, 128 bits) of its size and its pixels in 8-bit RGBA.
-        small: (SMALL_SIDE, SMALL_SIDE, 3) float32, 0 to 255: red, green and blue of the picture in small, each
-            the mean of its surroundings weighted by a triangle, as in Pillow's bilinear reduction.
-        border: (n, 3) uint8, red, green and blue of the outermost pixels; those of the corners stand twice.
+        digest: 16-byte hash (XXH3, 128 bits) of its size and its pixels in 8-bit RGBA.
+        small: (SMALL_SIDE, SMALL_SIDE, 3) float32 in [0, 255]: RGB thumbnail with triangle filtering, as in Pillow's
+            bilinear reduction.
+        border: (n, 3) uint8 RGB of the outermost pixels; the corners are included twice.
     """
 
     digest: bytes
@@ -46,7 +46,7 @@ class PixelSummary:
 
 
 def summarise_pixels(picture: Image.Image) -> PixelSummary:
-    """Walk over a picture.
+    """Summarize an image.
 
     Args:
         picture: 8-bit RGB or RGBA.
@@ -63,7 +63,7 @@ def summarise_pixels(picture: Image.Image) -> PixelSummary:
         for sums in _add_rows(stripe, block_height):
             strips[top : top + len(sums), : width * 4] = sums
             top += len(sums)
-        # Copies: a view would keep the whole stripe.
+        # Copies, because views would keep the whole stripe alive.
         edges += [stripe[:, 0].copy(), stripe[:, -1].copy()]
         if len(edges) == 2:
             edges.append(stripe[0].copy())
@@ -92,7 +92,7 @@ def _stripes(picture: Image.Image, multiple: int) -> Iterator[NDArray[np.uint8]]
 
 
 def _add_rows(stripe: NDArray[np.uint8], count: int) -> Iterator[NDArray[np.unsignedinteger]]:
-    """Yield the sums of each `count` rows, (n // count, width · 4), and of those that are left over, (1, …)."""
+    """Yield the sums of every `count` rows, (n // count, width · 4), and of the remaining rows, (1, …)."""
     dtype = np.uint16 if count <= _MOST_16_BIT_ROWS else np.uint32
     rows = stripe.reshape(len(stripe), -1)
     whole = len(rows) // count * count
@@ -103,7 +103,7 @@ def _add_rows(stripe: NDArray[np.uint8], count: int) -> Iterator[NDArray[np.unsi
 
 @functools.lru_cache(maxsize=32)
 def _shares(length: int, block: int) -> NDArray[np.float32]:
-    """Return how much a pixel of each block counts at each place: (SMALL_SIDE, ceil(length / block))."""
+    """Return the weight of each block for each pixel of the thumbnail: (SMALL_SIDE, ceil(length / block))."""
     blocks = length / block
     scale = blocks / SMALL_SIDE
     middles = (np.arange(SMALL_SIDE) + 0.5) * scale
@@ -116,13 +116,13 @@ def _shares(length: int, block: int) -> NDArray[np.float32]:
 
 
 def _memory(picture: Image.Image) -> NDArray[np.uint32] | None:
-    """Return the pixels, (height · width,), where Pillow keeps them; None if they are not in one piece.
+    """Return a view of Pillow's pixels, (height · width,); None if they are not contiguous.
 
-    They are handed out by the Arrow interface, as lists of four bytes. They are kept while the array is.
+    Uses Pillow's Arrow interface, which exports lists of four bytes. The array keeps the memory alive.
     """
     try:
         _, capsule = picture.__arrow_c_array__()
-    except (ValueError, MemoryError):  # a large picture lies in several pieces
+    except (ValueError, MemoryError):  # large images are stored in several blocks
         return None
     array = _ArrowArray.from_address(_capsule_pointer(capsule, b"arrow_array"))
     address = array.children[0].contents.buffers[1]
@@ -130,7 +130,7 @@ def _memory(picture: Image.Image) -> NDArray[np.uint32] | None:
     if address is None or array.length != count or array.children[0].contents.length != 4 * count:
         return None
     pixels = (ctypes.c_uint32 * count).from_address(address)
-    pixels.owner = capsule  # type: ignore[attr-defined]  # the array keeps `pixels`, and so this, alive
+    pixels.owner = capsule  # type: ignore[attr-defined]  # keeps the capsule alive as long as the array
     array_of_them: NDArray[np.uint32] = np.frombuffer(pixels, np.uint32)  # type: ignore[call-overload]
     return array_of_them
 

@@ -1,4 +1,4 @@
-"""Single files decoded in batches, in order, while the batch before is worked on; memory stays flat."""
+"""Decode files in batches, in order, while the previous batch is processed; with constant memory."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from imgtrain.pixels.decode_workers import decode_in_worker
 
 __all__ = ["DecodedBatch", "prefetch"]
 
-# Batches that are decoded or wait, besides the one that is worked on.
+# Number of batches to prefetch.
 _BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedBatch:
-    """Some files, in order.
+    """A batch of files, in order.
 
     Attributes:
-        paths: All of them, b.
-        reasons: Why a file could not be decoded, by its position in `paths`.
-        pixels: uint8 (b − bad, height, width, channels) of the others, in order.
+        paths: The b files.
+        reasons: Why a file could not be decoded, by position in `paths`.
+        pixels: uint8 (b − bad, height, width, channels) of the other files, in order.
     """
 
     paths: tuple[str, ...]
@@ -39,12 +39,12 @@ class DecodedBatch:
 def prefetch(
     paths: Iterable[str], settings: DecodeSettings, *, batch_size: int
 ) -> Generator[DecodedBatch, None, None]:
-    """Yield all files in batches; the threads end with the generator, also when it is closed early.
+    """Yield all files in batches; the threads end with the generator, even if it is closed early.
 
     Args:
         paths: The files.
-        settings: What each picture is brought to.
-        batch_size: Files in a batch; the last may be smaller.
+        settings: Size and color mode.
+        batch_size: Files per batch; the last batch may be smaller.
     """
     waiting = iter(paths)
     with ThreadPoolExecutor(available_cores(), thread_name_prefix="imgtrain-decode") as pool:
@@ -62,7 +62,7 @@ def prefetch(
 
 
 def _decode(path: str, settings: DecodeSettings) -> NDArray[np.uint8] | str:
-    """Return the pixels, or why there are none."""
+    """Return the pixels, or why the file cannot be decoded."""
     try:
         return decode_in_worker(path, settings).pixels
     except UndecodableImage as error:

@@ -304,7 +304,7 @@ def test_dropped_test_images_are_not_scored_by_evaluate_either(imgtrain, tmp_pat
     assert trained["images"] == 4
     done = imgtrain("evaluate", "run/m.h5", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "1 of 5 evaluation images are left out" in done.stderr
+    assert "1 of 5 evaluation images are dropped" in done.stderr
     assert json.loads(done.stdout)["evaluation"]["loss"] == pytest.approx(trained["loss"])
 
 

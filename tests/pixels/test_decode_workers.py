@@ -143,8 +143,8 @@ def test_starting_does_not_count_as_decoding(
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("import sys; sys.exit(3)", r"ended \(status 3\) before its first image"),
-        ("import time; time.sleep(600)", "has not started after 1 seconds"),
+        ("import sys; sys.exit(3)", r"a decoding process ended \(status 3\)"),
+        ("import time; time.sleep(600)", "did not start within 1 seconds"),
     ],
 )
 def test_no_file_is_blamed_for_processes_that_cannot_start(

@@ -150,8 +150,8 @@ def test_pictures_that_training_dropped_are_left_out_whatever_they_are_called(ga
     warnings = []
     rest = leave_out_pictures(whole.test, pictures, lambda event: warnings.append(event.text))
     assert rest.split.paths == images.test.split.paths
-    assert warnings[0].startswith("3 of 9 test images are left out: training dropped them")
+    assert warnings[0].startswith("3 of 9 test images are dropped, as in training")
     assert leave_out_pictures(rest, pictures) is rest
     only = whole.test.split.without(rest.split.indices)
-    with pytest.raises(DataError, match="3 of 3 test images are left out"):
+    with pytest.raises(DataError, match="3 of 3 test images are dropped"):
         leave_out_pictures(replace(whole.test, split=only), pictures)
