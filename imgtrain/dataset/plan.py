@@ -14,6 +14,7 @@ from imgtrain.config.catalogue import load_catalogue
 from imgtrain.config.head import check_output, resolve_loss
 from imgtrain.config.keras_differences import check_shift_ranges
 from imgtrain.config.preprocessing import check_zca
+from imgtrain.config.saving import check_saving
 from imgtrain.config.schema import Config
 from imgtrain.dataset.holdout import draw_validation
 from imgtrain.dataset.split import Splits, split_data
@@ -71,6 +72,7 @@ def make_plan(config: Config) -> Plan:
     validated = _has_validation(config, splits)
     problems += _check_monitors(config, validated=validated)
     problems += check_zca(config)
+    problems += check_saving(config)
     problems += _check_time_and_schedule(config)
     if data_error is not None:
         if not problems:

@@ -16,6 +16,7 @@ from imgtrain.evaluation.predict import predictor
 from imgtrain.model.archive import load_model
 from imgtrain.model.runtime import versions
 from imgtrain.pixels.load_images import Images
+from imgtrain.run.machine import memory_bytes
 from imgtrain.run.model_metadata import ModelMetadata
 from imgtrain.run.run_directory import now
 
@@ -72,7 +73,9 @@ def verify_saved_model(path: Path, model: Any, images: NDArray[np.uint8]) -> Non
     Raises:
         RunFileError: They differ.
     """
-    saved, trained = (predictor(network)(images) for network in (load_model(path).model, model))
+    # It may be larger than models of unknown origin: its memory was checked before the training.
+    loaded = load_model(path, max_gib=memory_bytes() / 2**30)
+    saved, trained = (predictor(network)(images) for network in (loaded.model, model))
     difference = float(np.abs(saved - trained).max())
     if not difference <= _SAVED_TOLERANCE:
         raise RunFileError(

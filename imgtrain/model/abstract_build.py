@@ -1,4 +1,4 @@
-"""Networks whose variables have shapes but no memory, so that an absurd size is found before it takes any."""
+"""Variables with a shape but no memory, so that an oversized network is found before it is allocated."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from contextlib import contextmanager, suppress
 
 from imgtrain.model.runtime import keras
 
-__all__ = ["abstract_build", "allocate_on_exit"]
+__all__ = ["allocated_at_the_end", "never_allocated"]
 
 
 @contextmanager
-def allocate_on_exit() -> Iterator[None]:
-    """Defer the memory of all variables to the end of the block; after an error they never get any."""
+def allocated_at_the_end() -> Iterator[None]:
+    """Allocate the variables made in the block when it ends; never, if it ends with an error."""
     try:
         with keras.StatelessScope(initialize_variables=False):
             yield
@@ -28,9 +28,9 @@ def allocate_on_exit() -> Iterator[None]:
 
 
 @contextmanager
-def abstract_build() -> Iterator[None]:
-    """Give no memory at all to the variables made in the block; nothing of them can be used after it."""
-    with suppress(_Left), allocate_on_exit():
+def never_allocated() -> Iterator[None]:
+    """Don't allocate the variables made in the block; afterwards they have shapes, and no values."""
+    with suppress(_Left), allocated_at_the_end():
         yield
         raise _Left
 

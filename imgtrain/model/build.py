@@ -1,38 +1,25 @@
-"""The layer list of the configuration becomes a Keras network that takes raw pixels.
-
-Layers are called one after the other on symbolic input, so that an error names the layer and its line, and
-with variables that are not allocated yet, so that an absurd size is refused before it takes the memory.
-"""
+"""The Keras network of a configuration, which takes raw pixels; and the copy of it that is saved."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from math import prod
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from imgtrain.batches.batches import Batches
 from imgtrain.batches.featurewise import FeaturewiseStatistics, fit_featurewise_statistics
-from imgtrain.config.head import has_soft_labels, output_layer, snake_case
+from imgtrain.config.head import has_soft_labels
 from imgtrain.config.preprocessing import needs_featurewise_statistics
-from imgtrain.config.schema import Config, LayerSpec
+from imgtrain.config.schema import Config
 from imgtrain.dataset.plan import Plan
-from imgtrain.errors import ConfigError, Problem
-from imgtrain.model.abstract_build import abstract_build, allocate_on_exit
-from imgtrain.model.compile import build_optimizer, compile_network
-from imgtrain.model.measure import readable_shape, variable_bytes
+from imgtrain.model.abstract_build import allocated_at_the_end
+from imgtrain.model.compile import compile_network
+from imgtrain.model.layer_stack import LayerStack
 from imgtrain.model.precision import POLICIES
-from imgtrain.model.preprocess import PREPROCESSING_NAMES, preprocessing_layers
+from imgtrain.model.preprocess import preprocessing_layers
 from imgtrain.model.runtime import keras
-from imgtrain.model.training_layers import plain_class, plain_configuration, training_class
-from imgtrain.run.machine import memory_bytes
-from imgtrain.text import format_bytes
+from imgtrain.model.training_layers import plain_configuration
 
-__all__ = ["build_and_compile", "build_network", "check_network", "float32_copy"]
-
-# Training holds a weight, its gradient and, with Adam, two moments: four times the weights.
-_WEIGHTS_IN_TRAINING = 4
+__all__ = ["build_and_compile", "build_network", "float32_copy", "read_layers", "saved_layers"]
 
 
 def build_and_compile(plan: Plan, train: Batches, precision: str, *, for_training: bool = False) -> Any:
@@ -84,39 +71,40 @@ def build_network(
         ConfigError: A layer does not accept its arguments or its input, or takes more memory than there is.
     """
     keras.utils.set_random_seed(config.training.seed)
-    stack = _LayerStack(config, policy=POLICIES[precision], for_training=for_training)
+    stack = LayerStack(config, policy=POLICIES[precision], for_training=for_training)
     for layer in preprocessing_layers(
         config.preprocessing, image_shape=config.data.image_shape, statistics=statistics
     ):
         stack.add_preprocessing(layer)
-    with allocate_on_exit():
+    with allocated_at_the_end():
         stack.add_all(class_count)
     return keras.Sequential(stack.layers, name="network")
 
 
-def check_network(config: Config, *, class_count: int) -> list[Problem]:
-    """Return what `build_network` and `compile_network` would refuse, without the memory of the weights."""
-    problems: list[Problem] = []
-    for refuse in (lambda: _build_and_drop(config, class_count), lambda: build_optimizer(config)):
-        try:
-            refuse()
-        except ConfigError as error:
-            problems.extend(error.problems)
-    return problems
-
-
 def float32_copy(model: keras.Sequential, config: Config) -> keras.Sequential:
     """Return the network to save: Keras's layers with the same weights, in float32, with a fresh optimizer."""
-    copy = keras.Sequential.from_config(_in_float32(plain_configuration(model.get_config())))
+    shape = model.input_shape[1:]
+    pixels = keras.layers.InputLayer(shape=shape, dtype="float32", name="pixels")
+    copy = keras.Sequential([pixels, *read_layers(saved_layers(model))], name=model.name)
     copy.set_weights(model.get_weights())
     compile_network(copy, config)
     return copy
 
 
-def _build_and_drop(config: Config, class_count: int) -> None:
-    # Preprocessing needs the images' statistics, and changes neither shape nor dtype.
-    with abstract_build():
-        _LayerStack(config, policy="float32").add_all(class_count)
+def saved_layers(model: keras.Sequential) -> list[Mapping[str, Any]]:
+    """Return the configurations of a network's layers, without the input, as they are saved: plain, in float32."""
+    layers: list[Mapping[str, Any]] = _in_float32(plain_configuration(model.get_config()["layers"]))
+    return layers[1:]
+
+
+def read_layers(configs: Sequence[Mapping[str, Any]]) -> list[keras.Layer]:
+    """Return layers that Keras makes from their configurations, in the format of `.keras` or of `.h5` files.
+
+    `Sequential.from_config` does the same one by one, but builds the whole network again after each of them.
+    """
+    return [
+        keras.Sequential.from_config({"name": "network", "layers": [config]}).layers[0] for config in configs
+    ]
 
 
 def _in_float32(value: Any) -> Any:
@@ -128,175 +116,3 @@ def _in_float32(value: Any) -> Any:
     if isinstance(value, list):
         return [_in_float32(item) for item in value]
     return value
-
-
-class _LayerStack:
-    """The layers so far, called on symbolic input."""
-
-    def __init__(self, config: Config, *, policy: str, for_training: bool = False) -> None:
-        self._config = config
-        self._policy = policy
-        self._for_training = for_training
-        first = keras.layers.InputLayer(shape=config.data.image_shape, dtype="float32", name="pixels")
-        self.layers = [first]
-        self._tensor = first.output
-        self._trace = [f"input {readable_shape(self._tensor.shape)}"]
-        self._position = 0
-        self._first_dense_on_image: int | None = None
-        self._weight_bytes = 0
-
-    def add_preprocessing(self, layer: keras.Layer) -> None:
-        self._tensor = layer(self._tensor)
-        self.layers.append(layer)
-
-    def add_all(self, class_count: int) -> None:
-        """Add the configuration's layers and the output.
-
-        Raises:
-            ConfigError: Anything about a layer is wrong; names the layer, its place, and the shapes so far.
-        """
-        written = self._config.model.layers
-        added = output_layer(self._config, class_count)
-        for spec in written if added else written[:-1]:
-            self._add(spec)
-        self._add_output(added or written[-1])
-
-    def _add_output(self, spec: LayerSpec) -> None:
-        """Add the layer that gives the probabilities; it computes in float32."""
-        if len(self._tensor.shape) != 2:
-            before = self._first_dense_on_image or self._position + 1
-            self._position += 1
-            shape = readable_shape(self._tensor.shape)
-            what = f"the output needs one row of values per image, its input is {shape}"
-            self._refuse(spec, what, f"add Flatten or GlobalAveragePooling2D before layer {before}")
-        self._add(spec, policy="float32", name="output")
-
-    def _add(self, spec: LayerSpec, *, policy: str | None = None, name: str | None = None) -> None:
-        """Make the layer, call it on what the last one gives, and count its weights."""
-        self._position += 1
-        shape = self._tensor.shape
-        axis = spec.arguments.get("axis")
-        if self._config.output.model.endswith(".h5") and isinstance(axis, list | tuple) and len(axis) > 1:
-            # Keras reads it back as the default axis, without a word.
-            self._refuse(spec, "an .h5 file does not keep a list of axes", "set output.model to model.keras")
-        with self._keras_errors_about(spec):
-            arguments = {"name": name or self._free_name(spec.name), **spec.arguments}
-            layer = self._layer_class(spec)(**arguments, dtype=policy or self._policy)
-        if unfit := _unfit_input(layer, shape):
-            self._refuse(spec, *unfit)
-        with self._keras_errors_about(spec):
-            output = layer(self._tensor)
-        if (
-            not keras.backend.is_keras_tensor(output)
-            or output.shape[0] is not None
-            or None in output.shape[1:]
-        ):
-            self._refuse(spec, "its output is not one array of fixed shape per image")
-        if layer.name in {*PREPROCESSING_NAMES, *(other.name for other in self.layers)}:
-            self._refuse(spec, f"the name {layer.name!r} is taken by another layer")
-        self._refuse_size(spec, layer, output)
-        if _wanted_rank(layer) >= 4:
-            self._first_dense_on_image = None
-        elif spec.name == "Dense" and len(shape) > 2 and self._first_dense_on_image is None:
-            self._first_dense_on_image = self._position
-        self.layers.append(layer)
-        self._tensor = output
-        self._trace.append(f"{spec.name} {readable_shape(output.shape)}")
-
-    def _layer_class(self, spec: LayerSpec) -> type[keras.Layer]:
-        if not self._for_training:
-            return plain_class(spec)
-        written = [None, *self._config.model.layers, None, None]
-        return training_class(written[self._position - 1], spec, written[self._position + 1])
-
-    @contextmanager
-    def _keras_errors_about(self, spec: LayerSpec) -> Iterator[None]:
-        try:
-            yield
-        # Keras and TensorFlow refuse arguments and shapes with exceptions of all kinds.
-        except Exception as error:
-            raise ConfigError(self._problem(spec, _first_sentences(error))) from error
-
-    def _free_name(self, layer_class: str) -> str:
-        """Return a name that depends on the configuration alone, not on Keras's global counters."""
-        same = sum(spec.name == layer_class for spec in self._config.model.layers[: self._position])
-        return f"{snake_case(layer_class)}_{same}"
-
-    def _refuse_size(self, spec: LayerSpec, layer: keras.Layer, output: keras.KerasTensor) -> None:
-        memory = memory_bytes()
-        sizes = [(variable_bytes(weight), tuple(weight.shape)) for weight in layer.weights]
-        self._weight_bytes += sum(size for size, _ in sizes)
-        training_bytes = _WEIGHTS_IN_TRAINING * self._weight_bytes
-        if sizes and training_bytes > memory:
-            size, shape = max(sizes)
-            what = (
-                f"its weights of {readable_shape((None, *shape))} take {format_bytes(size)}; training "
-                f"takes {_WEIGHTS_IN_TRAINING} times the weights, {format_bytes(training_bytes)} so far; "
-                f"this machine has {format_bytes(memory)}"
-            )
-            hint = "use GlobalAveragePooling2D instead of Flatten, more pooling before it, fewer units"
-            self._refuse(spec, what, f"{hint}, or a smaller data.target_size")
-        batch_bytes = 4 * self._config.data.batch_size * prod(output.shape[1:])
-        if batch_bytes > memory:
-            what = (
-                f"its output of {readable_shape(output.shape)} takes {format_bytes(batch_bytes)} for one "
-                f"batch, and this machine has {format_bytes(memory)}"
-            )
-            self._refuse(spec, what, "use a smaller data.batch_size or data.target_size")
-
-    def _refuse(self, spec: LayerSpec, what: str, hint: str = "") -> NoReturn:
-        raise ConfigError(self._problem(spec, what, hint))
-
-    def _problem(self, spec: LayerSpec, what: str, hint: str = "") -> Problem:
-        written = self._position <= len(self._config.model.layers)
-        place = ("model", "layers", self._position - 1) if written else ("model", "layers")
-        trace = f"shapes so far: {' → '.join(self._trace)}"
-        return Problem(
-            self._config.where(*place),
-            f"layer {self._position}, {spec.name}{'' if written else ' (the output that is added)'}: {what}",
-            f"{hint}; {trace}" if hint else trace,
-        )
-
-
-def _unfit_input(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[str, str] | None:
-    """Return what is wrong with a layer's input and what to do, where Keras's own words would not help."""
-    if _wanted_rank(layer) >= 4 > len(shape):
-        return (
-            f"needs an image (height×width×channels), its input is {readable_shape(shape)} values",
-            "layers for images stand before Flatten and GlobalAveragePooling2D",
-        )
-    window = _window(layer)
-    if window and len(shape) == 4 and (shape[1] < window[0] or shape[2] < window[1]):
-        part = "pool" if hasattr(layer, "pool_size") else "kernel"
-        height, width = window
-        return (
-            f"input is {shape[1]}×{shape[2]}, the {part} needs {height}×{width}",
-            "leave out this layer or a pooling before it, use `padding: same`, or a larger data.target_size",
-        )
-    return None
-
-
-def _wanted_rank(layer: keras.Layer) -> int:
-    """Return how many dimensions a layer's input must have at least, the batch included; 0 if any will do."""
-    spec = layer.input_spec
-    return (spec.ndim or spec.min_ndim or 0) if isinstance(spec, keras.layers.InputSpec) else 0
-
-
-def _window(layer: keras.Layer) -> tuple[int, int] | None:
-    """Return the pixels (height, width) that a pooling or convolution needs at least."""
-    size = getattr(layer, "pool_size", None) or getattr(layer, "kernel_size", None)
-    if getattr(layer, "padding", None) != "valid" or "Transpose" in type(layer).__name__:
-        return None
-    if not (isinstance(size, tuple) and len(size) == 2):
-        return None
-    dilation = getattr(layer, "dilation_rate", (1, 1))
-    height, width = (1 + (side - 1) * rate for side, rate in zip(size, dilation, strict=True))
-    return height, width
-
-
-def _first_sentences(error: Exception) -> str:
-    """Return Keras's own words without colour, without the dump of arguments, and on one line."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
-    text = re.sub(r"^Exception encountered when calling \S+\(\)\.\s*", "", text)
-    text = re.split(r"\n\s*(?:Arguments received by|Full object config)", text)[0]
-    return " ".join(text.split()).rstrip(".") or type(error).__name__

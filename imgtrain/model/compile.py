@@ -58,7 +58,13 @@ def compile_network(
     if soft_labels:
         for metric in metrics:
             _take_largest_share(metric, config.data.class_mode)
-    model.compile(optimizer=optimizer, loss=_by_snake_case(keras.losses, loss)(), metrics=metrics)
+    model.compile(
+        optimizer=optimizer,
+        loss=_by_snake_case(keras.losses, loss)(),
+        metrics=metrics,
+        # Keras would go by the global dtype policy, which need not be that of the layers.
+        auto_scale_loss=False,
+    )
 
 
 def build_optimizer(config: Config) -> keras.optimizers.Optimizer:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from imgtrain.errors import Problem, RunFileError
-from imgtrain.model.abstract_build import abstract_build
+from imgtrain.model.abstract_build import never_allocated
 from imgtrain.model.archive_checks import UnsafeFile, check_h5, check_zip
 from imgtrain.model.measure import variable_bytes
 from imgtrain.model.runtime import keras
@@ -156,7 +156,7 @@ def _too_large(config: dict[str, Any], most_bytes: int) -> str:
     """Return what of a network exceeds the limit; an empty string if nothing does, or if it is no network."""
     found = ""
     # Whatever Keras has against it, it says better when it really loads the file.
-    with suppress(Exception), abstract_build():
+    with suppress(Exception), never_allocated():
         model = _deserialize(config)
         for what, size in (
             ("its weights take", sum(variable_bytes(variable) for variable in model.variables)),

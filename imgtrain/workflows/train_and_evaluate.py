@@ -18,7 +18,8 @@ from imgtrain.evaluation.predictions import render_predictions
 from imgtrain.evaluation.saved_model import describe_model, verify_saved_model
 from imgtrain.events import Emit, Message, RunOpened
 from imgtrain.model.archive import save_model
-from imgtrain.model.build import build_and_compile, build_network, check_network, float32_copy
+from imgtrain.model.build import build_and_compile, build_network, float32_copy
+from imgtrain.model.check_network import check_network
 from imgtrain.model.measure import explain_out_of_memory, measure_network
 from imgtrain.model.precision import choose_precision
 from imgtrain.model.runtime import device_name, start, versions
@@ -82,8 +83,9 @@ def train_and_evaluate(
 
 def _start(plan: Plan) -> None:
     start(plan.config.training.seed)
-    problems = check_network(plan.config, class_count=len(plan.class_names)) + check_trackers(plan.config)
-    if problems:
+    precision = choose_precision(plan.config.training.precision).name
+    problems = check_network(plan.config, class_count=len(plan.class_names), precision=precision)
+    if problems := problems + check_trackers(plan.config):
         raise ConfigError(problems)
 
 

@@ -9,7 +9,8 @@ import pytest
 from imgtrain.config.load import load_config, parse_config
 from imgtrain.config.schema import Config
 from imgtrain.errors import ConfigError
-from imgtrain.model.build import build_network, check_network, float32_copy
+from imgtrain.model.build import build_network, float32_copy
+from imgtrain.model.check_network import check_network
 from imgtrain.model.compile import build_optimizer, compile_network
 from imgtrain.model.measure import measure_network
 from imgtrain.model.runtime import keras
@@ -138,30 +139,13 @@ def test_an_image_into_the_output_asks_for_flatten(layers: list[Any], before: in
 def test_an_absurd_network_is_refused_without_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_config(["Flatten", {"Dense": 3000}, {"Dense": 3000}])
     # 768·3000 and 3000·3000 weights, 4 bytes each, four times: 37 MB, then 181 MB.
-    monkeypatch.setattr("imgtrain.model.build.memory_bytes", lambda: 100_000_000)
+    monkeypatch.setattr("imgtrain.model.layer_stack.memory_bytes", lambda: 100_000_000)
     with pytest.raises(ConfigError, match=r"layer 3, Dense: its weights of 3000×3000 take 34\.3 MiB"):
         build(config)
     # Nothing of it is left for a later network to allocate.
     from keras.src.backend.common import global_state
 
     assert not global_state.get_global_attribute("uninitialized_variables")
-
-
-def test_checking_keeps_the_users_dtype_policy() -> None:
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        assert check_network(make_config(["Flatten"]), class_count=3) == []
-        assert keras.config.dtype_policy().name == "mixed_bfloat16"
-        assert {layer.dtype_policy.name for layer in build(make_config(["Flatten"])).layers} == {"float32"}
-    finally:
-        keras.config.set_dtype_policy("float32")
-
-
-def test_an_h5_file_would_not_keep_a_list_of_axes() -> None:
-    layers = [{"LayerNormalization": {"axis": [1, 2, 3]}}, "Flatten"]
-    assert check_network(make_config(layers), class_count=3) == []
-    (problem,) = check_network(make_config(layers, output={"model": "m.h5"}), class_count=3)
-    assert "list of axes" in problem.what
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -1,0 +1,238 @@
+"""The configuration's layers, called one after the other on symbolic input.
+
+So an error names the layer and its line, and a layer that would exceed the machine's memory is refused before it is
+allocated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from typing import Any, NoReturn
+
+from imgtrain.config.head import output_layer, snake_case
+from imgtrain.config.schema import Config, LayerSpec
+from imgtrain.errors import ConfigError, Problem
+from imgtrain.model.measure import readable_shape, variable_bytes
+from imgtrain.model.preprocess import PREPROCESSING_NAMES
+from imgtrain.model.runtime import keras
+from imgtrain.model.training_layers import plain_class, training_class
+from imgtrain.run.machine import memory_bytes
+from imgtrain.text import format_bytes
+
+__all__ = ["LayerStack", "first_sentences", "layer_problem"]
+
+# Training holds a weight, its gradient and, with Adam, two moments: four times the weights.
+_WEIGHTS_IN_TRAINING = 4
+
+
+class LayerStack:
+    """The layers so far, called on symbolic input.
+
+    Attributes:
+        layers: Keras's input layer, the preprocessing, the configuration's layers, the output.
+        shapes: The output shape of each of the configuration's layers and the output, the batch included.
+    """
+
+    def __init__(self, config: Config, *, policy: str, for_training: bool = False) -> None:
+        """Begin with the input.
+
+        Args:
+            config: What was asked.
+            policy: Keras's dtype policy of the configuration's layers.
+            for_training: Take the layers of `training_layers` where there are any.
+        """
+        self._config = config
+        self._policy = policy
+        self._for_training = for_training
+        first = keras.layers.InputLayer(shape=config.data.image_shape, dtype="float32", name="pixels")
+        self.layers = [first]
+        self._tensor = first.output
+        self._trace = [f"input {readable_shape(self._tensor.shape)}"]
+        self._position = 0
+        self._first_dense_on_image: int | None = None
+        self._weight_bytes = 0
+        self.shapes: list[tuple[int | None, ...]] = []
+
+    def add_preprocessing(self, layer: keras.Layer) -> None:
+        """Add a layer that the configuration does not name."""
+        self._tensor = layer(self._tensor)
+        self.layers.append(layer)
+
+    def add_all(self, class_count: int) -> None:
+        """Add the configuration's layers and the output.
+
+        Raises:
+            ConfigError: Anything about a layer is wrong; names the layer, its place, and the shapes so far.
+        """
+        written = self._config.model.layers
+        added = output_layer(self._config, class_count)
+        for spec in written if added else written[:-1]:
+            self._add(spec)
+        self._add_output(added or written[-1])
+
+    def _add_output(self, spec: LayerSpec) -> None:
+        """Add the layer that gives the probabilities; it computes in float32."""
+        if len(self._tensor.shape) != 2:
+            before = self._first_dense_on_image or self._position + 1
+            self._position += 1
+            shape = readable_shape(self._tensor.shape)
+            what = f"the output needs one row of values per image, its input is {shape}"
+            self._refuse(spec, what, f"add Flatten or GlobalAveragePooling2D before layer {before}")
+        self._add(spec, policy="float32", name="output")
+
+    def _add(self, spec: LayerSpec, *, policy: str | None = None, name: str | None = None) -> None:
+        """Make the layer, call it on what the last one gives, and count its weights."""
+        self._position += 1
+        shape = self._tensor.shape
+        if _has_activity_loss(spec):
+            # Keras cannot add its loss to that of the network in another dtype.
+            policy = "float32"
+        with self._keras_errors_about(spec):
+            arguments = {key: _as_tuple(value) for key, value in spec.arguments.items()}
+            arguments = {"name": name or self._free_name(spec.name), **arguments}
+            layer = self._layer_class(spec)(**arguments, dtype=policy or self._policy)
+        if unfit := _unfit_input(layer, shape):
+            self._refuse(spec, *unfit)
+        with self._keras_errors_about(spec):
+            output = layer(self._tensor)
+        if (
+            not keras.backend.is_keras_tensor(output)
+            or output.shape[0] is not None
+            or None in output.shape[1:]
+        ):
+            self._refuse(spec, "its output is not one array of fixed shape per image")
+        if layer.name in {*PREPROCESSING_NAMES, *(other.name for other in self.layers)}:
+            self._refuse(spec, f"the name {layer.name!r} is taken by another layer")
+        self._refuse_size(spec, layer, output)
+        if _wanted_rank(layer) >= 4:
+            self._first_dense_on_image = None
+        elif spec.name == "Dense" and len(shape) > 2 and self._first_dense_on_image is None:
+            self._first_dense_on_image = self._position
+        self.layers.append(layer)
+        self.shapes.append(output.shape)
+        self._tensor = output
+        self._trace.append(f"{spec.name} {readable_shape(output.shape)}")
+
+    def _layer_class(self, spec: LayerSpec) -> type[keras.Layer]:
+        if not self._for_training:
+            return plain_class(spec)
+        written = [None, *self._config.model.layers, None, None]
+        return training_class(written[self._position - 1], spec, written[self._position + 1])
+
+    @contextmanager
+    def _keras_errors_about(self, spec: LayerSpec) -> Iterator[None]:
+        try:
+            yield
+        # Keras and TensorFlow refuse arguments and shapes with exceptions of all kinds.
+        except Exception as error:
+            raise ConfigError(self._problem(spec, first_sentences(error))) from error
+
+    def _free_name(self, layer_class: str) -> str:
+        """Return a name that depends on the configuration alone, not on Keras's global counters."""
+        same = sum(spec.name == layer_class for spec in self._config.model.layers[: self._position])
+        return f"{snake_case(layer_class)}_{same}"
+
+    def _refuse_size(self, spec: LayerSpec, layer: keras.Layer, output: keras.KerasTensor) -> None:
+        memory = memory_bytes()
+        sizes = [(variable_bytes(weight), tuple(weight.shape)) for weight in layer.weights]
+        self._weight_bytes += sum(size for size, _ in sizes)
+        training_bytes = _WEIGHTS_IN_TRAINING * self._weight_bytes
+        if sizes and training_bytes > memory:
+            size, shape = max(sizes)
+            what = (
+                f"its weights of {readable_shape((None, *shape))} take {format_bytes(size)}; training "
+                f"takes {_WEIGHTS_IN_TRAINING} times the weights, {format_bytes(training_bytes)} so far; "
+                f"this machine has {format_bytes(memory)}"
+            )
+            hint = "use GlobalAveragePooling2D instead of Flatten, more pooling before it, fewer units"
+            self._refuse(spec, what, f"{hint}, or a smaller data.target_size")
+        batch_bytes = 4 * self._config.data.batch_size * prod(output.shape[1:])
+        if batch_bytes > memory:
+            what = (
+                f"its output of {readable_shape(output.shape)} takes {format_bytes(batch_bytes)} for one "
+                f"batch, and this machine has {format_bytes(memory)}"
+            )
+            self._refuse(spec, what, "use a smaller data.batch_size or data.target_size")
+
+    def _refuse(self, spec: LayerSpec, what: str, hint: str = "") -> NoReturn:
+        raise ConfigError(self._problem(spec, what, hint))
+
+    def _problem(self, spec: LayerSpec, what: str, hint: str = "") -> Problem:
+        trace = f"shapes so far: {' → '.join(self._trace)}"
+        return layer_problem(
+            self._config, self._position, f"{spec.name}", what, f"{hint}; {trace}" if hint else trace
+        )
+
+
+def layer_problem(config: Config, position: int, name: str, what: str, hint: str = "") -> Problem:
+    """Return a problem with a layer.
+
+    Args:
+        config: What was asked.
+        position: Of the layer, counted from 1; one more than there are is the output that is added.
+        name: Keras's name of the layer.
+        what: What is wrong with it.
+        hint: What to do.
+    """
+    written = position <= len(config.model.layers)
+    place = ("model", "layers", position - 1) if written else ("model", "layers")
+    which = f"layer {position}, {name}{'' if written else ' (the output that is added)'}"
+    return Problem(config.where(*place), f"{which}: {what}", hint)
+
+
+def _has_activity_loss(spec: LayerSpec) -> bool:
+    return spec.name == "ActivityRegularization" or spec.arguments.get("activity_regularizer") is not None
+
+
+def _as_tuple(value: Any) -> Any:
+    """Return a list as a tuple: Keras tracks lists, and cannot copy those for an .h5 file."""
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+
+
+def _unfit_input(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[str, str] | None:
+    """Return what is wrong with a layer's input and what to do, where Keras's own words would not help."""
+    if _wanted_rank(layer) >= 4 > len(shape):
+        return (
+            f"needs an image (height×width×channels), its input is {readable_shape(shape)} values",
+            "layers for images stand before Flatten and GlobalAveragePooling2D",
+        )
+    window = _window(layer)
+    if window and len(shape) == 4 and (shape[1] < window[0] or shape[2] < window[1]):
+        part = "pool" if hasattr(layer, "pool_size") else "kernel"
+        height, width = window
+        return (
+            f"input is {shape[1]}×{shape[2]}, the {part} needs {height}×{width}",
+            "leave out this layer or a pooling before it, use `padding: same`, or a larger data.target_size",
+        )
+    return None
+
+
+def _wanted_rank(layer: keras.Layer) -> int:
+    """Return how many dimensions a layer's input must have at least, the batch included; 0 if any will do."""
+    spec = layer.input_spec
+    return (spec.ndim or spec.min_ndim or 0) if isinstance(spec, keras.layers.InputSpec) else 0
+
+
+def _window(layer: keras.Layer) -> tuple[int, int] | None:
+    """Return the pixels (height, width) that a pooling or convolution needs at least."""
+    size = getattr(layer, "pool_size", None) or getattr(layer, "kernel_size", None)
+    if getattr(layer, "padding", None) != "valid" or "Transpose" in type(layer).__name__:
+        return None
+    if not (isinstance(size, tuple) and len(size) == 2):
+        return None
+    dilation = getattr(layer, "dilation_rate", (1, 1))
+    height, width = (1 + (side - 1) * rate for side, rate in zip(size, dilation, strict=True))
+    return height, width
+
+
+def first_sentences(error: Exception) -> str:
+    """Return Keras's own words without colour, without the dump of arguments, and on one line."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+    text = re.sub(r"^Exception encountered when calling \S+\(\)\.\s*", "", text)
+    text = re.split(r"\n\s*(?:Arguments received by|Full object config)", text)[0]
+    # What an error is about, when it repeats a whole configuration before.
+    text = text.rpartition("Exception encountered: ")[2]
+    return " ".join(text.split()).rstrip(".") or type(error).__name__

@@ -1,0 +1,200 @@
+"""A network for images of 8×8×3 around each layer of the catalogue, with arguments as people write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["EXAMPLES", "VARIANTS"]
+
+_SEQUENCE = {"Reshape": [64, 3]}
+_VOLUME = {"Reshape": [4, 4, 4, 3]}
+_CONVOLUTION = {"filters": 4, "kernel_size": 3}
+EXAMPLES: dict[str, list[Any]] = {
+    "Activation": [{"Activation": "relu"}, "Flatten"],
+    "ActivityRegularization": [{"ActivityRegularization": {"l2": 1e-4}}, "Flatten"],
+    "AdaptiveAveragePooling1D": [_SEQUENCE, {"AdaptiveAveragePooling1D": 4}, "Flatten"],
+    "AdaptiveAveragePooling2D": [{"AdaptiveAveragePooling2D": 4}, "Flatten"],
+    "AdaptiveAveragePooling3D": [_VOLUME, {"AdaptiveAveragePooling3D": 2}, "Flatten"],
+    "AdaptiveMaxPooling1D": [_SEQUENCE, {"AdaptiveMaxPooling1D": 4}, "Flatten"],
+    "AdaptiveMaxPooling2D": [{"AdaptiveMaxPooling2D": 4}, "Flatten"],
+    "AdaptiveMaxPooling3D": [_VOLUME, {"AdaptiveMaxPooling3D": 2}, "Flatten"],
+    "AlphaDropout": ["Flatten", {"AlphaDropout": 0.1}],
+    "AugMix": [{"AugMix": {"value_range": [0, 1]}}, "Flatten"],
+    "AutoContrast": [{"AutoContrast": {"value_range": [0, 1]}}, "Flatten"],
+    "AveragePooling1D": [_SEQUENCE, {"AveragePooling1D": 2}, "Flatten"],
+    "AveragePooling2D": [{"AveragePooling2D": 2}, "Flatten"],
+    "AveragePooling3D": [_VOLUME, {"AveragePooling3D": 2}, "Flatten"],
+    "BatchNormalization": ["BatchNormalization", "Flatten"],
+    "CenterCrop": [{"CenterCrop": {"height": 6, "width": 6}}, "Flatten"],
+    "ContrastLimitedAdaptiveHistogramEqualization": [
+        {"ContrastLimitedAdaptiveHistogramEqualization": {"value_range": [0, 1], "tile_grid_size": [2, 2]}},
+        "Flatten",
+    ],
+    "Conv1D": [_SEQUENCE, {"Conv1D": _CONVOLUTION}, "Flatten"],
+    "Conv1DTranspose": [_SEQUENCE, {"Conv1DTranspose": _CONVOLUTION}, "Flatten"],
+    "Conv2D": [{"Conv2D": {**_CONVOLUTION, "activation": "relu"}}, "Flatten"],
+    "Conv2DTranspose": [{"Conv2DTranspose": _CONVOLUTION}, "Flatten"],
+    "Conv3D": [_VOLUME, {"Conv3D": _CONVOLUTION}, "Flatten"],
+    "Conv3DTranspose": [_VOLUME, {"Conv3DTranspose": _CONVOLUTION}, "Flatten"],
+    "ConvLSTM1D": [{"ConvLSTM1D": {"filters": 2, "kernel_size": 3}}, "Flatten"],
+    "ConvLSTM2D": [_VOLUME, {"ConvLSTM2D": {"filters": 2, "kernel_size": 3}}, "Flatten"],
+    "ConvLSTM3D": [{"Reshape": [2, 4, 4, 2, 3]}, {"ConvLSTM3D": {"filters": 2, "kernel_size": 2}}, "Flatten"],
+    "Cropping1D": [_SEQUENCE, {"Cropping1D": 1}, "Flatten"],
+    "Cropping2D": [{"Cropping2D": 1}, "Flatten"],
+    "Cropping3D": [_VOLUME, {"Cropping3D": 1}, "Flatten"],
+    "Dense": ["Flatten", {"Dense": {"units": 8, "activation": "relu"}}],
+    "DepthwiseConv1D": [_SEQUENCE, {"DepthwiseConv1D": 3}, "Flatten"],
+    "DepthwiseConv2D": [{"DepthwiseConv2D": 3}, "Flatten"],
+    "Dropout": ["Flatten", {"Dropout": 0.2}],
+    "ELU": ["ELU", "Flatten"],
+    "EinsumDense": ["Flatten", {"EinsumDense": {"equation": "ab,bc->ac", "output_shape": 8}}],
+    "Flatten": ["Flatten"],
+    "GRU": [_SEQUENCE, {"GRU": 4}],
+    "GaussianDropout": [{"GaussianDropout": 0.1}, "Flatten"],
+    "GaussianNoise": [{"GaussianNoise": 0.1}, "Flatten"],
+    "GlobalAveragePooling1D": [_SEQUENCE, "GlobalAveragePooling1D"],
+    "GlobalAveragePooling2D": ["GlobalAveragePooling2D"],
+    "GlobalAveragePooling3D": [_VOLUME, "GlobalAveragePooling3D"],
+    "GlobalMaxPooling1D": [_SEQUENCE, "GlobalMaxPooling1D"],
+    "GlobalMaxPooling2D": ["GlobalMaxPooling2D"],
+    "GlobalMaxPooling3D": [_VOLUME, "GlobalMaxPooling3D"],
+    "GroupNormalization": [{"GroupNormalization": 3}, "Flatten"],
+    "Identity": ["Identity", "Flatten"],
+    "LSTM": [_SEQUENCE, {"LSTM": 4}],
+    "LayerNormalization": ["LayerNormalization", "Flatten"],
+    "LeakyReLU": [{"LeakyReLU": 0.1}, "Flatten"],
+    "Masking": [_SEQUENCE, {"Masking": 0.0}, "Flatten"],
+    "MaxPooling1D": [_SEQUENCE, "MaxPooling1D", "Flatten"],
+    "MaxPooling2D": ["MaxPooling2D", "Flatten"],
+    "MaxPooling3D": [_VOLUME, "MaxPooling3D", "Flatten"],
+    "Normalization": [{"Normalization": {"mean": [0.5, 0.5, 0.5], "variance": [0.1, 0.1, 0.1]}}, "Flatten"],
+    "PReLU": ["PReLU", "Flatten"],
+    "Permute": [{"Permute": [2, 1, 3]}, "Flatten"],
+    "RMSNormalization": ["RMSNormalization", "Flatten"],
+    "RandAugment": [{"RandAugment": {"value_range": [0, 1]}}, "Flatten"],
+    "RandomBrightness": [{"RandomBrightness": {"factor": 0.2, "value_range": [0, 1]}}, "Flatten"],
+    "RandomColorDegeneration": [
+        {"RandomColorDegeneration": {"factor": 0.5, "value_range": [0, 1]}},
+        "Flatten",
+    ],
+    "RandomColorJitter": [
+        {
+            "RandomColorJitter": {
+                "value_range": [0, 1],
+                "brightness_factor": 0.2,
+                "contrast_factor": 0.2,
+                "saturation_factor": 0.2,
+                "hue_factor": 0.1,
+            }
+        },
+        "Flatten",
+    ],
+    "RandomContrast": [{"RandomContrast": {"factor": 0.2, "value_range": [0, 1]}}, "Flatten"],
+    "RandomElasticTransform": [
+        {"RandomElasticTransform": {"factor": 0.5, "scale": 0.5, "value_range": [0, 1]}},
+        "Flatten",
+    ],
+    "RandomErasing": [{"RandomErasing": {"factor": 0.5, "value_range": [0, 1]}}, "Flatten"],
+    "RandomFlip": [{"RandomFlip": "horizontal"}, "Flatten"],
+    "RandomGaussianBlur": [{"RandomGaussianBlur": {"factor": 0.5, "value_range": [0, 1]}}, "Flatten"],
+    "RandomGrayscale": [{"RandomGrayscale": 0.5}, "Flatten"],
+    "RandomHue": [{"RandomHue": {"factor": 0.2, "value_range": [0, 1]}}, "Flatten"],
+    "RandomInvert": [{"RandomInvert": {"factor": 0.5, "value_range": [0, 1]}}, "Flatten"],
+    "RandomPerspective": [{"RandomPerspective": {"factor": 0.5, "scale": 0.2}}, "Flatten"],
+    "RandomPosterization": [{"RandomPosterization": {"factor": 4, "value_range": [0, 1]}}, "Flatten"],
+    "RandomRotation": [{"RandomRotation": 0.1}, "Flatten"],
+    "RandomSaturation": [{"RandomSaturation": {"factor": 0.5, "value_range": [0, 1]}}, "Flatten"],
+    "RandomSharpness": [{"RandomSharpness": {"factor": 0.5, "value_range": [0, 1]}}, "Flatten"],
+    "RandomShear": [{"RandomShear": {"x_factor": 0.2}}, "Flatten"],
+    "RandomTranslation": [{"RandomTranslation": {"height_factor": 0.1, "width_factor": 0.1}}, "Flatten"],
+    "RandomZoom": [{"RandomZoom": 0.2}, "Flatten"],
+    "ReLU": ["ReLU", "Flatten"],
+    "RepeatVector": ["Flatten", {"RepeatVector": 2}, "Flatten"],
+    "Rescaling": [{"Rescaling": 2.0}, "Flatten"],
+    "Reshape": [{"Reshape": [4, 16, 3]}, "Flatten"],
+    "Resizing": [{"Resizing": {"height": 6, "width": 6}}, "Flatten"],
+    "SeparableConv1D": [_SEQUENCE, {"SeparableConv1D": _CONVOLUTION}, "Flatten"],
+    "SeparableConv2D": [{"SeparableConv2D": _CONVOLUTION}, "Flatten"],
+    "SimpleRNN": [_SEQUENCE, {"SimpleRNN": 4}],
+    "Softmax": ["Softmax", "Flatten"],
+    "Solarization": [
+        {"Solarization": {"addition_factor": 0.1, "threshold_factor": 0.5, "value_range": [0, 1]}},
+        "Flatten",
+    ],
+    "SpatialDropout1D": [_SEQUENCE, {"SpatialDropout1D": 0.1}, "Flatten"],
+    "SpatialDropout2D": [{"SpatialDropout2D": 0.1}, "Flatten"],
+    "SpatialDropout3D": [_VOLUME, {"SpatialDropout3D": 0.1}, "Flatten"],
+    "UnitNormalization": ["UnitNormalization", "Flatten"],
+    "UpSampling1D": [_SEQUENCE, {"UpSampling1D": 2}, "Flatten"],
+    "UpSampling2D": [{"UpSampling2D": 2}, "Flatten"],
+    "UpSampling3D": [_VOLUME, {"UpSampling3D": 2}, "Flatten"],
+    "ZeroPadding1D": [_SEQUENCE, {"ZeroPadding1D": 1}, "Flatten"],
+    "ZeroPadding2D": [{"ZeroPadding2D": 1}, "Flatten"],
+    "ZeroPadding3D": [_VOLUME, {"ZeroPadding3D": 1}, "Flatten"],
+}
+
+# Arguments beyond the usual ones, and layers in places where they cannot be.
+VARIANTS: dict[str, list[Any]] = {
+    "a renormalized batch": [{"BatchNormalization": {"renorm": True, "momentum": 0.9}}, "Flatten"],
+    "a sequence backwards": [
+        _SEQUENCE,
+        {"GRU": {"units": 4, "dropout": 0.1, "recurrent_dropout": 0.1, "go_backwards": True}},
+    ],
+    "a shear of one sign": [{"RandomShear": {"x_factor": [0.0, 0.2], "y_factor": 0}}, "Flatten"],
+    "an initializer with a list": [
+        {
+            "Conv2D": {
+                "filters": 3,
+                "kernel_size": [3, 3],
+                "strides": [2, 1],
+                "bias_initializer": {"Constant": {"value": [0.1, 0.2, 0.3]}},
+                "kernel_constraint": {"MaxNorm": {"max_value": 2, "axis": [0, 1, 2]}},
+            }
+        },
+        "Flatten",
+    ],
+    "color jitter of lists": [
+        {"RandomColorJitter": {"value_range": [0, 1], "brightness_factor": [-0.1, 0.2]}},
+        "Flatten",
+    ],
+    "low-rank adapters": [
+        "Flatten",
+        {"Dense": {"units": 8, "lora_rank": 2}},
+        {"EinsumDense": {"equation": "ab,bc->ac", "output_shape": 8, "lora_rank": 2}},
+    ],
+    "a mask": [_SEQUENCE, "Masking", {"LSTM": 4}],
+    "names, constraints and regularizers": [
+        "Flatten",
+        {
+            "Dense": {
+                "units": 4,
+                "name": "mine",
+                "trainable": False,
+                "activity_regularizer": "l2",
+                "kernel_regularizer": {"OrthogonalRegularizer": {"factor": 0.1}},
+                "bias_constraint": "NonNeg",
+            }
+        },
+    ],
+    "noise of a shape": [{"Dropout": {"rate": 0.2, "noise_shape": [None, 1, 1, 3], "seed": 3}}, "Flatten"],
+    "padding of two sides": [
+        {"ZeroPadding2D": [[1, 2], [0, 1]]},
+        {"Cropping2D": [[0, 1], [1, 0]]},
+        "Flatten",
+    ],
+    "several axes to normalize": [{"LayerNormalization": {"axis": [1, 2, 3]}}, "Flatten"],
+    "several axes to share": [{"PReLU": {"shared_axes": [1, 2]}}, "Flatten"],
+    "several axes to sum over": [{"Softmax": {"axis": [1, 2]}}, "Flatten"],
+    "colors of four channels": [
+        {"Conv2D": _CONVOLUTION},
+        {"RandomHue": {"factor": 0.2, "value_range": [0, 1]}},
+        "Flatten",
+    ],
+    "augmentation behind weights": [
+        {"Conv2D": {"filters": 3, "kernel_size": 3}},
+        {"RandAugment": {"value_range": [0, 1]}},
+        "Flatten",
+    ],
+    "several root mean squares": [{"RMSNormalization": {"axis": [1, 2]}}, "Flatten"],
+    "the states of a sequence": [_SEQUENCE, {"LSTM": {"units": 4, "return_state": True}}],
+}
