@@ -15,7 +15,7 @@ from imgtrain.config.load import load_config
 from imgtrain.config.preprocessing import needs_featurewise_statistics
 from imgtrain.config.schema import Config, PreprocessingConfig
 from imgtrain.dataset.groups import match_groups
-from imgtrain.dataset.index import ImageFolder, index_folder
+from imgtrain.dataset.index import index_folder
 from imgtrain.dataset.split import Split, name_ignored, split_data
 from imgtrain.errors import ConfigError, DataError, Problem, RunFileError
 from imgtrain.pixels.decode import DecodeSettings
@@ -24,8 +24,6 @@ from imgtrain.run.model_metadata import ModelMetadata
 
 __all__ = ["EvalInputs", "EvalOptions", "inputs_of_imgtrain_model", "inputs_of_other_model"]
 
-# The name that problems give to the place of what the command line said.
-_DATA_OPTION = "--data"
 # What the split of an evaluation is called, in progress, predictions and scores.
 _NAME = "evaluation"
 
@@ -55,9 +53,9 @@ class EvalInputs:
     settings: DecodeSettings
     class_mode: ClassMode
     threshold: float | None
-    abstain_below: float | None
-    preprocessing: PreprocessingConfig | None
     loss: str
+    abstain_below: float | None = None
+    preprocessing: PreprocessingConfig | None = None
     group_by: str | None = None
     on_bad_image: Literal["error", "skip"] = "error"
     leaked_pictures: tuple[str, ...] = ()
@@ -117,7 +115,7 @@ def inputs_of_imgtrain_model(record: ModelMetadata, asked: EvalOptions) -> EvalI
                 )
             )
     else:
-        split = _whole(_folder_of_record(record, asked.model, asked.folder))
+        split = _split_of_record(record, asked.model, asked.folder)
     _check_group_by(record, split, asked.model)
     majority = record.majority_class
     return EvalInputs(
@@ -126,7 +124,6 @@ def inputs_of_imgtrain_model(record: ModelMetadata, asked: EvalOptions) -> EvalI
         class_mode=record.class_mode,
         threshold=record.threshold,
         abstain_below=record.abstain_below,
-        preprocessing=None,
         loss=record.loss or default_loss(record.class_mode),
         group_by=record.group_by,
         on_bad_image=record.on_bad_image,
@@ -166,7 +163,7 @@ def inputs_of_other_model(asked: EvalOptions, input_shape: tuple[int, int, int],
     return _by_options(asked, input_shape, units)
 
 
-def _folder_of_record(record: ModelMetadata, model: str, folder: Path | None) -> ImageFolder:
+def _split_of_record(record: ModelMetadata, model: str, folder: Path | None) -> Split:
     if folder is None:
         if record.test_folder is None:
             raise ConfigError(
@@ -183,13 +180,7 @@ def _folder_of_record(record: ModelMetadata, model: str, folder: Path | None) ->
                     "name another with --data FOLDER",
                 )
             )
-    return index_folder(
-        folder.absolute(),
-        class_names=record.class_names,
-        nested=record.nested,
-        follow_links=record.follow_links,
-        where=_DATA_OPTION,
-    )
+    return _whole_folder(folder, record.class_names, nested=record.nested, follow_links=record.follow_links)
 
 
 def _by_config(
@@ -233,14 +224,7 @@ def _by_config(
                 "data.on_leak: drop has no effect here: only `imgtrain train` reads the training images",
             )
     else:
-        index = index_folder(
-            asked.folder.absolute(),
-            class_names=data.classes,
-            nested=data.nested,
-            follow_links=data.follow_links,
-            where=_DATA_OPTION,
-        )
-        split = _whole(index)
+        split = _whole_folder(asked.folder, data.classes, nested=data.nested, follow_links=data.follow_links)
     _refuse_other_count(split.class_names, units, asked.model)
     threshold = config.evaluation.threshold
     return EvalInputs(
@@ -248,7 +232,6 @@ def _by_config(
         settings=DecodeSettings.of(data),
         class_mode=data.class_mode,
         threshold=(threshold if isinstance(threshold, float) else 0.5) if units == 1 else None,
-        abstain_below=None,
         preprocessing=config.preprocessing,
         loss=resolve_loss(config),
         group_by=data.group_by,
@@ -274,15 +257,8 @@ def _by_options(asked: EvalOptions, input_shape: tuple[int, int, int], units: in
     assert asked.folder is not None
     assert asked.rescale is not None
     height, width, channels = input_shape
-    index = index_folder(
-        asked.folder.absolute(),
-        class_names=asked.classes,
-        nested=False,
-        follow_links=False,
-        where=_DATA_OPTION,
-    )
-    _refuse_other_count(index.class_names, units, asked.model)
-    split = _whole(index)
+    split = _whole_folder(asked.folder, asked.classes)
+    _refuse_other_count(split.class_names, units, asked.model)
     class_mode: ClassMode = "binary" if units == 1 else "categorical"
     return EvalInputs(
         split=split,
@@ -290,7 +266,6 @@ def _by_options(asked: EvalOptions, input_shape: tuple[int, int, int], units: in
         settings=DecodeSettings(height, width, _COLOR_MODES[channels], "nearest", "stretch"),
         class_mode=class_mode,
         threshold=0.5 if units == 1 else None,
-        abstain_below=None,
         preprocessing=_preprocessing(asked.rescale),
         loss=default_loss(class_mode),
         warnings=_warnings(split),
@@ -315,8 +290,13 @@ def _test_split(config: Config) -> Split:
     return replace(test, name=_NAME)
 
 
-def _whole(folder: ImageFolder) -> Split:
-    return Split(_NAME, folder, np.arange(len(folder), dtype=np.intp))
+def _whole_folder(
+    folder: Path, class_names: tuple[str, ...] | None, *, nested: bool = False, follow_links: bool = False
+) -> Split:
+    index = index_folder(
+        folder.absolute(), class_names=class_names, nested=nested, follow_links=follow_links, where="--data"
+    )
+    return Split(_NAME, index, np.arange(len(index), dtype=np.intp))
 
 
 def _refuse_other_count(class_names: tuple[str, ...], units: int, model: str) -> None:

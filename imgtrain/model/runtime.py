@@ -28,7 +28,7 @@ from typing import Any
 
 from imgtrain.errors import ConfigError
 
-__all__ = ["POOL_THREADS", "device_name", "keras", "start", "tf", "versions"]
+__all__ = ["POOL_THREADS", "describe_environment", "device_name", "keras", "start", "tf", "versions"]
 
 POOL_THREADS = os.sysconf("SC_NPROCESSORS_ONLN")
 """Threads inside an operation: the cores of the machine, whatever affinity or `PYTHON_CPU_COUNT` say."""
@@ -131,6 +131,11 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found
+
+
+def describe_environment() -> str:
+    """Return the device and the versions on one line."""
+    return f"{device_name()}; {', '.join(f'{package} {version}' for package, version in versions().items())}"
 
 
 def device_name() -> str:

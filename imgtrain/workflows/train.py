@@ -81,5 +81,4 @@ def train(
         # Only here does TensorFlow start.
         from imgtrain.workflows.train_and_evaluate import train_and_evaluate
 
-        model, history, metrics = train_and_evaluate(plan, run, earlier, emit)
-        return TrainResult(run.path, model, history, metrics)
+        return train_and_evaluate(plan, run, earlier, emit)

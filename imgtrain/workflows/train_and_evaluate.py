@@ -22,7 +22,7 @@ from imgtrain.model.build import build_and_compile, build_network, float32_copy
 from imgtrain.model.check_network import check_network
 from imgtrain.model.measure import explain_out_of_memory, measure_network
 from imgtrain.model.precision import choose_precision
-from imgtrain.model.runtime import device_name, start, versions
+from imgtrain.model.runtime import describe_environment, start
 from imgtrain.pixels.load_images import Images, load_images
 from imgtrain.report.facts import Facts
 from imgtrain.report.images import draw_augmentation
@@ -43,6 +43,7 @@ from imgtrain.training.run_record import (
 from imgtrain.training.time_budget import plan_for_minutes
 from imgtrain.training.tracking import Trackers, check_trackers, track
 from imgtrain.workflows.report import try_report
+from imgtrain.workflows.train import TrainResult
 
 __all__ = ["show_network", "train_and_evaluate"]
 
@@ -60,10 +61,8 @@ def show_network(plan: Plan, emit: Emit) -> Any:
     return model
 
 
-def train_and_evaluate(
-    plan: Plan, run: RunDirectory, earlier: EarlierRun | None, emit: Emit
-) -> tuple[Any, History, Mapping[str, Any]]:
-    """Return the trained model, its history, and the contents of `metrics.json`.
+def train_and_evaluate(plan: Plan, run: RunDirectory, earlier: EarlierRun | None, emit: Emit) -> TrainResult:
+    """Train, evaluate and save.
 
     Args:
         plan: What to train.
@@ -76,9 +75,9 @@ def train_and_evaluate(
     """
     _start(plan)
     with track(plan.config, run, emit) as trackers:
-        model, history, metrics = _run(plan, run, earlier, trackers, trackers.listen)
-        trackers.finish(metrics, run)
-        return model, history, metrics
+        result = _run(plan, run, earlier, trackers, trackers.listen)
+        trackers.finish(result.metrics, run)
+        return result
 
 
 def _start(plan: Plan) -> None:
@@ -91,7 +90,7 @@ def _start(plan: Plan) -> None:
 
 def _run(
     plan: Plan, run: RunDirectory, earlier: EarlierRun | None, trackers: Trackers, emit: Emit
-) -> tuple[Any, History, Mapping[str, Any]]:
+) -> TrainResult:
     config = plan.config
     checkpoint = None if earlier is None else earlier.checkpoint
     images = load_images(config, plan.splits, emit)
@@ -115,8 +114,7 @@ def _run(
         model = build_and_compile(plan, batches["train"], precision.name, for_training=True)
         emit(measure_network(model, config))
         emit(Message(precision.reason, "warning" if precision.slow else "info"))
-        named = ", ".join(f"{package} {version}" for package, version in versions().items())
-        emit(Message(f"{device_name()}; {named}; seed {config.training.seed}", "detail"))
+        emit(Message(f"{describe_environment()}; seed {config.training.seed}", "detail"))
 
         plan = _plan_epochs(plan, run, model, batches, facts, emit)
         config = plan.config
@@ -158,7 +156,7 @@ def _run(
         store.remove()
     else:
         store.keep_newest()
-    return model, history, evaluation.metrics
+    return TrainResult(run.path, model, history, evaluation.metrics)
 
 
 def _plan_epochs(
