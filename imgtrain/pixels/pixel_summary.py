@@ -1,12 +1,11 @@
 """Compute the hash, the thumbnail and the border of an image in one pass over its pixels.
 
-Pillow stores color pixels as four bytes, the last of which is alpha or undefined. They are read without copying,
-because each copy costs a considerable part of the decoding time, and in stripes that fit into the processor's cache.
+Pillow stores color pixels as four bytes, the last of which is alpha or undefined. They are copied in stripes that
+fit into the processor's cache.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import math
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ __all__ = ["SMALL_SIDE", "PixelSummary", "summarise_pixels"]
 
 SMALL_SIDE = 16
 
-_STRIPE_PIXELS = 1 << 17
+_STRIPE_PIXELS = 1 << 18
 _OPAQUE = np.frombuffer(b"\0\0\0\xff", np.uint32)
 # Pixels are first summed in blocks; the minimum number of blocks across each pixel of the thumbnail.
 _BLOCKS = 2
@@ -79,16 +78,14 @@ def _stripes(picture: Image.Image, multiple: int) -> Iterator[NDArray[np.uint8]]
     """Yield the rows from the top, (n, width, 4) RGBA; n is a multiple of `multiple` except for the last."""
     width, height = picture.size
     rows = max(1, _STRIPE_PIXELS // width // multiple) * multiple
-    opaque = _OPAQUE if picture.mode == "RGB" else np.uint32(0)
-    memory = _memory(picture)
+    rgb = picture.mode == "RGB"
     for top in range(0, height, rows):
         bottom = min(height, top + rows)
-        if memory is not None:
-            stripe = memory[top * width : bottom * width]
-        else:
-            part = picture.crop((0, top, width, bottom))
-            stripe = np.frombuffer(part.tobytes("raw", "RGBX" if part.mode == "RGB" else "RGBA"), np.uint32)
-        yield (stripe | opaque).view(np.uint8).reshape(bottom - top, width, 4)
+        part = picture if rows >= height else picture.crop((0, top, width, bottom))
+        stripe = np.frombuffer(part.tobytes("raw", "RGBX" if rgb else "RGBA"), np.uint32)
+        if rgb:
+            stripe = stripe | _OPAQUE
+        yield stripe.view(np.uint8).reshape(bottom - top, width, 4)
 
 
 def _add_rows(stripe: NDArray[np.uint8], count: int) -> Iterator[NDArray[np.unsignedinteger]]:
@@ -113,38 +110,3 @@ def _shares(length: int, block: int) -> NDArray[np.float32]:
     weights = np.maximum(0, 1 - distances)
     shares: NDArray[np.float64] = weights / weights.sum(1, keepdims=True) / pixels
     return shares.astype(np.float32)
-
-
-def _memory(picture: Image.Image) -> NDArray[np.uint32] | None:
-    """Return a view of Pillow's pixels, (height · width,); None if they are not contiguous.
-
-    Uses Pillow's Arrow interface, which exports lists of four bytes. The array keeps the memory alive.
-    """
-    try:
-        _, capsule = picture.__arrow_c_array__()
-    except (ValueError, MemoryError):  # large images are stored in several blocks
-        return None
-    array = _ArrowArray.from_address(_capsule_pointer(capsule, b"arrow_array"))
-    address = array.children[0].contents.buffers[1]
-    count = picture.width * picture.height
-    if address is None or array.length != count or array.children[0].contents.length != 4 * count:
-        return None
-    pixels = (ctypes.c_uint32 * count).from_address(address)
-    pixels.owner = capsule  # type: ignore[attr-defined]  # keeps the capsule alive as long as the array
-    array_of_them: NDArray[np.uint32] = np.frombuffer(pixels, np.uint32)  # type: ignore[call-overload]
-    return array_of_them
-
-
-class _ArrowArray(ctypes.Structure):
-    """`struct ArrowArray` of the Arrow C data interface."""
-
-
-_ArrowArray._fields_ = [
-    *((name, ctypes.c_int64) for name in ("length", "null_count", "offset", "n_buffers", "n_children")),
-    ("buffers", ctypes.POINTER(ctypes.c_void_p)),
-    ("children", ctypes.POINTER(ctypes.POINTER(_ArrowArray))),
-    *((name, ctypes.c_void_p) for name in ("dictionary", "release", "private_data")),
-]
-_capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
-_capsule_pointer.restype = ctypes.c_void_p
-_capsule_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
