@@ -1,1 +1,1 @@
-"""How training images are changed: first numbers (`sample`), then pixels (`warp`), both pure functions."""
+"""Augmentation of training images, as pure functions: first sample parameters, then apply them to pixels."""

@@ -1,8 +1,8 @@
-"""What the parameters of `imgtrain.augment.sample` do to pixels.
+"""Apply augmentation parameters to pixels.
 
-The order of operations: the affine map (with the geometric operations of RandAugment), then Keras's channel shift,
-flips (inside the map, because the channel shift treats all places alike) and brightness, then as in timm and
-torchvision's recipes: the other operations of RandAugment, color jitter, grayscale, Gaussian blur, JPEG, erasing.
+Order of operations: the affine map, including the geometric operations of RandAugment; Keras's channel shift, flips
+(as part of the map, because the channel shift doesn't depend on the position) and brightness; then, as in timm and the
+recipes of torchvision, the other operations of RandAugment, color jitter, grayscale, Gaussian blur, JPEG, erasing.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ def augment_batch(
     augmentation: AugmentationConfig,
     out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """Change each image as its parameters say.
+    """Augment each image with its parameters.
 
-    An alpha channel is moved, channel-shifted and erased like the others; all else leaves it as it is.
+    An alpha channel is warped, channel-shifted and erased like the other channels, but otherwise unchanged.
 
     Args:
-        pixels: Shape (k, height, width, channels) with 1, 3 or 4 channels; is not changed.
+        pixels: Shape (k, height, width, channels) with 1, 3 or 4 channels; not modified.
         params: Array of dtype `PARAMS_DTYPE`, shape (k,).
-        augmentation: How pixels are interpolated and the outside is filled; its ranges are not looked at.
-        out: C-contiguous, of the same shape, and apart from `pixels` in memory; made if not given.
+        augmentation: Interpolation and fill mode; its ranges are ignored.
+        out: Output array, C-contiguous, of the same shape, not overlapping `pixels`; created if None.
 
     Returns:
         `out`.
@@ -57,7 +57,7 @@ def augment_batch(
 
 
 def _changed_after_warp(params: NDArray[Any]) -> NDArray[np.intp]:
-    """Return the positions of the images that the warp alone does not finish."""
+    """Return the positions of the images with operations after the warp."""
     changed = (params["channel_shift"] != 0) | (params["brightness"] != 1) | params["grayscale"]
     changed |= (params["blur_sigma"] != 0) | (params["jpeg_quality"] != 0)
     changed |= params["operations"].any(axis=1) | params["erase_box"].any(axis=1)
@@ -66,7 +66,7 @@ def _changed_after_warp(params: NDArray[Any]) -> NDArray[np.intp]:
 
 
 def _change(image: NDArray[np.uint8], params: np.void, *, brightness_offset: float) -> None:
-    """Change one image, shape (height, width, channels), after the warp."""
+    """Apply the operations after the warp to one image, shape (height, width, channels), in place."""
     alpha = image.shape[2] == _RGBA
     brightness = float(params["brightness"])
     if shift := float(params["channel_shift"]):
@@ -93,7 +93,7 @@ def _change(image: NDArray[np.uint8], params: np.void, *, brightness_offset: flo
 
 
 def _shift_channels(image: NDArray[np.uint8], shift: float, *, rounds: bool) -> None:
-    """Shift all channels, within the darkest and brightest level of the image after the warp."""
+    """Shift all channels, clipped to the minimum and maximum of the warped image."""
     low, high, *_ = cv2.minMaxLoc(image.reshape(len(image), -1))
     cv2.LUT(image, channel_shift_table(shift, low, high, rounds=rounds), dst=image)
 

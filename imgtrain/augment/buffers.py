@@ -1,7 +1,7 @@
-"""Memory for batches that is used again once nobody refers to it.
+"""Reusable memory for batches.
 
-A fresh array of some megabytes costs a page fault for every four kilobytes when it is first written, which is
-as much time as the copy itself.
+Writing to a new array of several megabytes causes a page fault every four kilobytes, which takes as long as the copy
+itself.
 """
 
 from __future__ import annotations
@@ -14,40 +14,40 @@ from numpy.typing import NDArray
 
 __all__ = ["Buffers"]
 
-# TensorFlow takes memory as it is if it begins at a multiple of this, and copies it otherwise.
+# TensorFlow uses memory without copying if its address is a multiple of this.
 _ALIGNMENT = 64
 
 
 class Buffers:
-    """Hands out arrays, and uses the memory of those that are gone for later ones; from any thread.
+    """Allocates arrays, and reuses their memory once they are garbage-collected; thread-safe.
 
-    Whoever holds an array, a view of it, or a tensor that shares its memory, keeps it: nothing has to be given
-    back, and no batch changes after it was handed out.
+    The memory is in use as long as there are references to the array, to views of it, or to tensors that share its
+    memory, so arrays need not be returned, and batches never change.
     """
 
     def __init__(self, *, most_spare: int) -> None:
-        """Start without memory.
+        """Create an empty pool.
 
         Args:
-            most_spare: How many memories are kept for later arrays; those of further arrays are freed.
+            most_spare: Maximum number of unused blocks to keep; others are freed.
         """
         self._most_spare = most_spare
-        # Its methods are atomic. A lock could deadlock: arrays may die at any point, also inside `take`.
+        # Its methods are atomic. A lock could deadlock: arrays can be collected at any time, even inside `take`.
         self._spare: list[NDArray[np.uint8]] = []
 
     def take(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """Return a C-contiguous uint8 array of this shape with anything in it."""
+        """Return an uninitialized, C-contiguous uint8 array."""
         size = prod(shape)
         memory = self._take_spare(size + _ALIGNMENT)
         start = -memory.ctypes.data % _ALIGNMENT
-        # NumPy makes `lease` the base of all views, because its own base, the memoryview, is not an array: it lives as
-        # long as any of them.
+        # NumPy makes `lease` the base of all views, because its own base, the memoryview, is not an array; so it
+        # lives as long as any of them.
         lease = np.frombuffer(memory.data[start : start + size], np.uint8)
         weakref.finalize(lease, self._give_back, memory).atexit = False
         return lease.reshape(shape)
 
     def clear(self) -> None:
-        """Free the memory that no array uses."""
+        """Free all unused blocks."""
         self._spare.clear()
 
     def _take_spare(self, size: int) -> NDArray[np.uint8]:

@@ -1,8 +1,8 @@
 """Color operations on one uint8 image, in place.
 
 Names and formulas are those of Pillow's `ImageEnhance` and `ImageOps`, which torchvision's transforms follow; results
-are rounded down, as Pillow does. Operations that map each level to another one, whatever its position and channel, are
-composed into one table of 256 entries, which is applied when an operation needs the pixels.
+are rounded down, as in Pillow. Operations that map levels independently of position and channel are composed into a
+table of 256 entries, which is applied when an operation needs the pixels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LEVELS = np.arange(256, dtype=np.float32)
 _LUMA = np.array([0.299, 0.587, 0.114])
 # Added before rounding to the nearest level: rounds down, unless the sum is within this of the next level.
 _ROUND_DOWN = -0.5 + 1e-3
-# Errors of float32 stay below this in what is rounded to a level.
+# Upper bound of float32 errors before rounding to a level.
 _ROUNDING = 5e-5
 _HUE_DEGREES = 360.0
 
@@ -29,16 +29,17 @@ Table = NDArray[np.uint8]
 
 
 class ImageColors:
-    """The colors of one image, on their way through a series of operations.
+    """Applies a series of color operations to one image.
 
-    Call `finish` after the last one. On gray images, `change_saturation`, `rotate_hue` and `remove_color` do nothing.
+    Call `finish` after the last one. `change_saturation`, `rotate_hue` and `remove_color` have no effect on gray
+    images.
     """
 
     def __init__(self, image: NDArray[np.uint8]) -> None:
-        """Take the image.
+        """Start with an image.
 
         Args:
-            image: Shape (height, width, channels) with 1 or 3 channels, C-contiguous; is changed.
+            image: Shape (height, width, channels) with 1 or 3 channels, C-contiguous; modified in place.
         """
         self._image = image
         self._table: Table | None = None
@@ -46,12 +47,12 @@ class ImageColors:
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
-        """The image after all operations so far; may be changed in place."""
+        """The image after all operations so far; can be modified in place."""
         self.finish()
         return self._image
 
     def finish(self) -> None:
-        """Apply what is pending."""
+        """Apply pending operations."""
         if self._table is not None:
             cv2.LUT(self._image, self._table, dst=self._image)
         elif self._scale is not None:
@@ -69,8 +70,8 @@ class ImageColors:
         """Multiply all levels by a factor.
 
         Args:
-            factor: From 0.
-            offset: If not 0, what must be added so that rounding to the nearest level rounds down.
+            factor: ≥ 0.
+            offset: If not 0, the offset with which rounding to the nearest level rounds down.
         """
         if offset and self._table is None and self._scale is None:
             self._scale = (factor, offset)
@@ -78,7 +79,7 @@ class ImageColors:
             self.map_levels(_brightness_table(factor))
 
     def change_contrast(self, factor: float) -> None:
-        """Scale the distance of all levels from the mean gray level of the image, a whole number."""
+        """Scale the distance of all levels from the mean gray level of the image, an integer."""
         means = cv2.mean(self.pixels)
         gray = means[0] if self._is_gray else float(_LUMA @ means[:3])
         self.map_levels(_contrast_table(int(gray + 0.5), factor))
@@ -98,7 +99,7 @@ class ImageColors:
         colors = self.pixels * np.float32(1 / 255)
         cv2.cvtColor(colors, cv2.COLOR_RGB2HSV, dst=colors)
         hue = colors[..., 0]
-        hue += np.float32(_HUE_DEGREES * (turns % 1))  # OpenCV takes 0 to 720 degrees, not negative ones
+        hue += np.float32(_HUE_DEGREES * (turns % 1))  # OpenCV accepts 0 to 720 degrees
         cv2.cvtColor(colors, cv2.COLOR_HSV2RGB, dst=colors)
         cv2.convertScaleAbs(colors, dst=self._image, alpha=255)
 
@@ -114,7 +115,7 @@ class ImageColors:
         self.map_levels(np.arange(256, dtype=np.uint8) & np.uint8(0xFF << (8 - bits) & 0xFF))
 
     def solarize(self, threshold: float) -> None:
-        """Invert all levels from the threshold on."""
+        """Invert all levels ≥ threshold."""
         self.map_levels(_as_table(np.where(threshold > _LEVELS, _LEVELS, 255 - _LEVELS)))
 
     def stretch_contrast(self) -> None:
@@ -130,7 +131,7 @@ class ImageColors:
         return bool(self._image.shape[2] == 1)
 
     def _map_channels(self, make_table: Callable[[NDArray[np.uint8]], Table]) -> None:
-        """Map the levels of every channel by a table that is made of it."""
+        """Map the levels of every channel with a table computed from it."""
         planes: Sequence[Any] = cv2.split(self.pixels)
         for plane in planes:
             cv2.LUT(plane, make_table(plane), dst=plane)
@@ -138,18 +139,18 @@ class ImageColors:
 
 
 def _brightness_table(factor: float) -> Table:
-    """Return what a factor from 0 makes of each level, shape (256,)."""
+    """Return each level multiplied by a factor ≥ 0, shape (256,)."""
     return _as_table(np.minimum(_LEVELS * np.float32(factor), 255))
 
 
 def channel_shift_table(shift: float, low: float, high: float, *, rounds: bool) -> Table:
-    """Return what becomes of each level if a number is added to it.
+    """Return each level plus a shift.
 
     Args:
-        shift: What is added.
-        low: No level goes below this.
-        high: No level goes above this.
-        rounds: To the nearest level; else down, as Keras does before it changes the brightness.
+        shift: The shift.
+        low: Lower limit of the result.
+        high: Upper limit of the result.
+        rounds: Whether to round to the nearest level; otherwise rounds down, as Keras does before changing brightness.
 
     Returns:
         Shape (256,).
@@ -159,17 +160,17 @@ def channel_shift_table(shift: float, low: float, high: float, *, rounds: bool) 
 
 
 def offsets_that_floor(factors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what to add to level × factor so that rounding it to the nearest gives what rounding down would.
+    """Return the offset to add to level × factor so that rounding to the nearest integer rounds down.
 
-    That lies between -0.5 and -0.5 plus the smallest distance to the next whole number, over all levels.
+    It is between -0.5 and -0.5 plus the smallest distance to the next integer, over all levels.
 
     Args:
         factors: Shape (k,).
 
     Returns:
-        Shape (k,); 0 where there is no room for the offset.
+        Shape (k,); 0 if there is no such offset.
     """
-    # What is 255 or more is 255 either way.
+    # Values ≥ 255 are clipped in any case.
     products = np.minimum(_LEVELS * factors.astype(np.float32)[:, None], 255)
     room = 1 - (products - np.floor(products)).max(axis=1)
     return np.where(room > 2 * _ROUNDING, room / 2 - 0.5, 0.0)

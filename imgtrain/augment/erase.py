@@ -1,7 +1,7 @@
-"""Random erasing: a rectangle of the image is filled with noise.
+"""Random erasing: fill a rectangle of the image with noise.
 
-Zhong et al., "Random Erasing Data Augmentation" (2017), in its variant RE-R, with the ranges of area and aspect ratio
-of torchvision's `RandomErasing`.
+Zhong et al., "Random Erasing Data Augmentation" (2017), variant RE-R, with torchvision's ranges of area and aspect
+ratio (`RandomErasing`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _RATIO = (0.3, 3.3)  # height / width
 
 
 def choose_rectangles(uniforms: NDArray[np.float64], height: int, width: int) -> NDArray[np.intp]:
-    """Turn uniform numbers into the rectangles to erase.
+    """Convert uniform numbers to the rectangles to erase.
 
-    torchvision draws again if a rectangle is too large for the image; here, the ratio is drawn from those that fit.
+    torchvision resamples rectangles that are too large for the image; here, the ratio is drawn from those that fit.
 
     Args:
         uniforms: In [0, 1), shape (4, k): area, ratio, and position along both axes.
@@ -44,9 +44,9 @@ def erase(image: NDArray[np.uint8], rectangle: tuple[int, int, int, int], *, noi
     """Fill a rectangle with uniform noise of all levels in all channels.
 
     Args:
-        image: Shape (height, width, channels); is changed.
+        image: Shape (height, width, channels); modified in place.
         rectangle: Left, top, right (exclusive) and bottom (exclusive).
-        noise_seed: Which noise, from 0 to 2**64 - 1.
+        noise_seed: Random seed of the noise, in [0, 2**64).
     """
     left, top, right, bottom = rectangle
     generator = make_generator(Stream.NOISE, seed=noise_seed, epoch=0)

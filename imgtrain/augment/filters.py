@@ -1,4 +1,4 @@
-"""Operations on one uint8 image that look at the neighbors of each pixel: sharpness, Gaussian blur, JPEG."""
+"""Operations on one uint8 image that depend on neighboring pixels: sharpness, Gaussian blur, JPEG."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _RGB = 3
 
 
 def change_sharpness(image: NDArray[np.uint8], factor: float) -> None:
-    """Scale the distance of every pixel from its smoothed neighborhood; below 1 smooths, above 1 sharpens.
+    """Scale the distance of every pixel from its smoothed neighborhood; < 1 smooths, > 1 sharpens.
 
-    As Pillow's `ImageEnhance.Sharpness`, within one level. The outermost pixels stay as they are.
+    Equals Pillow's `ImageEnhance.Sharpness` within one level. The outermost pixels are unchanged.
 
     Args:
-        image: Shape (height, width, channels), C-contiguous; is changed.
-        factor: From 0.
+        image: Shape (height, width, channels), C-contiguous; modified in place.
+        factor: ≥ 0.
     """
     if min(image.shape[:2]) <= 2:
         return
@@ -36,16 +36,16 @@ def change_sharpness(image: NDArray[np.uint8], factor: float) -> None:
 
 
 def blur(image: NDArray[np.uint8], sigma: float) -> None:
-    """Convolve with a Gaussian that reaches three standard deviations; the picture is mirrored at its edges.
+    """Convolve with a Gaussian, truncated at three standard deviations, with reflected borders.
 
-    As torchvision's `GaussianBlur`, whose border is the same.
+    As in torchvision's `GaussianBlur`, which has the same borders.
 
     Args:
-        image: Shape (height, width, channels), C-contiguous; is changed.
-        sigma: Standard deviation in pixels, above 0.
+        image: Shape (height, width, channels), C-contiguous; modified in place.
+        sigma: Standard deviation in pixels, > 0.
     """
     kernel = cv2.getGaussianKernel(2 * math.ceil(_KERNEL_REACH * sigma) + 1, sigma, cv2.CV_32F)
-    # From uint8 to uint8, OpenCV rounds the weights to 8 bits.
+    # For uint8 input and output, OpenCV rounds the weights to 8 bits.
     blurred = cv2.sepFilter2D(image, cv2.CV_32F, kernel, kernel)
     cv2.convertScaleAbs(blurred, dst=image)
 
@@ -54,13 +54,13 @@ def compress(image: NDArray[np.uint8], quality: int) -> None:
     """Encode as JPEG, with 4:2:0 chroma subsampling, and decode again.
 
     Args:
-        image: Shape (height, width, channels) with 1 or 3 channels, C-contiguous; is changed.
-        quality: libjpeg's, from 1 to 100.
+        image: Shape (height, width, channels) with 1 or 3 channels, C-contiguous; modified in place.
+        quality: libjpeg quality, 1 to 100.
     """
     channels = image.shape[2]
     stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if channels == _RGB else image
     written, encoded = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert written  # libjpeg takes any uint8 pixels
+    assert written  # libjpeg accepts all uint8 pixels
     flag = cv2.IMREAD_COLOR_RGB if channels == _RGB else cv2.IMREAD_GRAYSCALE
     decoded = cv2.imdecode(encoded, flag)
     assert decoded is not None

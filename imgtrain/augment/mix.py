@@ -1,9 +1,9 @@
-"""MixUp and CutMix: each image of an epoch is mixed with another one, and so are their labels.
+"""MixUp and CutMix: mix each image of an epoch, and its label, with another one.
 
 Zhang et al., "mixup: Beyond Empirical Risk Minimization" (2017), and Yun et al., "CutMix: Regularization Strategy to
 Train Strong Classifiers with Localizable Features" (2019), with the shares and rectangles of torchvision's `MixUp` and
-`CutMix`. Those draw one share for a batch; here each image has its own, as in timm's element mode, and its partner is
-chosen from the epoch. So what becomes of an image depends on seed, epoch and image, and not on how batches are cut.
+`CutMix`. torchvision draws one share per batch; here each image has its own, as in timm's element mode, and its partner
+is chosen from the epoch, so the result depends on seed, epoch and image, but not on the batch size.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["MIXING_DTYPE", "mix_images", "mix_targets", "pair_up", "sample_mixin
 
 MIXING_DTYPE = np.dtype(
     [
-        ("own_share", np.float64),  # of the label; 1 if the image is not mixed
-        ("box", np.intp, (4,)),  # left, top, right, bottom of what comes from the partner; all 0 if blended
+        ("own_share", np.float64),  # share of the image's own label; 1 if it is not mixed
+        ("box", np.intp, (4,)),  # left, top, right, bottom of the partner's rectangle; all 0 if blended
     ]
 )
 """How one image is mixed with its partner."""
 
-_NUMBERS = 8  # for each stream index, of which some are free
-_DECIMALS = 6  # of a share: beyond them, SciPy's releases may differ
+_NUMBERS = 8  # per stream index; some are reserved
+_DECIMALS = 6  # of a share: SciPy versions may differ in further digits
 
 
 class _Column(IntEnum):
@@ -43,10 +43,10 @@ class _Column(IntEnum):
 
 
 def pair_up(order: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the partner of each image of an epoch: neighbors in a random order have each other.
+    """Return the partner of each image of an epoch: neighbors in a random order are partners.
 
-    In the order of a shuffled epoch, partners are mostly in the same batch. If the number is odd, the last one takes
-    the first one.
+    With the order of a shuffled epoch, partners are mostly in the same batch. If the number is odd, the partner of the
+    last image is the first one.
 
     Args:
         order: A permutation of 0 to n - 1, shape (n,).
@@ -71,13 +71,13 @@ def sample_mixing(
     height: int,
     width: int,
 ) -> NDArray[Any]:
-    """Draw how some images are mixed with their partners in one epoch.
+    """Sample how images are mixed with their partners in one epoch.
 
     Args:
         augmentation: The options.
-        seed: From 0 to 2**64 - 1.
+        seed: In [0, 2**64).
         epoch: From 0.
-        stream_indices: Which part of the epoch's random stream each image takes, from 0, in any order, shape (k,).
+        stream_indices: The part of the epoch's random stream for each image, ≥ 0, in any order, shape (k,).
         height: Of the images, in pixels.
         width: Of the images, in pixels.
 
@@ -116,10 +116,10 @@ def mix_images(
     """Mix the first k images, each with its partner.
 
     Args:
-        images: Shape (k or more, height, width, channels); is not changed.
-        partners: Position in `images` of each partner, shape (k,); not used where an image is not mixed.
+        images: Shape (k or more, height, width, channels); not modified.
+        partners: Position of each partner in `images`, shape (k,); ignored if an image is not mixed.
         mixing: Array of dtype `MIXING_DTYPE`, shape (k,).
-        out: Shape (k, height, width, channels), apart from `images` in memory.
+        out: Output array, shape (k, height, width, channels), not overlapping `images`.
 
     Returns:
         `out`.
@@ -140,11 +140,11 @@ def mix_images(
 def mix_targets(
     own: NDArray[np.float32], partners: NDArray[np.float32], mixing: NDArray[Any]
 ) -> NDArray[np.float32]:
-    """Mix labels, or weights, by the shares of the images.
+    """Mix labels or weights with the shares of the images.
 
     Args:
-        own: Of the images, shape (k, …).
-        partners: Of their partners, the same shape.
+        own: Values of the images, shape (k, …).
+        partners: Values of their partners, the same shape.
         mixing: Array of dtype `MIXING_DTYPE`, shape (k,).
 
     Returns:
@@ -156,7 +156,7 @@ def mix_targets(
 
 
 def _beta(uniforms: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
-    """Return Beta(alpha, alpha) by its inverse distribution function, one number for each uniform one."""
+    """Return samples of Beta(alpha, alpha), computed from uniform numbers by the inverse CDF."""
     from scipy.special import betaincinv
 
     shares: NDArray[np.float64] = np.round(betaincinv(alpha, alpha, uniforms), _DECIMALS)
@@ -166,11 +166,11 @@ def _beta(uniforms: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
 def _boxes(
     shares: NDArray[np.float64], centers: NDArray[np.float64], height: int, width: int
 ) -> NDArray[np.intp]:
-    """Return rectangles (left, top, right, bottom) with the image's aspect ratio, cut at its edges, shape (k, 4).
+    """Return rectangles (left, top, right, bottom) with the image's aspect ratio, clipped to the image, shape (k, 4).
 
     Args:
-        shares: Of the image that stays, if nothing were cut off, shape (k,).
-        centers: Along both axes, in [0, 1), shape (2, k).
+        shares: Share of the image outside the rectangle before clipping, shape (k,).
+        centers: Centers along both axes, in [0, 1), shape (2, k).
         height: Of the images, in pixels.
         width: Of the images, in pixels.
     """

@@ -1,4 +1,4 @@
-"""What the augmentation does, for people to look at: originals beside what training makes of them."""
+"""Draw training images next to their augmented versions."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _NAME_CHARACTERS = 24  # of up to four bytes, twice in a file name, which may ha
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Versions:
-    """One image, and what becomes of it in training.
+    """An image and its augmented versions.
 
     Attributes:
         class_name: Its class.
         path: Relative to the split's folder.
-        pixels: The original, then the version of each epoch, shape (1 + epochs, height, width, channels).
+        pixels: The original, followed by the version of each epoch, shape (1 + epochs, height, width, channels).
         labels: Of each of them, as `describe_label` returns it; empty if images are not mixed.
     """
 
@@ -43,10 +43,10 @@ class Versions:
 
 
 def describe_label(shares: NDArray[np.float32], class_names: Sequence[str]) -> tuple[str, ...]:
-    """Return a label in words, the largest share first: `cats 63 %`, `dogs 37 %`; one class by its name alone.
+    """Return a label in words, largest share first: `cats 63 %`, `dogs 37 %`; a single class without percentage.
 
     Args:
-        shares: Of each class, shape (classes,); those that round to 0 % are left out.
+        shares: Share of each class, shape (classes,); shares that round to 0 % are omitted.
         class_names: In label order.
     """
     percent = np.rint(100 * shares).astype(int)
@@ -57,9 +57,9 @@ def describe_label(shares: NDArray[np.float32], class_names: Sequence[str]) -> t
 
 
 def preview_images(versions: Iterable[Versions]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Yield every picture by itself: (file name, pixels of shape (height, width, channels)).
+    """Yield (file name, pixels of shape (height, width, channels)) of every version.
 
-    The names end in `.png`, differ, sort in the order of the sheet, and are safe on any file system.
+    The names end in `.png`, are unique, sort in the order of the sheet, and are valid on any file system.
     """
     for number, image in enumerate(versions, start=1):
         class_name = _file_name_part(image.class_name)
@@ -70,15 +70,15 @@ def preview_images(versions: Iterable[Versions]) -> Iterator[tuple[str, NDArray[
 
 
 def preview_sheet(versions: Iterable[Versions]) -> Image.Image:
-    """Draw a line of pictures for each image under its class and file name, the original at the left.
+    """Draw one row per image with its class and file name, starting with the original.
 
-    Where images are mixed, the label of each picture is written below it, a line for each of its classes.
+    For mixed images, the label of each version is written below it, one line per class.
 
     Args:
-        versions: At least one image; all of the same shape and with as many epochs.
+        versions: At least one image; all with the same shape and number of epochs.
 
     Returns:
-        An RGB picture.
+        An RGB image.
     """
     lines = list(versions)
     columns, height, width, _ = lines[0].pixels.shape
@@ -101,7 +101,7 @@ def preview_sheet(versions: Iterable[Versions]) -> Image.Image:
         file_name = image.path.removeprefix(f"{image.class_name}/")
         pen.text((_GAP + taken, top), fit_text(file_name, room - taken, font), _FAINT, font)
         for column, pixels in enumerate(image.pixels):
-            # Enlarged pixels stay sharp squares, so that people see what the network sees.
+            # Nearest-neighbor scaling shows exactly the network's input.
             enlarged = cell_width > width
             picture = _on_paper(as_picture(pixels)).resize(
                 (cell_width, cell_height), Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS
@@ -115,7 +115,7 @@ def preview_sheet(versions: Iterable[Versions]) -> Image.Image:
 
 
 def _cell_size(width: int, height: int, *, columns: int, lines: int, texts: int) -> tuple[int, int]:
-    """Return (width, height) in pixels at which each image is drawn, such that the sheet can still be opened."""
+    """Return (width, height) in pixels to draw each image at, limited so that the sheet can be opened."""
     longer = max(width, height)
     for side in range(_LARGEST_CELL, 0, -1):
         scale: float = side / longer
@@ -128,12 +128,12 @@ def _cell_size(width: int, height: int, *, columns: int, lines: int, texts: int)
 
 
 def as_picture(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Return pixels, shape (height, width, channels), as a picture."""
+    """Return pixels, shape (height, width, channels), as a Pillow image."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def _on_paper(picture: Image.Image) -> Image.Image:
-    """Return the picture in RGB, with the paper shining through where it is transparent."""
+    """Return the image in RGB on the background color."""
     if picture.mode == "RGBA":
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, _PAPER), picture)
     return picture.convert("RGB")

@@ -1,9 +1,9 @@
-"""RandAugment: a few random operations on each image, all of one strength.
+"""RandAugment: a few random operations per image, all with the same magnitude.
 
 Cubuk et al., "RandAugment: Practical automated data augmentation with a reduced search space" (2019), with the
-operations and the magnitudes 0 to 30 of torchvision's `RandAugment`. Two things differ: the geometric operations are
-part of the image's one affine warp, so that pixels are interpolated once and the colors follow; and what comes from
-outside the image is filled as in the warp.
+operations and the magnitudes 0 to 30 of torchvision's `RandAugment`. Two differences: geometric operations are part of
+the image's single affine warp, so pixels are interpolated only once and before color operations; and pixels outside the
+image are filled as in the warp.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from imgtrain.augment.filters import change_sharpness
 __all__ = ["MOST_LAYERS", "Operation", "apply_color_operation", "choose_operations", "compose_geometry"]
 
 MOST_LAYERS = 8
-"""The most operations on one image that the random stream has numbers for."""
+"""Maximum number of operations per image, limited by the random stream."""
 
-_BINS = 30  # magnitudes beside 0
+_BINS = 30  # magnitudes besides 0
 _SHEAR = 0.3
 _TRANSLATION = 150 / 331  # of the side
 _ROTATION_DEGREES = 30.0
@@ -50,23 +50,23 @@ class Operation(IntEnum):
     EQUALIZE = 13
 
 
-_GEOMETRIC = (Operation.SHEAR_X, Operation.ROTATE)  # the first and the last of them
+_GEOMETRIC = (Operation.SHEAR_X, Operation.ROTATE)  # the first and the last one
 
 
 def choose_operations(
     uniforms: NDArray[np.float64], *, magnitude: int, height: int, width: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Turn uniform numbers into operations and their arguments.
+    """Convert uniform numbers to operations and their arguments.
 
     Args:
-        uniforms: In [0, 1), shape (layers, 2, k): which operation, and which sign.
+        uniforms: In [0, 1), shape (layers, 2, k): operation and sign.
         magnitude: From 0 to 30.
         height: Of the images, in pixels.
         width: Of the images, in pixels.
 
     Returns:
-        Values of `Operation`, and what each is applied with: shear as a tangent, translation in pixels, rotation in
-        degrees, factors, bits kept, or the threshold of solarize. Both of shape (k, layers).
+        Values of `Operation` and their arguments (shear as a tangent, translation in pixels, rotation in degrees,
+        factors, bits to keep, or the threshold of solarize), both of shape (k, layers).
     """
     operations = (uniforms[:, 0] * len(Operation)).astype(np.uint8)
     signs = np.where(uniforms[:, 1] < 0.5, 1, -1)
@@ -92,10 +92,10 @@ def _strengths(magnitude: int, height: int, width: int) -> tuple[NDArray[np.floa
 
 
 def compose_geometry(matrices: NDArray[np.float64], params: NDArray[Any], height: int, width: int) -> None:
-    """Let the geometric operations follow the affine maps.
+    """Add the geometric operations to the affine maps.
 
     Args:
-        matrices: From a place (column, row) in the result to its place in the original, shape (k, 2, 3); are changed.
+        matrices: Maps from (column, row) in the result to the original, shape (k, 2, 3); modified in place.
         params: Array of dtype `PARAMS_DTYPE`, shape (k,).
         height: Of the images, in pixels.
         width: Of the images, in pixels.
@@ -109,10 +109,10 @@ def compose_geometry(matrices: NDArray[np.float64], params: NDArray[Any], height
 
 
 def _inverse_map(operation: int, argument: float, height: int, width: int) -> NDArray[np.float64]:
-    """Return the map from a place (column, row) in the result to its place in the original, shape (3, 3)."""
+    """Return the map from (column, row) in the result to the original, shape (3, 3)."""
     inverse = np.eye(3)
     match operation:
-        # Shears keep the corner of the picture, half a pixel beyond the center of the first one.
+        # Shears keep the corner of the image, half a pixel outside the center of the first pixel.
         case Operation.SHEAR_X:
             inverse[0, 1:] = argument, argument / 2
         case Operation.SHEAR_Y:
@@ -130,12 +130,12 @@ def _inverse_map(operation: int, argument: float, height: int, width: int) -> ND
 
 
 def apply_color_operation(colors: ImageColors, operation: int, argument: float) -> None:
-    """Apply one operation to an image; the geometric ones do nothing, because the warp has applied them.
+    """Apply one operation to an image; geometric operations are ignored, because the warp has applied them.
 
     Args:
         colors: The image.
         operation: A value of `Operation`.
-        argument: As `choose_operations` returns it.
+        argument: As returned by `choose_operations`.
     """
     match operation:
         case Operation.BRIGHTNESS:

@@ -1,7 +1,7 @@
-"""Where all random numbers of the batches come from: counter-based generators, one for each purpose and pass.
+"""The random numbers of batches: counter-based generators, one for each purpose and pass.
 
-A Philox generator is a function of a key and a counter. The key is (seed, pass), and the highest of the
-counter's four words names the purpose, so that the streams never meet however much is drawn from one of them.
+A Philox generator is a function of a key and a counter. The key is (seed, pass), and the highest of the counter's four
+words identifies the purpose, so streams never overlap.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PHILOX_BLOCK = 4
 
 
 class Stream(IntEnum):
-    """What the numbers are for. A value, once used, keeps its meaning: runs are repeated by it."""
+    """The purpose of the numbers. Values must never change, because they make runs reproducible."""
 
     ORDER = 0
     AUGMENTATION = 1
@@ -33,10 +33,10 @@ class Stream(IntEnum):
 
 
 def make_generator(stream: Stream, *, seed: int, epoch: int) -> Generator:
-    """Return the generator of one purpose in one epoch, at its beginning.
+    """Return the generator for one purpose and epoch.
 
     Args:
-        stream: What the numbers are for.
+        stream: The purpose of the numbers.
         seed: From 0 to 2**64 - 1.
         epoch: From 0.
     """
@@ -46,14 +46,14 @@ def make_generator(stream: Stream, *, seed: int, epoch: int) -> Generator:
 def draw_uniforms(
     stream: Stream, *, seed: int, epoch: int, stream_indices: NDArray[np.intp], count: int
 ) -> NDArray[np.float64]:
-    """Return the uniform numbers in [0, 1) that belong to some stream indices.
+    """Return the uniform numbers in [0, 1) of some stream indices.
 
     Args:
-        stream: What the numbers are for.
+        stream: The purpose of the numbers.
         seed: From 0 to 2**64 - 1.
         epoch: From 0.
-        stream_indices: From 0, in any order, shape (k,).
-        count: Numbers for each index, a multiple of 4; always the same for a stream.
+        stream_indices: ≥ 0, in any order, shape (k,).
+        count: Numbers per index, a multiple of 4; constant for each stream.
 
     Returns:
         Shape (count, k).
@@ -64,7 +64,7 @@ def draw_uniforms(
     uniforms = np.empty((len(stream_indices), count))
     next_index = 0
     for numbers, stream_index in zip(uniforms, stream_indices.tolist(), strict=True):
-        # Jumping is cheap, forwards and (modulo the counter's period) backwards.
+        # Jumping is cheap, forward and (modulo the counter's period) backward.
         philox.advance((stream_index - next_index) * blocks)
         generator.random(out=numbers)
         next_index = stream_index + 1

@@ -1,10 +1,9 @@
-"""All random numbers of the augmentation, before any pixel is touched: one set of parameters per image drawn.
+"""Sample the augmentation parameters of images.
 
-The ranges and their meanings are those of Keras's `ImageDataGenerator.get_random_transform`, with two
-differences: width is horizontal and height vertical (Keras exchanges them), and whether a shift is a fraction
-or pixels depends on its size alone (see `check_shift_ranges`). Color jitter, grayscale, Gaussian blur and JPEG are
-torchvision's `ColorJitter`, `RandomGrayscale`, `GaussianBlur` and `JPEG`; RandAugment and erasing have modules of their
-own, and so has what mixes two images.
+Ranges and meanings are those of Keras's `ImageDataGenerator.get_random_transform`, with two differences: width is
+horizontal and height vertical (Keras swaps them), and whether a shift is a fraction or pixels only depends on its
+value (see `check_shift_ranges`). Color jitter, grayscale, Gaussian blur and JPEG are those of torchvision
+(`ColorJitter`, `RandomGrayscale`, `GaussianBlur`, `JPEG`). RandAugment, erasing and mixing have separate modules.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ __all__ = ["PARAMS_DTYPE", "epoch_order", "make_identity_params", "sample_params
 
 PARAMS_DTYPE = np.dtype(
     [
-        ("theta_degrees", np.float64),  # positive turns the picture counter-clockwise
-        ("shift_x_pixels", np.float64),  # where a pixel is fetched: positive moves the picture to the left
-        ("shift_y_pixels", np.float64),  # positive moves the picture up
+        ("theta_degrees", np.float64),  # positive rotates counter-clockwise
+        ("shift_x_pixels", np.float64),  # offset in the original: positive shifts the image to the left
+        ("shift_y_pixels", np.float64),  # positive shifts the image up
         ("shear_degrees", np.float64),
-        ("zoom_x", np.float64),  # below 1 magnifies
+        ("zoom_x", np.float64),  # < 1 zooms in
         ("zoom_y", np.float64),
         ("flip_horizontal", np.bool_),
         ("flip_vertical", np.bool_),
@@ -40,7 +39,10 @@ PARAMS_DTYPE = np.dtype(
         ("brightness", np.float64),  # factor on pixel values
         ("operations", np.uint8, (MOST_LAYERS,)),  # of RandAugment
         ("arguments", np.float64, (MOST_LAYERS,)),  # of these operations
-        ("jitter_order", np.uint8),  # which of the 24 orders of brightness, contrast, saturation and hue
+        (
+            "jitter_order",
+            np.uint8,
+        ),  # index of the order of brightness, contrast, saturation and hue, one of 24
         ("jitter", np.float64, (4,)),  # their factors, and the hue in turns
         ("grayscale", np.bool_),
         ("blur_sigma", np.float64),  # pixels
@@ -49,11 +51,11 @@ PARAMS_DTYPE = np.dtype(
         ("erase_noise_seed", np.uint64),
     ]
 )
-"""The augmentation parameters of one image. What is not explained is what the option of its name says."""
+"""The augmentation parameters of one image; see the options of the same names."""
 
 
 class _Column(IntEnum):
-    """Which number of `Stream.AUGMENTATION` belongs to which option, so that no option changes another's numbers."""
+    """The numbers of `Stream.AUGMENTATION` used for each option; options don't affect each other's numbers."""
 
     THETA = 0
     SHIFT_X = 1
@@ -82,7 +84,7 @@ class _AppearanceColumn(IntEnum):
     ERASE_NOISE = 13
 
 
-# Some numbers are free for options to come: another count would change those of every stream index but one.
+# Some numbers are reserved for future options, because changing the count would change all numbers.
 _AUGMENTATION_NUMBERS = 16
 _APPEARANCE_NUMBERS = 32
 _JITTER_ORDERS = 24
@@ -95,7 +97,7 @@ def epoch_order(*, seed: int, epoch: int, count: int) -> NDArray[np.intp]:
 
 
 def make_identity_params(count: int) -> NDArray[Any]:
-    """Return the parameters of `count` images that stay as they are: dtype `PARAMS_DTYPE`, shape (count,)."""
+    """Return parameters that leave `count` images unchanged: dtype `PARAMS_DTYPE`, shape (count,)."""
     params = np.zeros(count, PARAMS_DTYPE)
     for factor in ("zoom_x", "zoom_y", "brightness"):
         params[factor] = 1.0
@@ -112,16 +114,15 @@ def sample_params(
     height: int,
     width: int,
 ) -> NDArray[Any]:
-    """Draw what happens to some images in one epoch.
+    """Sample the parameters of images in one epoch.
 
-    The parameters of an image depend on its stream index and the other arguments, not on which other images are
-    asked for.
+    The parameters of an image only depend on its stream index and the other arguments, not on other images.
 
     Args:
         augmentation: The ranges.
         seed: From 0 to 2**64 - 1.
         epoch: From 0.
-        stream_indices: Which part of the epoch's random stream each image takes, from 0, in any order, shape (k,).
+        stream_indices: The part of the epoch's random stream for each image, ≥ 0, in any order, shape (k,).
         height: Of the images, in pixels; shifts may be fractions of it.
         width: Of the images, in pixels.
 
@@ -155,7 +156,7 @@ def _set_geometry(
     height: int,
     width: int,
 ) -> None:
-    """Set what `ImageDataGenerator` has, from uniform numbers of shape (numbers, k)."""
+    """Set the parameters of `ImageDataGenerator` from uniform numbers of shape (numbers, k)."""
     if augmentation.rotation_range:
         params["theta_degrees"] = _spread(uniforms[_Column.THETA], augmentation.rotation_range)
     params["shift_x_pixels"] = _shifts_pixels(
@@ -231,7 +232,7 @@ def _shifts_pixels(
     uniforms: NDArray[np.float64],
     sign_uniforms: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Turn uniform numbers, shape (k,), into shifts along a side of the image, shape (k,)."""
+    """Convert uniform numbers, shape (k,), to shifts along a side of the image, shape (k,)."""
     sizes = np.atleast_1d(np.asarray(given, np.float64))
     sizes_pixels = np.where(np.abs(sizes) < 1, sizes * side_pixels, sizes)
     if isinstance(given, Sequence):

@@ -1,7 +1,7 @@
 """One affine warp per image: rotation, shifts, shear, zoom, flips, and the geometric operations of RandAugment.
 
-OpenCV cuts even a small picture among threads of its own. Where several images are warped at once, that is slower than
-a thread for each image: `opencv_on_one_thread`.
+OpenCV splits even small images between its own threads. If several images are warped concurrently, this is slower than
+one thread per image; see `opencv_on_one_thread`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _BORDERS = {
 }
 _IDENTITY = np.eye(2, 3)
 _RGB = 3
-# How far from a place the interpolation looks, rounded up.
+# Radius of the interpolation, rounded up.
 _REACH = 2
-# A picture that is laid out with its surroundings may take so many times its own room.
+# Maximum size of a padded image relative to the original.
 _MOST_ROOM = 4.0
 
 
@@ -42,13 +42,13 @@ def warp_batch(
     augmentation: AugmentationConfig,
     out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """Move the pixels of each image as its parameters say.
+    """Warp each image with its parameters.
 
     Args:
-        pixels: Shape (k, height, width, channels) with 1, 3 or 4 channels; is not changed.
+        pixels: Shape (k, height, width, channels) with 1, 3 or 4 channels; not modified.
         params: Array of dtype `PARAMS_DTYPE`, shape (k,).
-        augmentation: How pixels are interpolated and the outside is filled; its ranges are not looked at.
-        out: C-contiguous, of the same shape, and apart from `pixels` in memory; made if not given.
+        augmentation: Interpolation and fill mode; its ranges are ignored.
+        out: Output array, C-contiguous, of the same shape, not overlapping `pixels`; created if None.
 
     Returns:
         `out`.
@@ -66,7 +66,7 @@ def warp_batch(
 
 @contextmanager
 def opencv_on_one_thread() -> Iterator[None]:
-    """Keep OpenCV, in the whole process, from starting threads inside its operations; results do not change."""
+    """Disable OpenCV's internal threading in the whole process; results don't change."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -84,15 +84,15 @@ def _move(
 ) -> None:
     """Apply the affine maps.
 
-    OpenCV warps faster where it need not look at borders, so each picture is first laid out with as much of its
-    surroundings as its map reaches. It also warps four channels faster than three; one picture at a time is
-    converted, because it stays in the processor's cache.
+    OpenCV is faster if it doesn't have to handle borders, so each image is first padded as far as its map reaches. It
+    is also faster with four channels than with three; images are converted one at a time, to stay in the processor's
+    cache.
     """
     height, width = pixels.shape[1:3]
     border, fill = _BORDERS[augmentation.fill_mode], (augmentation.cval,) * 4
     flags = _INTERPOLATIONS[augmentation.interpolation_order] | cv2.WARP_INVERSE_MAP
     margins = _margins(matrices, height, width)
-    if border == cv2.BORDER_CONSTANT:  # nothing to look up outside
+    if border == cv2.BORDER_CONSTANT:  # the outside is constant
         margins[:] = 0
     shifted = matrices.copy()
     shifted[:, :, 2] += margins[:, 0]
@@ -116,9 +116,9 @@ def _move(
 
 
 def _margins(matrices: NDArray[np.float64], height: int, width: int) -> NDArray[np.intp]:
-    """Return how many pixels each map reaches beyond (left, top) and (right, bottom), shape (k, 2, 2).
+    """Return how many pixels each map extends beyond (left, top) and (right, bottom), shape (k, 2, 2).
 
-    0 for all four where that would take too much room.
+    All four are 0 if the padded image would be too large.
     """
     right, bottom = width - 1, height - 1
     corners = np.array([[0, right, 0, right], [0, 0, bottom, bottom], [1, 1, 1, 1]])
@@ -133,11 +133,11 @@ def _margins(matrices: NDArray[np.float64], height: int, width: int) -> NDArray[
 
 
 def warp_matrices(params: NDArray[Any], height: int, width: int) -> NDArray[np.float64]:
-    """Return the affine maps from a place (column, row) in the result to its place in the original.
+    """Return the affine maps from (column, row) in the result to the original.
 
-    With the centre ((width - 1) / 2, (height - 1) / 2) as the origin, a place is first mirrored, then zoomed,
-    sheared, shifted and turned; this is Keras's `C · R(θ) · T · S · Z · C⁻¹` followed by the flips. Before all of it
-    come RandAugment's operations, the last one first.
+    With the center ((width - 1) / 2, (height - 1) / 2) as the origin, coordinates are flipped, zoomed, sheared, shifted
+    and rotated: Keras's `C · R(θ) · T · S · Z · C⁻¹`, and the flips. RandAugment's operations come before all of these,
+    in reverse order.
 
     Args:
         params: Array of dtype `PARAMS_DTYPE`, shape (k,).
