@@ -12,6 +12,7 @@ from imgtrain.errors import Problem, RunFileError
 from imgtrain.model.initial_state import saving_initial_state
 from imgtrain.model.inspect import check_model_file, read_keras_version
 from imgtrain.model.runtime import keras
+from imgtrain.run.color_modes import CHANNELS
 from imgtrain.run.defaults import MAX_MODEL_GIB
 from imgtrain.run.model_metadata import ATTRIBUTE, MEMBER, ModelFile, ModelMetadata, find_model
 from imgtrain.run.run_directory import atomic_write
@@ -135,7 +136,7 @@ def describe(model: keras.Model, *, path: Path) -> ModelShape:
     if not model.built or len(model.inputs) != 1 or len(model.outputs) != 1:
         raise RunFileError(Problem(path, "is no image classifier: it needs one input and one output"))
     taken, given = model.inputs[0].shape, model.outputs[0].shape
-    if len(taken) != 4 or None in taken[1:] or taken[3] not in (1, 3, 4):
+    if len(taken) != 4 or None in taken[1:] or taken[3] not in CHANNELS.values():
         raise RunFileError(
             Problem(
                 path,

@@ -22,13 +22,11 @@ class Precision:
     Attributes:
         name: `float32`, `bfloat16` or `float16`: the format of activations and their gradients. Weights,
             preprocessing, output and loss are float32 in every case.
-        policy: Keras's name of the matching dtype policy.
         reason: Why, as one sentence for the run.
         slow: Whether the hardware is slow at what was asked for; `reason` says so.
     """
 
     name: str
-    policy: str
     reason: str
     slow: bool = False
 
@@ -69,10 +67,10 @@ def choose_precision(asked: str, hardware: Hardware | None = None) -> Precision:
     fast, reason = _fast_formats(find_hardware() if hardware is None else hardware)
     best = fast[0]
     if asked in ("auto", best):
-        return Precision(best, POLICIES[best], f"{best}: {reason}")
+        return Precision(best, f"{best}: {reason}")
     slow = asked not in fast
     judgement = "this hardware is slow at it" if slow else f"{best} would be the choice here"
-    return Precision(asked, POLICIES[asked], f"{asked}: asked for; {judgement}: {reason}", slow)
+    return Precision(asked, f"{asked}: asked for; {judgement}: {reason}", slow)
 
 
 def _fast_formats(hardware: Hardware) -> tuple[tuple[str, ...], str]:

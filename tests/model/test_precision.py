@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from imgtrain.model import precision as numerics
+from imgtrain.model import precision
 from imgtrain.model.precision import Hardware, choose_precision
 
 pytestmark = pytest.mark.tensorflow
@@ -19,21 +19,21 @@ MIXED = Hardware(cpu_flags=ZEN4.cpu_flags, compute_capabilities=((8, 0), (7, 5))
 
 
 @pytest.mark.parametrize(
-    ("hardware", "name", "policy"),
+    ("hardware", "name"),
     [
-        (PLAIN, "float32", "float32"),
-        (Hardware(), "float32", "float32"),
-        (ZEN4, "bfloat16", "mixed_bfloat16"),
-        (AMX, "bfloat16", "mixed_bfloat16"),
-        (T4, "float16", "mixed_float16"),
-        (A100, "bfloat16", "mixed_bfloat16"),
-        (P100, "float32", "float32"),
-        (MIXED, "float16", "mixed_float16"),
+        (PLAIN, "float32"),
+        (Hardware(), "float32"),
+        (ZEN4, "bfloat16"),
+        (AMX, "bfloat16"),
+        (T4, "float16"),
+        (A100, "bfloat16"),
+        (P100, "float32"),
+        (MIXED, "float16"),
     ],
 )
-def test_auto_takes_what_the_hardware_is_fast_at(hardware: Hardware, name: str, policy: str) -> None:
+def test_auto_takes_what_the_hardware_is_fast_at(hardware: Hardware, name: str) -> None:
     chosen = choose_precision("auto", hardware)
-    assert (chosen.name, chosen.policy, chosen.slow) == (name, policy, False)
+    assert (chosen.name, chosen.slow) == (name, False)
     assert chosen.reason.startswith(f"{name}: the ")
 
 
@@ -57,8 +57,8 @@ def test_what_was_asked_for_is_obeyed(asked: str, hardware: Hardware, slow: bool
 def test_flags_are_read_from_the_system(tmp_path: Path) -> None:
     file = tmp_path / "cpuinfo"
     file.write_text("processor\t: 0\nflags\t\t: fpu avx512_bf16 avx2\n\nprocessor: 1\n", encoding="ascii")
-    assert numerics._cpu_flags(file) == {"fpu", "avx512_bf16", "avx2"}
-    assert numerics._cpu_flags(tmp_path / "missing") == frozenset()
+    assert precision._cpu_flags(file) == {"fpu", "avx512_bf16", "avx2"}
+    assert precision._cpu_flags(tmp_path / "missing") == frozenset()
 
 
 def test_this_machine_has_a_precision() -> None:
