@@ -108,8 +108,8 @@ def preview_sheet(versions: Iterable[Versions]) -> Image.Image:
             )
             sheet.paste(picture, (_GAP + column * step_x, top + _LINE))
         for column, label in enumerate(image.labels):
-            for place, text in enumerate(label, start=1):
-                corner = (_GAP + column * step_x, top + _LINE * place + cell_height)
+            for below, text in enumerate(label, start=1):
+                corner = (_GAP + column * step_x, top + _LINE * below + cell_height)
                 pen.text(corner, fit_text(text, cell_width, font), _INK, font)
     return sheet
 

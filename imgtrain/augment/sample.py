@@ -201,9 +201,9 @@ def _set_appearance(
     """Set color jitter, grayscale, blur, JPEG and erasing, from uniform numbers of shape (numbers, k)."""
     if jitter := augmentation.color_jitter:
         params["jitter_order"] = uniforms[_AppearanceColumn.JITTER_ORDER] * _JITTER_ORDERS
-        for place, reach in enumerate((jitter.brightness, jitter.contrast, jitter.saturation)):
-            params["jitter"][:, place] = _between(
-                uniforms[_AppearanceColumn.JITTER + place], max(0.0, 1 - reach), 1 + reach
+        for position, reach in enumerate((jitter.brightness, jitter.contrast, jitter.saturation)):
+            params["jitter"][:, position] = _between(
+                uniforms[_AppearanceColumn.JITTER + position], max(0.0, 1 - reach), 1 + reach
             )
         params["jitter"][:, 3] = _spread(uniforms[_AppearanceColumn.JITTER + 3], jitter.hue)
     params["grayscale"] = uniforms[_AppearanceColumn.GRAYSCALE] < augmentation.grayscale

@@ -202,12 +202,12 @@ class Batches:
         """Return what a pass makes of some images, those that `balance` draws again not counted.
 
         Args:
-            samples: Positions in `indices`, shape (k,).
+            samples: Sample indices, shape (k,).
             pass_index: From 0; without `steps`, the epoch.
         """
         whole = self._pass(pass_index)
-        place_of_index = {index: place for place, index in enumerate(whole.stream_indices.tolist())}
-        return self._draw(whole.part([place_of_index[index] for index in self.indices[samples].tolist()]))
+        position_of = {index: position for position, index in enumerate(whole.stream_indices.tolist())}
+        return self._draw(whole.part([position_of[index] for index in self.indices[samples].tolist()]))
 
     def read_ahead(
         self, epoch: int, start: int = 0, *, workers: int | None = None, depth: int | None = None

@@ -76,13 +76,13 @@ def make_versions(
     for start in range(0, len(chosen), _AT_ONCE):
         samples = chosen[start : start + _AT_ONCE]
         drawn = [batches.versions(samples, pass_index=epoch) for epoch in range(epochs)]
-        for place, sample in enumerate(samples.tolist()):
+        for position, sample in enumerate(samples.tolist()):
             original = pixels.read(split.indices[[sample]])
-            shares = [labels[place] for _, labels, *_ in drawn]
+            shares = [labels[position] for _, labels, *_ in drawn]
             yield Versions(
                 split.class_names[split.labels[sample]],
                 split.paths[sample],
-                np.concatenate([original, *(versions[place : place + 1] for versions, *_ in drawn)]),
+                np.concatenate([original, *(versions[position : position + 1] for versions, *_ in drawn)]),
                 (
                     (split.class_names[split.labels[sample]],),
                     *(describe_label(share, split.class_names) for share in shares),

@@ -93,4 +93,6 @@ def _blocks(side: int) -> tuple[tuple[int, int], ...]:
     while count < len(_FILTERS) and side // 2 >= _SMALLEST_POOLED_SIDE:
         side, count = side // 2, count + 1
     filters = _FILTERS[len(_FILTERS) - count :]
-    return tuple((width, 2 if place >= count - _DOUBLE_BLOCKS else 1) for place, width in enumerate(filters))
+    return tuple(
+        (width, 2 if position >= count - _DOUBLE_BLOCKS else 1) for position, width in enumerate(filters)
+    )
