@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from imgtrain.pixels.decode import DecodeSettings, UndecodableImage
 from imgtrain.pixels.decode_workers import decode_in_worker
 
 if TYPE_CHECKING:
-    from imgtrain.config.schema import AugmentationConfig
+    from imgtrain.config.schema import Config
     from imgtrain.dataset.index import ImageFolder
     from imgtrain.dataset.split import Split
 
@@ -28,34 +28,24 @@ _AT_ONCE = 8  # images whose versions are in memory together
 
 
 def make_versions(
-    split: Split,
-    settings: DecodeSettings,
-    augmentation: AugmentationConfig,
-    *,
-    seed: int,
-    images: int,
-    epochs: int,
-    balance: Literal["oversample"] | None = None,
-    emit: Emit = ignore,
+    config: Config, split: Split, *, images: int, epochs: int, emit: Emit = ignore
 ) -> Iterator[Versions]:
     """Choose some images, spread over the classes, and yield what the first epochs train on, in file order.
 
     Only the images that are shown are decoded, and those that they are mixed with.
 
     Args:
+        config: How files become pixels, and what happens to them; the choice of the images follows its seed too.
         split: The training images.
-        settings: How files become pixels.
-        augmentation: What happens to the pixels.
-        seed: The seed of the training; the choice of the images follows it too.
         images: How many images; all, if there are fewer.
         epochs: How many epochs.
-        balance: As `data.balance`, on which it depends which images are mixed.
         emit: Takes a warning for every file that cannot be decoded; another one is chosen instead.
 
     Raises:
         DataError: No file can be decoded.
     """
-    pixels = _DecodedWhenRead(split.folder, settings, emit)
+    augmentation, seed = config.augmentation, config.training.seed
+    pixels = _DecodedWhenRead(split.folder, DecodeSettings.of(config.data), emit)
     batches = Batches(
         pixels=pixels,
         indices=split.indices,
@@ -65,7 +55,7 @@ def make_versions(
         batch_size=_AT_ONCE,
         seed=seed,
         augmentation=augmentation,
-        balance=balance,
+        balance=config.data.balance,
     )
     readable = (
         sample for sample in _spread_over_classes(split.labels, seed=seed) if pixels.keep(split, sample)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import yaml
 
@@ -42,6 +42,19 @@ RESOLVERS: dict[str | None, list[tuple[str, re.Pattern[str]]]] = {
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = RESOLVERS
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Raise before PyYAML's recursion gets too deep."""
+        if self._depth >= _DEEPEST and self.check_event(yaml.CollectionStartEvent):
+            raise yaml.MarkedYAMLError(
+                problem=f"more than {_DEEPEST} lists and mappings inside each other",
+                problem_mark=self.peek_event().start_mark,  # type: ignore[no-untyped-call]
+            )
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +105,6 @@ def read_document(
     document = Document()
     try:
         _check_characters(text)
-        _check_nesting(text)
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         document.mistakes.append(_explain(error, text))
@@ -223,18 +235,6 @@ def _check_characters(text: str) -> None:
     if found := yaml.reader.Reader.NON_PRINTABLE.search(text):
         mark = yaml.Mark("", found.start(), text.count("\n", 0, found.start()), 0, text, found.start())
         raise yaml.MarkedYAMLError(problem=f"the character {found[0]!r} is not allowed", problem_mark=mark)
-
-
-def _check_nesting(text: str) -> None:
-    """Raise before PyYAML, which is recursive, gets too deep; its events come one after the other."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
-            raise yaml.MarkedYAMLError(
-                problem=f"more than {_DEEPEST} lists and mappings inside each other",
-                problem_mark=cast(yaml.Mark, event.start_mark),
-            )
 
 
 def _explain(error: yaml.MarkedYAMLError, text: str) -> Mistake:

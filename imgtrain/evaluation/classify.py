@@ -32,7 +32,7 @@ def classify(
     Raises:
         RunFileError: A probability is NaN.
     """
-    settings = DecodeSettings(*record.target_size, record.color_mode, record.interpolation, record.resize)
+    settings = DecodeSettings.of(record)
     infer = predictor(model)
     first = start - start % batch_size
     answered = first

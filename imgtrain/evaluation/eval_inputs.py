@@ -120,7 +120,7 @@ def inputs_of_imgtrain_model(record: ModelMetadata, asked: EvalOptions) -> EvalI
     majority = record.majority_class
     return EvalInputs(
         split=split,
-        settings=DecodeSettings(*record.target_size, record.color_mode, record.interpolation, record.resize),
+        settings=DecodeSettings.of(record),
         class_mode=record.class_mode,
         threshold=record.threshold,
         abstain_below=record.abstain_below,

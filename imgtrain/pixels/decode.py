@@ -29,6 +29,7 @@ from imgtrain.text import printable
 
 if TYPE_CHECKING:
     from imgtrain.config.schema import DataConfig
+    from imgtrain.run.model_metadata import ModelMetadata
 
 __all__ = [
     "DECODER_VERSION",
@@ -122,8 +123,8 @@ class DecodeSettings:
     resize: str = "stretch"
 
     @classmethod
-    def of(cls, data: DataConfig) -> DecodeSettings:
-        """Return the settings of a configuration's `data` section."""
+    def of(cls, data: DataConfig | ModelMetadata) -> DecodeSettings:
+        """Return the settings of a configuration's `data` section, or of a model file."""
         height, width = data.target_size
         return cls(height, width, data.color_mode, data.interpolation, data.resize)
 

@@ -72,13 +72,4 @@ def draw_augmentation(config: Config, train: Split) -> Image.Image | None:
     """Return a small contact sheet of what the training does to its images; None if it does nothing."""
     if config.augmentation.changes_nothing:
         return None
-    versions = make_versions(
-        train,
-        DecodeSettings.of(config.data),
-        config.augmentation,
-        seed=config.training.seed,
-        images=_SHEET_IMAGES,
-        epochs=_SHEET_EPOCHS,
-        balance=config.data.balance,
-    )
-    return preview_sheet(versions)
+    return preview_sheet(make_versions(config, train, images=_SHEET_IMAGES, epochs=_SHEET_EPOCHS))

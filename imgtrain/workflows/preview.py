@@ -13,7 +13,6 @@ from imgtrain.dataset.holdout import draw_validation
 from imgtrain.dataset.split import split_data
 from imgtrain.errors import ConfigError, Problem, RunFileError
 from imgtrain.events import Emit, ignore
-from imgtrain.pixels.decode import DecodeSettings
 
 __all__ = ["write_preview"]
 
@@ -44,16 +43,8 @@ def write_preview(
         raise ConfigError(
             Problem("--output", f"{output} is not the name of a picture file", "end it in .png")
         )
-    versions = make_versions(
-        draw_validation(split_data(config)).train,
-        DecodeSettings.of(config.data),
-        config.augmentation,
-        seed=config.training.seed,
-        images=images,
-        epochs=count,
-        balance=config.data.balance,
-        emit=emit,
-    )
+    train = draw_validation(split_data(config)).train
+    versions = make_versions(config, train, images=images, epochs=count, emit=emit)
     try:
         if each:
             output.mkdir(parents=True, exist_ok=True)

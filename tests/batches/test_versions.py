@@ -8,10 +8,12 @@ import pytest
 from imgtrain.augment.preview import describe_label
 from imgtrain.batches.batches import Batches
 from imgtrain.batches.versions import make_versions
+from imgtrain.config.load import parse_config
 from imgtrain.config.schema import AugmentationConfig
 from imgtrain.dataset.index import index_folder
 from imgtrain.dataset.split import Split
 from imgtrain.errors import DataError
+from imgtrain.events import ignore
 from imgtrain.pixels.decode import DecodeSettings, decode_image
 
 AUGMENTATION = AugmentationConfig(rotation_range=30, horizontal_flip=True, brightness_range=(0.5, 1.5))
@@ -29,10 +31,11 @@ def split(root):
     return Split("train", folder, np.arange(len(folder)))
 
 
-def versions_of(split, *, augmentation=AUGMENTATION, seed=3, images=6, epochs=3, **options):
-    return list(
-        make_versions(split, SETTINGS, augmentation, seed=seed, images=images, epochs=epochs, **options)
-    )
+def versions_of(split, *, augmentation=AUGMENTATION, seed=3, images=6, epochs=3, balance=None, emit=ignore):
+    data = {"train": split.folder.root, "target_size": [24, 30], "balance": balance}
+    config = parse_config({"data": data, "training": {"seed": seed}})
+    config = config.model_copy(update={"augmentation": augmentation})
+    return list(make_versions(config, split, images=images, epochs=epochs, emit=emit))
 
 
 class DecodedFolder:

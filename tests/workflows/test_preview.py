@@ -12,7 +12,6 @@ from imgtrain.config.load import parse_config
 from imgtrain.dataset.index import index_folder
 from imgtrain.dataset.split import Split
 from imgtrain.errors import ConfigError, RunFileError
-from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.workflows.preview import write_preview
 
 
@@ -47,8 +46,7 @@ def test_one_sheet(config, tmp_path):
 
 def test_each(config, tmp_path, split):
     written = write_preview(config, output=tmp_path / "each", count=3, images=4, each=True)
-    settings = DecodeSettings.of(config.data)
-    versions = make_versions(split, settings, config.augmentation, seed=3, images=4, epochs=3)
+    versions = make_versions(config, split, images=4, epochs=3)
     expected = dict(preview_images(versions))
     assert {file.name for file in written.iterdir()} == set(expected)
     for file in written.iterdir():
