@@ -1,1 +1,1 @@
-"""Batches by epoch and step, and the featurewise statistics of the training images."""
+"""Batches indexed by epoch and step, and featurewise statistics of the training images."""

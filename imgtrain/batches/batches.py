@@ -1,9 +1,8 @@
-"""Batches by epoch and step: batch `step` of epoch `epoch` is always the same, whoever asks for it and when.
+"""Batches indexed by epoch and step: the batch for (epoch, step) is always the same.
 
-A pass goes once over all images, in its own order and with its own augmentation. Normally an epoch is a pass.
-With a given number of steps, the passes follow each other without end and epochs are cut from them: with half
-the steps of a pass, two epochs see every image once; with twice as many, one epoch sees every image twice,
-augmented anew each time.
+A pass uses every image once, with its own order and augmentation. By default an epoch is a pass. With a fixed number
+of steps, epochs are consecutive parts of an endless sequence of passes: with half the steps of a pass, two epochs use
+every image once; with twice as many, one epoch uses every image twice, with different augmentation.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ __all__ = ["Batch", "Batches", "ClassMode", "Pixels"]
 
 ClassMode = Literal["categorical", "binary", "sparse"]
 Batch = tuple[NDArray[np.uint8], NDArray[Any]] | tuple[NDArray[np.uint8], NDArray[Any], NDArray[np.float32]]
-"""Images (b, height, width, channels), labels in the class mode's form, and weights (b,) if asked for."""
+"""Images (b, height, width, channels), labels in the format of the class mode, and optionally weights (b,)."""
 
 _MOST_WORKERS = 8
 
@@ -49,26 +48,26 @@ class Pixels(Protocol):
         """(height, width, channels) of every image."""
 
     def read(self, indices: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """Return the pixels of some images, (k, height, width, channels), in `out` if given."""
+        """Return the pixels of some images, (k, height, width, channels), written to `out` if given."""
 
 
 class Batches:
-    """The images of one split in batches; nothing in it changes after it is made.
+    """The batches of one split; immutable.
 
-    The form of the labels follows the class mode: `categorical` is one-hot float32 (b, classes), `binary` is
-    float32 0 and 1 (b, 1), `sparse` is int32 (b,). Where images are mixed, labels are shares from 0 to 1, and the
-    weight of an image is the mean of the two by these shares.
+    Labels follow the class mode: `categorical` is one-hot float32 (b, classes), `binary` is float32 0 and 1 (b, 1),
+    `sparse` is int32 (b,). For mixed images, labels are shares in [0, 1], and the weight is the mean of both weights
+    weighted by these shares.
 
     Attributes:
-        pixels: Where the images come from.
+        pixels: The source of the images.
         indices: Index in `pixels` of each image of the split, shape (n,).
         labels: Label of each image of the split, int32, shape (n,).
-        paths: Relative path of each image of the split; empty if not given. Without shuffling and copies, the
-            images of the batches come in this order; else `samples` says which they are.
-        class_count: Number of classes, those without an image included.
-        batch_size: Images in a batch; the last one of a pass may be smaller.
-        steps_per_pass: Batches in a pass over all images.
-        steps: Batches in an epoch.
+        paths: Relative path of each image of the split; empty if not given. Without shuffling and copies, batches have
+            this order; otherwise see `samples`.
+        class_count: Number of classes, including those without images.
+        batch_size: Images per batch; the last batch of a pass may be smaller.
+        steps_per_pass: Batches per pass.
+        steps: Batches per epoch.
     """
 
     def __init__(
@@ -89,41 +88,41 @@ class Batches:
         class_weights: NDArray[np.float32] | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
-        """Take the images of a split.
+        """Create the batches of a split.
 
         Args:
-            pixels: Gives the decoded images by index.
+            pixels: The decoded images, by index.
             indices: Index in `pixels` of each image, shape (n,), n > 0.
-            labels: From 0 to `class_count` - 1, shape (n,).
-            class_count: Number of classes, those without an image included.
-            class_mode: Form of the labels.
-            batch_size: Images in a batch; the last one of a pass may be smaller.
-            paths: Relative path of each image, if anyone will ask for it.
-            shuffle: A new order in every pass; else the order of `indices`, copies last.
-            seed: Of the order, the copies and the augmentation.
-            augmentation: What happens to the images; None for those that are not trained on.
-            balance: With `oversample` every class is drawn as often as the largest: each of its images
-                equally often and, where that does not divide, some once more, chosen anew in every pass.
-            steps: Batches in an epoch; None for one pass.
-            class_weights: Weight of each class, shape (class_count,); each batch then ends with weights.
-            label_smoothing: Share of each label that is spread evenly over all classes, 0 to below 1.
+            labels: In [0, class_count), shape (n,).
+            class_count: Number of classes, including those without images.
+            class_mode: Format of the labels.
+            batch_size: Images per batch; the last batch of a pass may be smaller.
+            paths: Optional relative path of each image.
+            shuffle: Whether to shuffle every pass; otherwise the order is that of `indices`, followed by copies.
+            seed: Random seed of order, copies and augmentation.
+            augmentation: The augmentation; None for evaluation images.
+            balance: With `oversample`, images of smaller classes are repeated equally often until each class is as
+                frequent as the largest one; remaining copies are chosen differently in every pass.
+            steps: Batches per epoch; None for one pass.
+            class_weights: Weight of each class, shape (class_count,); adds weights to the batches.
+            label_smoothing: Share of each label to distribute equally over all classes, in [0, 1).
 
         Raises:
-            ValueError: There is no image, or the arguments contradict each other.
+            ValueError: There are no images, or the arguments contradict each other.
         """
         if len(indices) == 0:
-            raise ValueError("there is no image to make batches of")
+            raise ValueError("cannot create batches without images")
         if len(labels) != len(indices) or len(paths) not in (0, len(indices)):
             raise ValueError(
-                f"indices, labels and paths differ in length: {len(indices)}, {len(labels)}, {len(paths)}"
+                f"indices, labels and paths must have the same length; got {len(indices)}, {len(labels)}, {len(paths)}"
             )
         if class_mode == "binary" and class_count != 2:
-            raise ValueError(f"class mode binary needs exactly two classes, got {class_count}")
+            raise ValueError(f"class mode binary requires exactly two classes; got {class_count}")
         if class_weights is not None and len(class_weights) != class_count:
-            raise ValueError(f"class_weights needs {class_count} values, got {len(class_weights)}")
+            raise ValueError(f"class_weights must have {class_count} values; got {len(class_weights)}")
         soft = label_smoothing > 0 or (augmentation is not None and augmentation.mixes)
         if class_mode == "sparse" and soft:
-            raise ValueError("soft labels are not integers: class mode sparse needs categorical batches")
+            raise ValueError("class mode sparse doesn't support soft labels; use categorical")
         self.pixels = pixels
         self.indices = indices
         self.labels = labels
@@ -136,7 +135,7 @@ class Batches:
         self._seed = seed
         self._augmentation = None if augmentation is None or augmentation.changes_nothing else augmentation
         self._buffers = Buffers(most_spare=2 * _MOST_WORKERS)
-        # Two passes: batches that are read ahead may already belong to the next one.
+        # Two passes, because prefetched batches may belong to the next one.
         self._pass = lru_cache(maxsize=2)(
             partial(
                 _lay_out_pass,
@@ -156,54 +155,54 @@ class Batches:
         self.steps: int = self.steps_per_pass if steps is None else steps
 
     def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
+        """Return the number of batches per epoch."""
         return self.steps
 
     def with_steps(self, steps: int | None) -> Batches:
-        """Return the same batches with so many in an epoch; None for one pass."""
+        """Return the same batches with `steps` batches per epoch; None for one pass."""
         batches = copy(self)
         batches.steps = self.steps_per_pass if steps is None else steps
         return batches
 
     @property
     def images_per_epoch(self) -> int:
-        """How many images the first epoch has.
+        """Number of images of the first epoch.
 
-        A later one can differ only if `steps` was given, by the short batch at the end of each pass.
+        If `steps` is given, other epochs can differ because of the smaller batch at the end of each pass.
         """
         passes, steps_left = divmod(self.steps, self.steps_per_pass)
         return passes * self._images_per_pass + min(steps_left * self.batch_size, self._images_per_pass)
 
     def samples(self, epoch: int) -> NDArray[np.intp]:
-        """Return the sample index of each image of an epoch, in its order: for `indices`, `labels` and `paths`."""
+        """Return the sample index (in `indices`, `labels` and `paths`) of each image of an epoch, in order."""
         return np.concatenate([self._members(epoch, step).samples for step in range(self.steps)])
 
     def stream_indices(self, epoch: int) -> NDArray[np.intp]:
-        """Return the stream index of each image of an epoch, in the order of its batches.
+        """Return the random stream index of each image of an epoch, in order.
 
-        It is the image's index in `pixels`, so that its augmentation does not depend on which other images are
-        in the split; copies have the stream indices behind the last of these.
+        It is the image's index in `pixels`, so that its augmentation doesn't depend on the other images of the split;
+        copies use subsequent stream indices.
         """
         return np.concatenate([self._members(epoch, step).stream_indices for step in range(self.steps)])
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """Return one batch; the same arguments give the same batch, from any thread.
+        """Return one batch; deterministic and thread-safe.
 
         Args:
-            epoch: From 0.
-            step: From 0 to `len(self)` - 1.
+            epoch: ≥ 0.
+            step: In [0, len(self)).
 
         Raises:
-            IndexError: There is no such step.
+            IndexError: The step is out of range.
         """
         return self._draw(self._members(epoch, step))
 
     def versions(self, samples: NDArray[np.intp], *, pass_index: int) -> Batch:
-        """Return what a pass makes of some images, those that `balance` draws again not counted.
+        """Return the augmented versions of some images in one pass, without copies drawn by `balance`.
 
         Args:
             samples: Sample indices, shape (k,).
-            pass_index: From 0; without `steps`, the epoch.
+            pass_index: ≥ 0; without `steps`, the epoch.
         """
         whole = self._pass(pass_index)
         position_of = {index: position for position, index in enumerate(whole.stream_indices.tolist())}
@@ -212,15 +211,15 @@ class Batches:
     def read_ahead(
         self, epoch: int, start: int = 0, *, workers: int | None = None, depth: int | None = None
     ) -> Generator[Batch, None, None]:
-        """Yield the batches of an epoch in order, while threads prepare the next ones.
+        """Yield the batches of an epoch in order, prefetching in threads.
 
-        The threads end with the generator, also when it is closed early.
+        The threads end with the generator, even if it is closed early.
 
         Args:
-            epoch: From 0.
+            epoch: ≥ 0.
             start: The first step.
-            workers: Number of threads; None for one per processor, at most eight.
-            depth: How many batches may be under way or waiting; None for two per thread.
+            workers: Number of threads; None for one per core, at most eight.
+            depth: Number of batches to prefetch; None for two per thread.
         """
         workers = workers or min(os.cpu_count() or 1, _MOST_WORKERS)
         steps = iter(range(start, self.steps))
@@ -239,47 +238,47 @@ class Batches:
                 self._buffers.clear()
 
     def to_arrays(self, emit: Emit = ignore, *, epoch: int = 0) -> Batch:
-        """Gather an epoch in memory: what its batches hold, in their order, as one large batch.
+        """Return a whole epoch as one large batch in memory.
 
         Args:
-            emit: Takes `Progress` events.
-            epoch: From 0.
+            emit: Called with `Progress` events.
+            epoch: ≥ 0.
         """
         count = len(self.samples(epoch))
         images = np.empty((count, *self.pixels.shape), np.uint8)
         labels: list[NDArray[Any]] = []
         weights: list[NDArray[np.float32]] = []
         done = 0
-        emit(Progress("gathering images", done, count))
+        emit(Progress("loading images", done, count))
         for batch, batch_labels, *batch_weights in self.read_ahead(epoch):
             images[done : done + len(batch)] = batch
             labels.append(batch_labels)
             weights += batch_weights
             done += len(batch)
-            emit(Progress("gathering images", done, count))
+            emit(Progress("loading images", done, count))
         if weights:
             return images, np.concatenate(labels), np.concatenate(weights)
         return images, np.concatenate(labels)
 
     def unchanged_images(self) -> Iterator[NDArray[np.uint8]]:
-        """Yield every image of the split once, not augmented, in batches (b, height, width, channels)."""
+        """Yield every image of the split once, without augmentation, in batches (b, height, width, channels)."""
         for start in range(0, len(self.indices), self.batch_size):
             yield self.pixels.read(self.indices[start : start + self.batch_size])
 
     def targets(self) -> NDArray[Any]:
-        """Return the label of every image of the split in the class mode's form, in the order of `indices`."""
+        """Return the labels of all images of the split in the format of the class mode, in the order of `indices`."""
         return self._encode(self.labels)
 
     def _members(self, epoch: int, step: int) -> _Pass:
-        """Return the part of a pass that a batch is made of."""
+        """Return the part of a pass for one batch."""
         if not 0 <= step < self.steps:
-            raise IndexError(f"there are {self.steps} batches in an epoch, got step {step}")
+            raise IndexError(f"step {step} is out of range for {self.steps} batches per epoch")
         pass_index, step = divmod(epoch * self.steps + step, self.steps_per_pass)
         whole = self._pass(pass_index)
         return whole.part(slice(step * self.batch_size, (step + 1) * self.batch_size))
 
     def _draw(self, members: _Pass) -> Batch:
-        """Return the images of a part of a pass, with their labels and weights; any part is the same by itself."""
+        """Return the images, labels and weights of a part of a pass, independently of its other parts."""
         if self._augmentation is None or not self._augmentation.mixes:
             images = self._augmented(members.pass_index, members.samples, members.stream_indices)
             return (images, *self._targets(members, None))
@@ -292,7 +291,7 @@ class Batches:
             height=height,
             width=width,
         )
-        # Partners that are not in this part follow its own images.
+        # Partners outside this part are appended to its images.
         samples, stream_indices, partners = members.with_partners(mixing["own_share"] < 1)
         images = self._augmented(members.pass_index, samples, stream_indices)
         mixed = self._buffers.take((len(members.samples), *self.pixels.shape))
@@ -301,7 +300,7 @@ class Batches:
     def _augmented(
         self, pass_index: int, samples: NDArray[np.intp], stream_indices: NDArray[np.intp]
     ) -> NDArray[np.uint8]:
-        """Return images as they are before they are mixed."""
+        """Return the images before mixing."""
         shape = (len(samples), *self.pixels.shape)
         images = self.pixels.read(self.indices[samples], self._buffers.take(shape))
         if self._augmentation is None:
@@ -320,7 +319,7 @@ class Batches:
     def _targets(
         self, members: _Pass, mixing: NDArray[Any] | None
     ) -> tuple[NDArray[Any]] | tuple[NDArray[Any], NDArray[np.float32]]:
-        """Return labels and, if asked for, weights."""
+        """Return labels and, with class weights, weights."""
         own, partners = self.labels[members.samples], self.labels[members.partner_samples]
         encoded = self._encode(own)
         if mixing is not None:
@@ -339,7 +338,7 @@ class Batches:
         return encoded, weights
 
     def _encode(self, labels: NDArray[np.int32]) -> NDArray[Any]:
-        """Return labels, shape (k,), in the class mode's form."""
+        """Return labels, shape (k,), in the format of the class mode."""
         encoded: NDArray[Any]
         match self._class_mode:
             case "categorical":
@@ -356,11 +355,11 @@ class _Pass:
     """A pass over all images, or a part of it.
 
     Attributes:
-        pass_index: From 0.
-        samples: Which images of the split are drawn, in order, shape (k,).
-        stream_indices: Which part of the random stream each takes, shape (k,).
-        partner_samples: Which image each is mixed with, shape (k,); itself, if images are not mixed.
-        partner_stream_indices: Of the partners, shape (k,).
+        pass_index: ≥ 0.
+        samples: Sample indices, in order, shape (k,).
+        stream_indices: Random stream index of each sample, shape (k,).
+        partner_samples: Sample index of each mixing partner, shape (k,); the sample itself without mixing.
+        partner_stream_indices: Random stream index of each partner, shape (k,).
     """
 
     pass_index: int
@@ -370,7 +369,7 @@ class _Pass:
     partner_stream_indices: NDArray[np.intp]
 
     def part(self, part: slice | list[int]) -> _Pass:
-        """Return a part of it."""
+        """Return a part of this pass."""
         return _Pass(
             self.pass_index,
             self.samples[part],
@@ -382,13 +381,13 @@ class _Pass:
     def with_partners(
         self, needed: NDArray[np.bool_]
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-        """Return the members, behind them their partners from elsewhere in the pass, and each one's partner.
+        """Return the members followed by their partners from other parts, and the position of each one's partner.
 
         Args:
-            needed: Whose partner is needed, shape (k,).
+            needed: Whether the partner of a member is needed, shape (k,).
 
         Returns:
-            Samples and stream indices, shape (k or more,), and positions in these, shape (k,).
+            Samples and stream indices, shape (k or more,), and positions of the partners in them, shape (k,).
         """
         positions = {index: position for position, index in enumerate(self.stream_indices.tolist())}
         partners = np.zeros(len(self.samples), np.intp)
@@ -416,7 +415,7 @@ def _lay_out_pass(
     seed: int,
     pairs: bool,
 ) -> _Pass:
-    """Say which images a pass draws, in which order, and which are mixed with each other."""
+    """Return the images of a pass, their order, and their mixing partners."""
     samples, stream_indices = np.arange(len(indices)), np.asarray(indices, np.intp)
     if balance == "oversample":
         copies = _choose_copies(labels, seed=seed, pass_index=pass_index)
@@ -438,7 +437,7 @@ def _lay_out_pass(
 
 
 def _choose_copies(labels: NDArray[np.int32], *, seed: int, pass_index: int) -> NDArray[np.intp]:
-    """Return the samples to draw once more, so that every class comes as often as the largest."""
+    """Return the samples to repeat, so that every class is as frequent as the largest one."""
     generator = make_generator(Stream.COPIES, seed=seed, epoch=pass_index)
     counts = np.bincount(labels)
     classes = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])

@@ -1,7 +1,7 @@
-"""What the featurewise options of preprocessing must know about the training images, gathered in one pass.
+"""Statistics of the training images for the featurewise preprocessing options, computed in one pass.
 
-Meanings are those of `ImageDataGenerator`: an option that needs another switches it on, and the statistics
-are those of the rescaled images, before any samplewise option (`ImageDataGenerator.fit` does the same).
+As in `ImageDataGenerator.fit`, an option that requires another one enables it, and the statistics are those of the
+rescaled images before samplewise options.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ __all__ = ["FeaturewiseStatistics", "fit_featurewise_statistics"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeaturewiseStatistics:
-    """What was measured over the training images, in units of rescaled pixel values.
+    """Statistics of the training images, in units of rescaled pixel values.
 
     Attributes:
         mean: Mean of each channel, float64 (c,).
-        std: Standard deviation of each channel about its mean, float64 (c,).
-        zca: Symmetric whitening matrix of images flattened in (height, width, channel) order, float64
-            (h·w·c, h·w·c); None unless ZCA whitening was asked for.
+        std: Standard deviation of each channel, float64 (c,).
+        zca: Symmetric ZCA whitening matrix for images flattened in (height, width, channel) order, float64
+            (h·w·c, h·w·c); None without ZCA whitening.
     """
 
     mean: NDArray[np.float64]
@@ -37,11 +37,11 @@ class FeaturewiseStatistics:
 
     @classmethod
     def neutral(cls, image_shape: tuple[int, int, int], *, zca: bool) -> Self:
-        """Return statistics that change nothing, for a network that is built but not trained.
+        """Return statistics without effect, for a network that is built but not trained.
 
         Args:
             image_shape: (height, width, channels).
-            zca: Whether ZCA whitening was asked for.
+            zca: Whether to include a ZCA whitening matrix.
         """
         channels = image_shape[2]
         return cls(np.zeros(channels), np.ones(channels), np.eye(math.prod(image_shape)) if zca else None)
@@ -50,16 +50,16 @@ class FeaturewiseStatistics:
 def fit_featurewise_statistics(
     batches: Iterable[NDArray[np.uint8]], preprocessing: PreprocessingConfig
 ) -> FeaturewiseStatistics:
-    """Return the statistics of all images, in one pass and with memory for one batch (and the ZCA matrix).
+    """Return the statistics of all images, computed in one pass with memory for one batch and the ZCA matrix.
 
-    Sums are float64; means and variances of batches are merged by Chan, Golub and LeVeque's update.
+    Uses float64 sums, and Chan, Golub and LeVeque's algorithm to merge means and variances of batches.
 
     Args:
         batches: Training images as uint8 arrays (b, h, w, c), in any order; every image once.
-        preprocessing: The options; `rescale` and `zca_epsilon` count here.
+        preprocessing: The options; uses `rescale` and `zca_epsilon`.
 
     Raises:
-        DataError: When there is no image, or the images are not all of one shape.
+        DataError: There are no images, or their shapes differ.
     """
     moments: _ChannelMoments | None = None
     products: _PixelProducts | None = None
@@ -71,12 +71,14 @@ def fit_featurewise_statistics(
             moments = _ChannelMoments(batch.shape[1:])
             products = _PixelProducts(batch[0].size) if preprocessing.zca_whitening else None
         if batch.shape[1:] != moments.image_shape:
-            raise DataError(f"images of different shapes: {moments.image_shape} and {batch.shape[1:]}")
+            raise DataError(
+                f"images must have the same shape; got {moments.image_shape} and {batch.shape[1:]}"
+            )
         moments.add(values)
         if products is not None:
             products.add(values.reshape(len(batch), -1))
     if moments is None:
-        raise DataError("there is no training image to fit the featurewise preprocessing on")
+        raise DataError("cannot fit the featurewise preprocessing without training images")
     zca = None
     if products is not None:
         pixels = products.size // len(moments.mean)
@@ -124,11 +126,11 @@ class _PixelProducts:
         self._products += images.T @ images
 
     def whitening(self, mean: NDArray[np.float64], *, epsilon: float) -> NDArray[np.float64]:
-        """Return U · diag(√n / (s + epsilon)) · Uᵀ for the thin SVD U·s·Vᵀ of the (size, n) centred images.
+        """Return U · diag(√n / (s + epsilon)) · Uᵀ for the thin SVD U·s·Vᵀ of the (size, n) centered images.
 
-        U and s² are eigenvectors and eigenvalues of the centred products. As in the thin SVD, directions in
-        which the images do not vary have no part in it: they are those beyond n, and those whose eigenvalue
-        is rounding error, which ImageDataGenerator would divide by epsilon.
+        U and s² are eigenvectors and eigenvalues of the centered products. As in the thin SVD, directions without
+        variance are excluded: those beyond n, and those whose eigenvalue is a rounding error, which
+        ImageDataGenerator would divide by epsilon.
         """
         n = self._count
         centred = (

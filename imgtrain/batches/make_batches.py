@@ -1,4 +1,4 @@
-"""From the loaded splits to their batches: augmented and shuffled for training, in file order for the others."""
+"""Create the batches of loaded splits: augmented and shuffled for training, in file order for evaluation."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from imgtrain.run.defaults import INFERENCE_BATCH_SIZE
 
 __all__ = ["file_order_batches", "inference_batch_size", "make_batches"]
 
-# Training keeps the outputs of all layers and their gradients, inference those of two layers: where a batch was
-# trained on, so many times the images fit, also in float32.
+# Training keeps the outputs and gradients of all layers, inference only the outputs of two layers. If a batch fits into
+# memory in training, inference batches can be this many times larger, even in float32.
 _INFERENCE_ROOM = 2
 
 
 def make_batches(plan: Plan, images: Images, *, inference_batch_size: int) -> dict[str, Batches]:
-    """Return the batches of every split: augmented and shuffled for training, in file order for the others."""
+    """Return the batches of every split: augmented and shuffled for training, in file order for evaluation."""
     data, training = plan.config.data, plan.config.training
     class_mode = training_class_mode(plan.config)
     batches = {
@@ -58,7 +58,7 @@ def make_batches(plan: Plan, images: Images, *, inference_batch_size: int) -> di
 def _class_weights(
     given: Literal["balanced"] | Mapping[str, float] | None, train: Split
 ) -> NDArray[np.float32] | None:
-    """Return a weight per class; `balanced` as in scikit-learn: images / (classes × images of the class)."""
+    """Return the class weights; `balanced` as in scikit-learn: images / (classes × images of the class)."""
     if given is None:
         return None
     if given == "balanced":
@@ -68,22 +68,22 @@ def _class_weights(
 
 
 def _validation_subset(part: SplitImages, plan: Plan) -> SplitImages:
-    """Return what is validated on after each epoch: all, or `validation_steps` batches, evenly of all classes."""
+    """Return the images to validate on after each epoch: all, or `validation_steps` batches, stratified by class."""
     split, steps = part.split, plan.config.training.validation_steps
     if steps is None or steps * plan.config.data.batch_size >= len(split):
         return part
-    # The images are sorted by class, so that even distances keep the classes' shares.
+    # The images are sorted by class, so even spacing is stratified.
     samples = np.linspace(0, len(split) - 1, steps * plan.config.data.batch_size).round().astype(np.intp)
     return replace(part, split=replace(split, indices=split.indices[samples]))
 
 
 def inference_batch_size(plan: Plan) -> int:
-    """Return how many images a batch holds when nothing is learned."""
+    """Return the batch size for inference."""
     return min(INFERENCE_BATCH_SIZE, _INFERENCE_ROOM * plan.config.data.batch_size)
 
 
 def file_order_batches(part: SplitImages, class_mode: ClassMode, batch_size: int) -> Batches:
-    """Return the batches of a split, unchanged and in file order."""
+    """Return the batches of a split in file order, without augmentation."""
     split = part.split
     return Batches(
         pixels=part.pixels,

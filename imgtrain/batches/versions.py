@@ -1,4 +1,4 @@
-"""What the first epochs make of some images, without decoding the others."""
+"""Augmented versions of some images in the first epochs, without decoding the others."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 __all__ = ["make_versions"]
 
-_AT_ONCE = 8  # images whose versions are in memory together
+_AT_ONCE = 8  # number of images whose versions are in memory at a time
 
 
 def make_versions(
     config: Config, split: Split, *, images: int, epochs: int, emit: Emit = ignore
 ) -> Iterator[Versions]:
-    """Choose some images, spread over the classes, and yield what the first epochs train on, in file order.
+    """Choose some images of all classes, and yield their versions in the first epochs, in file order.
 
-    Only the images that are shown are decoded, and those that they are mixed with.
+    Only these images and those they are mixed with are decoded.
 
     Args:
-        config: How files become pixels, and what happens to them; the choice of the images follows its seed too.
+        config: The configuration; its seed also determines the choice of images.
         split: The training images.
-        images: How many images; all, if there are fewer.
-        epochs: How many epochs.
-        emit: Takes a warning for every file that cannot be decoded; another one is chosen instead.
+        images: Number of images; all if there are fewer.
+        epochs: Number of epochs.
+        emit: Called with a warning for every file that cannot be decoded and is replaced by another one.
 
     Raises:
         DataError: No file can be decoded.
@@ -83,7 +83,7 @@ def make_versions(
 
 
 class _DecodedWhenRead:
-    """The pixels of a folder's images, each decoded when it is read; some of them are kept."""
+    """The pixels of a folder's images, decoded on demand; some of them are kept in memory."""
 
     def __init__(self, folder: ImageFolder, settings: DecodeSettings, emit: Emit) -> None:
         self.shape = settings.shape
@@ -103,7 +103,7 @@ class _DecodedWhenRead:
         return pixels is not None
 
     def read(self, indices: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """Return the pixels of some images, (k, height, width, channels); 0 for those that cannot be decoded."""
+        """Return the pixels of some images, (k, height, width, channels); 0 for images that cannot be decoded."""
         if out is None:
             out = np.empty((len(indices), *self.shape), np.uint8)
         for target, index in zip(out, indices.tolist(), strict=True):
@@ -125,7 +125,7 @@ class _DecodedWhenRead:
 
 
 def _spread_over_classes(labels: NDArray[np.int32], *, seed: int) -> Iterator[int]:
-    """Yield all samples in random order, such that the classes take turns."""
+    """Yield all samples in random order, alternating between classes."""
     generator = make_generator(Stream.PREVIEW, seed=seed, epoch=0)
     shuffled = generator.permutation(len(labels))
     ranks = generator.permutation(int(labels.max()) + 1)[labels[shuffled]]

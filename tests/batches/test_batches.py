@@ -153,7 +153,7 @@ class TestSteps:
 
     @pytest.mark.parametrize("step", [-1, 2])
     def test_there_is_no_other_step(self, step):
-        with pytest.raises(IndexError, match=f"2 batches in an epoch, got step {step}"):
+        with pytest.raises(IndexError, match=f"step {step} is out of range for 2 batches"):
             make_batches([0, 1, 0, 1, 0]).batch(0, step)
 
 
@@ -308,7 +308,7 @@ class TestMixing:
         assert same(batches.to_arrays(epoch=1), expected)
 
     def test_integers_cannot_be_mixed(self):
-        with pytest.raises(ValueError, match="soft labels are not integers"):
+        with pytest.raises(ValueError, match="support soft labels"):
             self.draw([0, 1], class_mode="sparse")
 
 
@@ -470,19 +470,19 @@ class TestWholeSplit:
 
 class TestContradictions:
     def test_no_image(self):
-        with pytest.raises(ValueError, match="no image"):
+        with pytest.raises(ValueError, match="without images"):
             make_batches([], class_count=2, indices=[], pixels=Noise(1))
 
     def test_binary_with_three_classes(self):
-        with pytest.raises(ValueError, match="exactly two classes, got 3"):
+        with pytest.raises(ValueError, match="exactly two classes; got 3"):
             make_batches([0, 1, 2], class_mode="binary")
 
     def test_lengths(self):
-        with pytest.raises(ValueError, match="differ in length: 3, 3, 1"):
+        with pytest.raises(ValueError, match="same length; got 3, 3, 1"):
             make_batches([0, 1, 2], paths=["one"])
 
     def test_class_weights(self):
-        with pytest.raises(ValueError, match="needs 3 values, got 2"):
+        with pytest.raises(ValueError, match="must have 3 values; got 2"):
             make_batches([0, 1, 2], class_weights=np.ones(2))
 
 

@@ -62,9 +62,9 @@ def test_zca_ignores_directions_in_which_no_image_varies() -> None:
 
 
 def test_no_image_and_mixed_shapes_are_refused() -> None:
-    with pytest.raises(DataError, match="no training image"):
+    with pytest.raises(DataError, match="without training images"):
         fit_featurewise_statistics([], FEATUREWISE)
-    with pytest.raises(DataError, match="different shapes"):
+    with pytest.raises(DataError, match="must have the same shape"):
         fit_featurewise_statistics([make_images(2, (3, 3, 1)), make_images(2, (4, 3, 1))], FEATUREWISE)
 
 
