@@ -6,22 +6,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from imgtrain.config.layers import POOLING, Shape, output_shape, pair
 from imgtrain.config.schema import Config, LayerSpec
 
 __all__ = ["NetworkSize", "estimate_network"]
-
-_SAME_SHAPE = frozenset(
-    {"Activation", "AlphaDropout", "Dropout", "ELU", "GaussianDropout", "GaussianNoise", "LeakyReLU", "ReLU"}
-    | {"Rescaling", "Softmax", "SpatialDropout2D"}
-)
-_POOLING = frozenset({"AveragePooling2D", "MaxPooling2D"})
-_GLOBAL = frozenset({"GlobalAveragePooling2D", "GlobalMaxPooling2D"})
-
-_Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +33,20 @@ class NetworkSize:
 
 def estimate_network(config: Config, *, classes: int) -> NetworkSize:
     """Estimate the network of a configuration, including the output layer."""
-    shape: _Shape = config.data.image_shape
+    shape: Shape = config.data.image_shape
     parameters = activations = multiplications = 0
     layers = list(config.model.layers)
     for index, layer in enumerate(layers):
         try:
-            shape, weights, work = _layer(layer, shape)
+            output = output_shape(layer, shape)
+            weights, work = _weights_and_work(layer, shape, output)
         except (KeyError, TypeError, ValueError):
             return NetworkSize(
                 parameters, activations, multiplications, tuple(layer.name for layer in layers[index:])
             )
         parameters, multiplications = parameters + weights, multiplications + work
-        activations += math.prod(shape)
+        activations += math.prod(output)
+        shape = output
     if layers[-1].arguments.get("activation") not in ("softmax", "sigmoid"):
         units = 1 if config.data.class_mode == "binary" else classes
         size = shape[-1]  # pooled before the output layer if not flat
@@ -63,74 +55,24 @@ def estimate_network(config: Config, *, classes: int) -> NetworkSize:
     return NetworkSize(parameters, activations, multiplications)
 
 
-def _layer(layer: LayerSpec, shape: _Shape) -> tuple[_Shape, int, int]:
-    """Return (output shape, parameters, multiplications).
-
-    Raises:
-        KeyError: The layer is unknown here, or an argument is missing.
-        ValueError: The layer doesn't match its input.
-    """
-    if layer.name in _SAME_SHAPE:
-        return shape, 0, 0
+def _weights_and_work(layer: LayerSpec, shape: Shape, output: Shape) -> tuple[int, int]:
+    """Return the parameters and multiplications of a layer that `output_shape` knows."""
+    channels, given = shape[-1], layer.arguments
     if layer.name == "BatchNormalization":
-        return shape, 4 * shape[-1], 2 * math.prod(shape)
-    if layer.name == "Flatten":
-        return (math.prod(shape),), 0, 0
+        return 4 * channels, 2 * math.prod(shape)
     if layer.name == "Dense":
-        units = int(layer.arguments["units"])
-        return (*shape[:-1], units), (shape[-1] + _bias(layer)) * units, math.prod(shape) * units
-    height, width, channels = shape
-    if layer.name in _GLOBAL:
-        return (channels,), 0, 0
-    return _windowed(layer, (height, width), channels)
-
-
-def _windowed(layer: LayerSpec, sides: tuple[int, int], channels: int) -> tuple[_Shape, int, int]:
-    """Return the same for a layer with a sliding window over (height, width)."""
-    given = layer.arguments
-    pools = layer.name in _POOLING
-    window = _pair(given.get("pool_size", 2) if pools else given["kernel_size"])
-    strides = _pair(given.get("strides") or (window if pools else 1))
-    sides = _output_sides(sides, window, strides, given)
-    count, area = math.prod(sides), math.prod(window)
+        return (channels + _bias(layer)) * output[-1], math.prod(shape) * output[-1]
+    if "kernel_size" not in given or layer.name in POOLING:
+        return 0, 0
+    area, count, filters = math.prod(pair(given["kernel_size"])), math.prod(output[:-1]), output[-1]
+    if layer.name == "Conv2D":
+        seen = channels // int(given.get("groups", 1))
+        return (area * seen + _bias(layer)) * filters, count * area * seen * filters
+    if layer.name == "DepthwiseConv2D":
+        return (area + _bias(layer)) * filters, count * area * filters
     inner = channels * int(given.get("depth_multiplier", 1))
-    if pools:
-        size = channels, 0, 0
-    elif layer.name == "Conv2D":
-        filters, seen = int(given["filters"]), channels // int(given.get("groups", 1))
-        size = filters, (area * seen + _bias(layer)) * filters, count * area * seen * filters
-    elif layer.name == "DepthwiseConv2D":
-        size = inner, (area + _bias(layer)) * inner, count * area * inner
-    elif layer.name == "SeparableConv2D":
-        filters = int(given["filters"])
-        size = filters, area * inner + (inner + _bias(layer)) * filters, count * inner * (area + filters)
-    else:
-        raise KeyError(layer.name)
-    return (*sides, size[0]), size[1], size[2]
+    return area * inner + (inner + _bias(layer)) * filters, count * inner * (area + filters)
 
 
 def _bias(layer: LayerSpec) -> int:
     return 1 if layer.arguments.get("use_bias", True) else 0
-
-
-def _pair(given: Any) -> tuple[int, int]:
-    first, second = (given, given) if isinstance(given, int) else given
-    return int(first), int(second)
-
-
-def _output_sides(
-    sides: tuple[int, int], window: tuple[int, int], strides: tuple[int, int], given: Mapping[str, Any]
-) -> tuple[int, int]:
-    if given.get("padding", "valid") == "same":
-        output = tuple(math.ceil(side / step) for side, step in zip(sides, strides, strict=True))
-    else:
-        dilated = [
-            (size - 1) * rate + 1
-            for size, rate in zip(window, _pair(given.get("dilation_rate", 1)), strict=True)
-        ]
-        output = tuple(
-            (side - size) // step + 1 for side, size, step in zip(sides, dilated, strides, strict=True)
-        )
-    if min(output) < 1:
-        raise ValueError("the window is larger than its input")
-    return output[0], output[1]

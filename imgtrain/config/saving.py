@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from imgtrain.config.layers import layer_problem
 from imgtrain.config.schema import Config, LayerSpec
 from imgtrain.config.wording import format_value
 from imgtrain.errors import Problem
@@ -34,8 +35,8 @@ def check_saving(config: Config) -> list[Problem]:
     """Return the problems of layers and optimizers that could not be saved or loaded after the training."""
     h5 = config.output.model.endswith(".h5")
     problems = [
-        Problem(config.where("model", "layers", index), f"layer {index + 1}, {layer.name}: {what}", hint)
-        for index, layer in enumerate(config.model.layers)
+        layer_problem(config, position, layer.name, what, hint)
+        for position, layer in enumerate(config.model.layers, start=1)
         for what, hint in _check_layer(layer, h5=h5)
     ]
     optimizer = config.training.optimizer.name

@@ -13,6 +13,7 @@ from pathlib import Path
 from imgtrain.config.catalogue import load_catalogue
 from imgtrain.config.head import check_output, resolve_loss
 from imgtrain.config.keras_differences import check_shift_ranges
+from imgtrain.config.layers import check_shapes
 from imgtrain.config.preprocessing import check_zca
 from imgtrain.config.saving import check_saving
 from imgtrain.config.schema import Config
@@ -72,6 +73,7 @@ def make_plan(config: Config) -> Plan:
     validated = _has_validation(config, splits)
     problems += _check_monitors(config, validated=validated)
     problems += check_zca(config)
+    problems += check_shapes(config)
     problems += check_saving(config)
     problems += _check_time_and_schedule(config)
     if data_error is not None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from imgtrain.config.layers import format_shape, layer_problem
 from imgtrain.config.schema import Config
 from imgtrain.config.wording import format_value
 from imgtrain.errors import ConfigError, Problem
@@ -22,8 +23,7 @@ from imgtrain.model.abstract_build import never_allocated
 from imgtrain.model.build import read_layers, saved_layers
 from imgtrain.model.compile import compile_network
 from imgtrain.model.initial_state import saving_initial_state
-from imgtrain.model.layer_stack import LayerStack, first_sentences, layer_problem
-from imgtrain.model.measure import readable_shape
+from imgtrain.model.layer_stack import LayerStack, first_sentences
 from imgtrain.model.precision import POLICIES
 from imgtrain.model.runtime import keras, tf
 
@@ -104,10 +104,8 @@ def _rehearse(layers: Sequence[keras.Layer], suffix: str, *, is_first: bool) -> 
     with _failing("Keras cannot predict with it"):
         shape = _trace_inference(saved)
     if shape != trained.output_shape:
-        inferred = readable_shape(shape)
-        raise _Unfit(
-            f"its output is {readable_shape(trained.output_shape)} in training and {inferred} otherwise"
-        )
+        in_training, otherwise = (format_shape(output[1:]) for output in (trained.output_shape, shape))
+        raise _Unfit(f"its output is {in_training} in training and {otherwise} otherwise")
     for config, layer in zip(configs, saved.layers, strict=True):
         _compare(config["config"], layer.get_config(), "its configuration")
     file, hint = _name_file(suffix)

@@ -13,16 +13,26 @@ from math import prod
 from typing import Any, NoReturn
 
 from imgtrain.config.head import output_layer, snake_case
+from imgtrain.config.layers import (
+    UnfitInput,
+    dilated_window,
+    format_shape,
+    format_trace,
+    layer_problem,
+    no_image,
+    not_flat,
+    small_image,
+)
 from imgtrain.config.schema import Config, LayerSpec
 from imgtrain.errors import ConfigError, Problem
-from imgtrain.model.measure import readable_shape, variable_bytes
+from imgtrain.model.measure import variable_bytes
 from imgtrain.model.preprocess import PREPROCESSING_NAMES
 from imgtrain.model.runtime import keras
 from imgtrain.model.training_layers import plain_class, training_class
 from imgtrain.run.machine import memory_bytes
 from imgtrain.text import format_bytes
 
-__all__ = ["LayerStack", "first_sentences", "layer_problem"]
+__all__ = ["LayerStack", "first_sentences"]
 
 # Training holds a weight, its gradient and, with Adam, two moments: four times the weights.
 _WEIGHTS_IN_TRAINING = 4
@@ -50,7 +60,7 @@ class LayerStack:
         first = keras.layers.InputLayer(shape=config.data.image_shape, dtype="float32", name="pixels")
         self.layers = [first]
         self._tensor = first.output
-        self._trace = [f"input {readable_shape(self._tensor.shape)}"]
+        self._trace = [("input", self._tensor.shape[1:])]
         self._position = 0
         self._first_dense_on_image: int | None = None
         self._weight_bytes = 0
@@ -78,9 +88,8 @@ class LayerStack:
         if len(self._tensor.shape) != 2:
             before = self._first_dense_on_image or self._position + 1
             self._position += 1
-            shape = readable_shape(self._tensor.shape)
-            what = f"the output needs one row of values per image, its input is {shape}"
-            self._refuse(spec, what, f"add Flatten or GlobalAveragePooling2D before layer {before}")
+            unfit = not_flat(self._tensor.shape[1:], before=before)
+            self._refuse(spec, unfit.what, unfit.hint)
         self._add(spec, policy="float32", name="output")
 
     def _add(self, spec: LayerSpec, *, policy: str | None = None, name: str | None = None) -> None:
@@ -95,7 +104,7 @@ class LayerStack:
             arguments = {"name": name or self._free_name(spec.name), **arguments}
             layer = self._layer_class(spec)(**arguments, dtype=policy or self._policy)
         if unfit := _unfit_input(layer, shape):
-            self._refuse(spec, *unfit)
+            self._refuse(spec, unfit.what, unfit.hint)
         with self._keras_errors_about(spec):
             output = layer(self._tensor)
         if (
@@ -114,7 +123,7 @@ class LayerStack:
         self.layers.append(layer)
         self.shapes.append(output.shape)
         self._tensor = output
-        self._trace.append(f"{spec.name} {readable_shape(output.shape)}")
+        self._trace.append((spec.name, output.shape[1:]))
 
     def _layer_class(self, spec: LayerSpec) -> type[keras.Layer]:
         if not self._for_training:
@@ -143,7 +152,7 @@ class LayerStack:
         if sizes and training_bytes > memory:
             size, shape = max(sizes)
             what = (
-                f"its weights of {readable_shape((None, *shape))} take {format_bytes(size)}; training "
+                f"its weights of {format_shape(shape)} take {format_bytes(size)}; training "
                 f"takes {_WEIGHTS_IN_TRAINING} times the weights, {format_bytes(training_bytes)} so far; "
                 f"this machine has {format_bytes(memory)}"
             )
@@ -152,7 +161,7 @@ class LayerStack:
         batch_bytes = 4 * self._config.data.batch_size * prod(output.shape[1:])
         if batch_bytes > memory:
             what = (
-                f"its output of {readable_shape(output.shape)} takes {format_bytes(batch_bytes)} for one "
+                f"its output of {format_shape(output.shape[1:])} takes {format_bytes(batch_bytes)} for one "
                 f"batch, and this machine has {format_bytes(memory)}"
             )
             self._refuse(spec, what, "use a smaller data.batch_size or data.target_size")
@@ -161,26 +170,10 @@ class LayerStack:
         raise ConfigError(self._problem(spec, what, hint))
 
     def _problem(self, spec: LayerSpec, what: str, hint: str = "") -> Problem:
-        trace = f"shapes so far: {' → '.join(self._trace)}"
+        trace = format_trace(self._trace)
         return layer_problem(
-            self._config, self._position, f"{spec.name}", what, f"{hint}; {trace}" if hint else trace
+            self._config, self._position, spec.name, what, f"{hint}; {trace}" if hint else trace
         )
-
-
-def layer_problem(config: Config, position: int, name: str, what: str, hint: str = "") -> Problem:
-    """Return a problem with a layer.
-
-    Args:
-        config: What was asked.
-        position: Of the layer, counted from 1; one more than there are is the output that is added.
-        name: Keras's name of the layer.
-        what: What is wrong with it.
-        hint: What to do.
-    """
-    written = position <= len(config.model.layers)
-    place = ("model", "layers", position - 1) if written else ("model", "layers")
-    which = f"layer {position}, {name}{'' if written else ' (the output that is added)'}"
-    return Problem(config.where(*place), f"{which}: {what}", hint)
 
 
 def _has_activity_loss(spec: LayerSpec) -> bool:
@@ -192,21 +185,13 @@ def _as_tuple(value: Any) -> Any:
     return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
-def _unfit_input(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[str, str] | None:
+def _unfit_input(layer: keras.Layer, shape: tuple[int, ...]) -> UnfitInput | None:
     """Return what is wrong with a layer's input and what to do, where Keras's own words would not help."""
     if _wanted_rank(layer) >= 4 > len(shape):
-        return (
-            f"needs an image (height×width×channels), its input is {readable_shape(shape)} values",
-            "layers for images stand before Flatten and GlobalAveragePooling2D",
-        )
+        return no_image(shape[1:])
     window = _window(layer)
     if window and len(shape) == 4 and (shape[1] < window[0] or shape[2] < window[1]):
-        part = "pool" if hasattr(layer, "pool_size") else "kernel"
-        height, width = window
-        return (
-            f"input is {shape[1]}×{shape[2]}, the {part} needs {height}×{width}",
-            "leave out this layer or a pooling before it, use `padding: same`, or a larger data.target_size",
-        )
+        return small_image((shape[1], shape[2]), window, pools=hasattr(layer, "pool_size"))
     return None
 
 
@@ -223,9 +208,7 @@ def _window(layer: keras.Layer) -> tuple[int, int] | None:
         return None
     if not (isinstance(size, tuple) and len(size) == 2):
         return None
-    dilation = getattr(layer, "dilation_rate", (1, 1))
-    height, width = (1 + (side - 1) * rate for side, rate in zip(size, dilation, strict=True))
-    return height, width
+    return dilated_window(size, getattr(layer, "dilation_rate", (1, 1)))
 
 
 def first_sentences(error: Exception) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 
+from imgtrain.config.layers import format_shape
 from imgtrain.config.schema import Config
 from imgtrain.errors import ConfigError, Problem
 from imgtrain.events import ModelBuilt
@@ -15,7 +16,6 @@ from imgtrain.run.machine import memory_bytes
 __all__ = [
     "explain_out_of_memory",
     "measure_network",
-    "readable_shape",
     "variable_bytes",
 ]
 
@@ -36,7 +36,7 @@ def measure_network(model: keras.Sequential, config: Config) -> ModelBuilt:
         rows=tuple(
             (
                 f"{layer.name} ({type(layer).__name__})",
-                readable_shape(layer.output.shape),
+                format_shape(layer.output.shape[1:]),
                 layer.count_params(),
             )
             for layer in model.layers
@@ -75,11 +75,6 @@ def explain_out_of_memory(model: keras.Sequential, config: Config) -> Iterator[N
 def variable_bytes(variable: keras.Variable) -> int:
     """Return the memory of a variable, whether or not it has been allocated."""
     return prod(variable.shape) * _bytes_of(variable.dtype)
-
-
-def readable_shape(shape: Sequence[int | None]) -> str:
-    """Return a shape without its batch dimension: `148×148×16`."""
-    return "×".join("?" if side is None else f"{side}" for side in shape[1:])
 
 
 def _activation_bytes(model: keras.Sequential) -> int:
