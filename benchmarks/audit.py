@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from imgtrain.audit.check import check
-from imgtrain.pixels.decode_folder import available_cores
+from imgtrain.run.machine import available_cores
 
 EACH = 100
 

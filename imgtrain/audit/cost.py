@@ -16,10 +16,9 @@ from imgtrain.augment.apply import augment_batch
 from imgtrain.augment.sample import sample_params
 from imgtrain.config.schema import Config
 from imgtrain.pixels.decode import DecodedImage, DecodeSettings
-from imgtrain.pixels.decode_folder import available_cores
 from imgtrain.pixels.decode_workers import decode_each_in_worker
 from imgtrain.pixels.packed_file import space_needed
-from imgtrain.run.machine import memory_bytes
+from imgtrain.run.machine import available_cores, memory_bytes
 from imgtrain.text import format_bytes
 
 __all__ = ["Cost", "check_cost", "estimate_cost"]

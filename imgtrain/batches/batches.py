@@ -7,7 +7,6 @@ every image once; with twice as many, one epoch uses every image twice, with dif
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from imgtrain.augment.random_streams import Stream, make_generator
 from imgtrain.augment.sample import epoch_order, sample_params
 from imgtrain.augment.warp import opencv_on_one_thread
 from imgtrain.events import Emit, Progress, ignore
+from imgtrain.run.machine import available_cores
 
 if TYPE_CHECKING:
     from imgtrain.config.schema import AugmentationConfig
@@ -221,7 +221,7 @@ class Batches:
             workers: Number of threads; None for one per core, at most eight.
             depth: Number of batches to prefetch; None for two per thread.
         """
-        workers = workers or min(os.cpu_count() or 1, _MOST_WORKERS)
+        workers = workers or min(available_cores(), _MOST_WORKERS)
         steps = iter(range(start, self.steps))
         pool = ThreadPoolExecutor(workers, thread_name_prefix="batches")
         with opencv_on_one_thread():

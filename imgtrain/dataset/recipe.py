@@ -5,8 +5,9 @@ The networks are plain convolutions with batch normalization; see docs/decisions
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
+
+from imgtrain.run.machine import available_cores
 
 __all__ = ["Recipe", "choose_recipe"]
 
@@ -60,7 +61,7 @@ def choose_recipe(images: int, size: tuple[int, int], *, grey: bool, minutes: fl
         grey: Whether they are grayscale.
         minutes: Time budget for training, > 0.
     """
-    cores = min(os.cpu_count() or 1, _MOST_CORES)
+    cores = min(available_cores(), _MOST_CORES)
     passes_at_common_side = 60 * minutes * cores * _IMAGES_PER_SECOND_AND_CORE / images
     side = _COMMON_SIDE * (passes_at_common_side / _COMMON_PASSES) ** 0.25
     target = _fit(size, side)

@@ -5,7 +5,6 @@ Each thread waits for a worker process that decodes, so corrupt files never affe
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -21,8 +20,9 @@ from imgtrain.events import Emit, Progress
 from imgtrain.pixels.decode import DecodedImage, DecodeSettings, UndecodableImage
 from imgtrain.pixels.decode_workers import decode_each_in_worker
 from imgtrain.pixels.image_stats import IMAGE_STATS
+from imgtrain.run.machine import available_cores
 
-__all__ = ["DECODE_RESULT", "available_cores", "decode_folder", "decode_unchanged"]
+__all__ = ["DECODE_RESULT", "decode_folder", "decode_unchanged"]
 
 DECODE_RESULT = np.dtype(
     [
@@ -41,11 +41,6 @@ _SECONDS_BETWEEN_EVENTS = 0.1
 # Each request covers several files; fewer near the end, so that all processes finish together.
 _MOST_AT_ONCE = 16
 _SHARE_AT_ONCE = 1 / 8
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def decode_folder(

@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 
 from imgtrain.errors import RunFileError
 from imgtrain.pixels.decode import DecodeSettings
-from imgtrain.pixels.decode_folder import DECODE_RESULT, available_cores
+from imgtrain.pixels.decode_folder import DECODE_RESULT
+from imgtrain.run.machine import available_cores
 from imgtrain.text import format_bytes
 
 __all__ = ["PackedFile", "PackedFileWriter", "UnusablePackedFile", "open_packed_file", "space_needed"]

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgtrain.pixels.decode import DecodeSettings, UndecodableImage
-from imgtrain.pixels.decode_folder import available_cores
 from imgtrain.pixels.decode_workers import decode_in_worker
+from imgtrain.run.machine import available_cores
 
 __all__ = ["DecodedBatch", "prefetch"]
 

@@ -1,32 +1,112 @@
-"""Total and available memory."""
+"""What this process may use of the machine: memory and processors, limits of its control groups included.
+
+psutil knows the machine, on every system. It does not know control groups, with which Linux limits containers, SLURM
+jobs and systemd services: a process asks those that it is in, from its own up to the root.
+"""
 
 from __future__ import annotations
 
+import math
 import os
+import sys
+from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-__all__ = ["available_memory_bytes", "memory_bytes"]
+import psutil
 
-# The memory limit of the cgroup, versions 2 and 1.
-_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+__all__ = ["available_cores", "available_memory_bytes", "memory_bytes", "peak_memory_bytes"]
+
+_PROC = Path("/proc/self")
 
 
 def memory_bytes() -> int:
-    """Return the memory this process may use: that of the machine, or the cgroup limit if it is lower."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in _LIMITS:
-        # The file doesn't exist, or contains `max`.
-        with suppress(OSError, ValueError):
-            memory = min(memory, int(Path(limit).read_text(encoding="ascii")))
-    return memory
+    """Return the memory that this process may use: the machine's, or the lowest limit of its control groups."""
+    return min([int(psutil.virtual_memory().total), *(limit for limit, _ in _memory_limits())])
 
 
 def available_memory_bytes() -> int:
-    """Return the memory available without swapping, at most `memory_bytes`; 0 if unknown."""
-    with suppress(OSError, ValueError, AttributeError):
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return min(int(line.split()[1]) * 1024, memory_bytes())
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 0
+    """Return what can be taken without swapping: of the machine's memory, and below every limit."""
+    left = [max(0, limit - used) for limit, used in _memory_limits()]
+    return min([int(psutil.virtual_memory().available), *left])
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident memory of this process so far."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def available_cores() -> int:
+    """Return how many processors this process may use, 1 or more, at once or as a share of time, rounded up."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min([cores, *(max(1, math.ceil(share)) for share in _processor_limits())])
+
+
+def _memory_limits() -> Iterator[tuple[int, int]]:
+    """Yield the limit of each control group that has one, and what of it is used, both in bytes.
+
+    Cached files are not counted as used, as far as they can be dropped at once.
+    """
+    for group in _control_groups("memory"):
+        for limit, used, droppable in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),  # version 1
+        ):
+            # No such file, or the word `max`.
+            with suppress(OSError, ValueError):
+                most = int(_read(group / limit))
+                statistics = dict(line.split() for line in _read(group / "memory.stat").splitlines())
+                yield most, int(_read(group / used)) - int(statistics[droppable])
+
+
+def _processor_limits() -> Iterator[float]:
+    """Yield how many processors' time each control group may take, if it has a limit."""
+    for group in _control_groups("cpu"):
+        with suppress(OSError, ValueError):
+            quota, period = map(int, _read(group / "cpu.max").split())
+            yield quota / period
+        with suppress(OSError, ValueError):  # version 1
+            quota, period = (int(_read(group / f"cpu.cfs_{what}_us")) for what in ("quota", "period"))
+            if quota > 0:
+                yield quota / period
+
+
+def _control_groups(controller: str) -> Iterator[Path]:
+    """Yield the folders of the control groups that this process is in, from its own up to the root.
+
+    https://docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/cgroups.html
+    """
+    with suppress(OSError):
+        mounts = _mounts(controller)
+        for line in _read(_PROC / "cgroup").splitlines():
+            _, controllers, name = line.split(":", 2)
+            version = 1 if controller in controllers.split(",") else 2 if not controllers else 0
+            for root, mount in mounts.get(version, []):
+                # In a container, only what is below its own group may be mounted.
+                group = PurePosixPath(name)
+                inside = group.relative_to(root) if group.is_relative_to(root) else PurePosixPath()
+                folder = mount / inside
+                yield from (folder, *folder.parents[: len(inside.parts)])
+
+
+def _mounts(controller: str) -> dict[int, list[tuple[str, Path]]]:
+    """Return which groups are mounted and where, for version 2 and, with the controller, version 1."""
+    mounts: dict[int, list[tuple[str, Path]]] = {1: [], 2: []}
+    for line in _read(_PROC / "mountinfo").splitlines():
+        mount, _, file_system = line.partition(" - ")
+        root, folder = mount.split()[3:5]
+        kind, _, options = file_system.split(" ", 2)
+        if kind == "cgroup2":
+            mounts[2].append((root, Path(folder)))
+        elif kind == "cgroup" and controller in options.split(","):
+            mounts[1].append((root, Path(folder)))
+    return mounts
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="surrogateescape")

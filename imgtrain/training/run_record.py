@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imgtrain.dataset.plan import Plan
 from imgtrain.model.precision import Precision
 from imgtrain.model.runtime import device_name, versions
+from imgtrain.run.machine import peak_memory_bytes
 from imgtrain.run.run_directory import RunDirectory, render_csv, write_text
 from imgtrain.training.history import Epoch, History
 
@@ -73,5 +73,4 @@ def _render_history(epochs: Sequence[Epoch]) -> str:
 
 def peak_memory_mib() -> float:
     """Return the largest resident memory of this process so far, in MiB."""
-    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(kibibytes / 1024, 1)
+    return round(peak_memory_bytes() / 2**20, 1)
