@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from imgtrain.config.schema import SCHEDULE_OPTIONS, ScheduleConfig
 
-__all__ = ["describe_schedule", "is_keras_schedule", "learning_rates", "warmup_steps"]
+__all__ = ["is_keras_schedule", "learning_rates", "warmup_steps"]
 
 # As in PyTorch's OneCycleLR (L. Smith and N. Topin, "Super-Convergence", 2018): share of the steps that rise, and
 # the ratios of the highest rate to the first, and of the first to the last.
@@ -77,18 +77,6 @@ def learning_rates(
             raise ValueError(f"{name} is a schedule of Keras's own")
     # The first batch already moves: (1, 2, … rise) / rise.
     return highest * np.where(step < rise, (step + 1) / max(rise, 1), share)
-
-
-def describe_schedule(
-    schedule: ScheduleConfig, rates: NDArray[np.float64], *, steps_per_epoch: int, epochs: int
-) -> str:
-    """Return one sentence about a schedule: where the learning rate starts, peaks and ends."""
-    peak = int(rates.argmax())
-    name = schedule.name.replace("_", " ")
-    return (
-        f"learning rate: {name} over {epochs} epochs × {steps_per_epoch} batches, from {rates[0]:.3g}, "
-        f"highest {rates[peak]:.3g} at batch {peak + 1}, last {rates[-1]:.3g}"
-    )
 
 
 def _cosine(done: NDArray[np.float64]) -> NDArray[np.float64]:
