@@ -14,6 +14,7 @@ import numpy as np
 from imgtrain.audit.findings import Finding, Item
 from imgtrain.audit.inventory import Inventory
 from imgtrain.dataset.groups import match_groups
+from imgtrain.dataset.index import FOLDER_LINK, LOOSE_IMAGE, NESTED_IMAGE
 from imgtrain.dataset.layout import count, name_some
 from imgtrain.dataset.split import Splits
 from imgtrain.dataset.walk import is_hidden
@@ -67,7 +68,7 @@ def _unused(inventory: Inventory, splits: Splits) -> list[Finding]:
     if not items:
         return []
     reasons = Counter(item.detail for item in items).most_common(4)
-    images = any("deeper" in reason or "beside" in reason or "link" in reason for reason, _ in reasons)
+    images = any(item.detail in (LOOSE_IMAGE, NESTED_IMAGE, FOLDER_LINK) for item in items)
     return [
         Finding(
             "stray",

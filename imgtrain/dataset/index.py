@@ -26,7 +26,21 @@ from imgtrain.dataset.layout import (
 from imgtrain.dataset.walk import IMAGE_SUFFIXES, FoundFile, Listing, list_folder, walk_below
 from imgtrain.errors import DataError, Problem, did_you_mean
 
-__all__ = ["IMAGE_SUFFIXES", "ImageFolder", "index_folder", "make_image_folder", "read_only"]
+__all__ = [
+    "FOLDER_LINK",
+    "IMAGE_SUFFIXES",
+    "LOOSE_IMAGE",
+    "NESTED_IMAGE",
+    "ImageFolder",
+    "index_folder",
+    "make_image_folder",
+    "read_only",
+]
+
+# Why images are ignored that the user may expect to be used.
+LOOSE_IMAGE = "is not in a class folder"
+NESTED_IMAGE = "is in a subfolder of its class folder"
+FOLDER_LINK = "a link to a folder, and follow_links is false"
 
 # The problem, and how to fix it.
 _WhatAndHint: TypeAlias = tuple[str, str]
@@ -104,7 +118,7 @@ def index_folder(
         raise DataError(Problem(where, *reason))
     top = list_folder(root)
     ignored = {
-        **{image.path: "is not in a class folder" for image in top.images},
+        **{image.path: LOOSE_IMAGE for image in top.images},
         **top.strays,
     }
     problems: list[_WhatAndHint] = []
@@ -192,15 +206,11 @@ def _read_class_folder(root: Path, name: str, *, nested: bool, follow_links: boo
         elif listing.images:
             sub_folder = below.split("/", 1)[0]
             deeper[sub_folder] = deeper.get(sub_folder, 0) + len(listing.images)
-            ignored.update(
-                {f"{prefix}{image.path}": "is in a subfolder of its class folder" for image in listing.images}
-            )
+            ignored.update({f"{prefix}{image.path}": NESTED_IMAGE for image in listing.images})
         ignored.update({f"{prefix}{stray}": reason for stray, reason in listing.strays.items()})
         if not follow_links:
             links = [folder.name for folder in listing.folders if folder.is_link]
-            ignored.update(
-                {f"{prefix}{link}": "a link to a folder, and follow_links is false" for link in links}
-            )
+            ignored.update({f"{prefix}{link}": FOLDER_LINK for link in links})
     return _ClassFolder(top, images, deeper, ignored, unreadable)
 
 

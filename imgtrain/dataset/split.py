@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgtrain.dataset.groups import assign_groups, match_groups
-from imgtrain.dataset.index import ImageFolder, index_folder, read_only
+from imgtrain.dataset.index import NESTED_IMAGE, ImageFolder, index_folder, read_only
 from imgtrain.dataset.layout import count, name_some, why_no_folder
 from imgtrain.dataset.split_file import read_split_file
+from imgtrain.dataset.walk import NOT_AN_IMAGE
 from imgtrain.errors import DataError, Problem
 
 if TYPE_CHECKING:
@@ -295,13 +296,11 @@ def name_ignored(folders: Iterable[ImageFolder]) -> list[str]:
         # Other files next to the class folders are common; inside class folders they may be images that the
         # user expects to be used.
         worth_saying = {
-            path: reason
-            for path, reason in folder.ignored.items()
-            if "/" in path or not reason.startswith("not an image")
+            path: reason for path, reason in folder.ignored.items() if "/" in path or reason != NOT_AN_IMAGE
         }
         for reason in Counter(worth_saying.values()):
             paths = [path for path, why in worth_saying.items() if why == reason]
-            hint = "; set `data.nested: true` to use them" if "subfolder" in reason else ""
+            hint = "; set `data.nested: true` to use them" if reason == NESTED_IMAGE else ""
             unused = f"{count(len(paths), 'path')} ignored ({name_some(paths, 3)})"
             warnings.append(f"{folder.root}: {unused}: {reason}{hint}")
     return warnings

@@ -8,7 +8,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["IMAGE_SUFFIXES", "FoundFile", "FoundFolder", "Listing", "is_hidden", "list_folder", "walk_below"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "NOT_AN_IMAGE",
+    "FoundFile",
+    "FoundFolder",
+    "Listing",
+    "is_hidden",
+    "list_folder",
+    "walk_below",
+]
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset({
@@ -17,6 +26,9 @@ IMAGE_SUFFIXES = frozenset({
 })
 # fmt: on
 """Suffixes of files treated as images, in lower case; the decoder detects the actual format."""
+
+NOT_AN_IMAGE = "not an image suffix"
+"""Why a file without the suffix of an image is ignored."""
 
 # Files created by desktops, archives and NAS devices, besides names that start with a dot (.ipynb_checkpoints,
 # ._1.jpg). @eaDir contains thumbnails that end in .jpg.
@@ -87,7 +99,7 @@ def list_folder(folder: str | os.PathLike[str]) -> Listing:
                 elif not entry.is_file():
                     strays[name] = _why_no_file(entry)
                 elif name[name.rfind(".") :].lower() not in IMAGE_SUFFIXES:
-                    strays[name] = "not an image suffix"
+                    strays[name] = NOT_AN_IMAGE
                 else:
                     status = entry.stat()
                     images.append(FoundFile(name, status.st_size, status.st_mtime_ns))

@@ -254,9 +254,9 @@ def test_planted(folder: Path, planted: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("size", "image size alone tells"),
-        ("border", "border alone tells"),
-        ("format", "file format alone tells"),
+        ("size", "image size alone predicts"),
+        ("border", "border alone predicts"),
+        ("format", "file format alone predicts"),
         ("colour", "mean blue is"),
     ],
 )
