@@ -63,7 +63,7 @@ EXAMPLES: dict[str, list[Any]] = {
     "LSTM": [_SEQUENCE, {"LSTM": 4}],
     "LayerNormalization": ["LayerNormalization", "Flatten"],
     "LeakyReLU": [{"LeakyReLU": 0.1}, "Flatten"],
-    "Masking": [_SEQUENCE, {"Masking": 0.0}, "Flatten"],
+    "Masking": [_SEQUENCE, {"Masking": 0.0}, {"LSTM": 4}],
     "MaxPooling1D": [_SEQUENCE, "MaxPooling1D", "Flatten"],
     "MaxPooling2D": ["MaxPooling2D", "Flatten"],
     "MaxPooling3D": [_VOLUME, "MaxPooling3D", "Flatten"],
