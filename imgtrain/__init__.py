@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imgtrain.audit.check import check
     from imgtrain.config.load import load_config, parse_config
     from imgtrain.config.schema import Config
     from imgtrain.dataset.plan import make_plan
     from imgtrain.errors import ImgtrainError
+    from imgtrain.workflows.check import check
     from imgtrain.workflows.evaluate import evaluate
     from imgtrain.workflows.library import build_model, open_batches
     from imgtrain.workflows.predict import predict
@@ -42,7 +42,7 @@ _HOMES = {
     "Config": "imgtrain.config.schema",
     "ImgtrainError": "imgtrain.errors",
     "build_model": "imgtrain.workflows.library",
-    "check": "imgtrain.audit.check",
+    "check": "imgtrain.workflows.check",
     "evaluate": "imgtrain.workflows.evaluate",
     "load_config": "imgtrain.config.load",
     "make_plan": "imgtrain.dataset.plan",

@@ -14,7 +14,7 @@ from imgtrain.audit.appearance import check_appearance
 from imgtrain.audit.augmentation import check_augmentation
 from imgtrain.audit.classes import check_classes
 from imgtrain.audit.contact_sheet import draw_contact_sheet
-from imgtrain.audit.cost import Cost, check_cost, estimate_cost
+from imgtrain.audit.cost import Cost, MeasureTraining, check_cost, estimate_cost, with_measurement
 from imgtrain.audit.duplicates import Duplicates, check_duplicates, find_duplicates
 from imgtrain.audit.files import check_files
 from imgtrain.audit.findings import SEVERITIES, Finding
@@ -51,6 +51,7 @@ def check(
     *,
     fix_split: Path | None = None,
     sheet: Path | None = None,
+    measure_training: MeasureTraining | None = None,
     emit: Emit = ignore,
 ) -> AuditReport:
     """Audit a configuration and its data, or a folder of images.
@@ -60,6 +61,7 @@ def check(
         overrides: As in `load_config`; only with a configuration.
         fix_split: Where to write a split file without leaks, for `data.split_file`.
         sheet: Where to write an image of duplicates and bad files; ends in .png.
+        measure_training: Times a few training steps if there is no error; None leaves the time of an epoch unknown.
         emit: Called with progress events.
 
     Returns:
@@ -84,9 +86,21 @@ def check(
     findings += _check_data(config, splits, inventory, copies, target_size=config.data.target_size)
     findings += check_augmentation(config, splits.class_names)
     findings += check_appearance(config, inventory)
+    if cost is not None and measure_training is not None and not _has_error([*findings, *check_cost(cost)]):
+        emit(Message("timing a few training steps"))
+        try:
+            measured = measure_training(source, overrides)
+        except ConfigError as error:
+            findings += _as_findings(error)
+        else:
+            cost = cost if measured is None else with_measurement(cost, measured)
     findings += check_cost(cost) if cost else []
     _write(config, inventory, copies, findings, fix_split=fix_split, sheet=sheet, emit=emit)
     return _report(source, inventory, findings, cost)
+
+
+def _has_error(findings: Sequence[Finding]) -> bool:
+    return any(finding.severity == "error" for finding in findings)
 
 
 def _check_folder(folder: Path, *, fix_split: Path | None, sheet: Path | None, emit: Emit) -> AuditReport:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from imgtrain.audit.findings import Finding
 from imgtrain.audit.inventory import Inventory
-from imgtrain.audit.network_size import NetworkSize, estimate_network
+from imgtrain.audit.network_size import estimate_network
 from imgtrain.augment.apply import augment_batch
 from imgtrain.augment.sample import sample_params
 from imgtrain.config.schema import Config
@@ -21,18 +21,42 @@ from imgtrain.pixels.packed_file import space_needed
 from imgtrain.run.machine import available_cores, memory_bytes
 from imgtrain.text import format_bytes
 
-__all__ = ["Cost", "check_cost", "estimate_cost"]
+__all__ = ["Cost", "MeasureTraining", "MeasuredTraining", "check_cost", "estimate_cost", "with_measurement"]
 
 _SAMPLE = 24
-_MATRIX = 768
-# A training step costs about three forward passes; small layers reach about a third of the throughput of a large
-# matrix product on the same cores.
-_STEP_PASSES = 3
-_EFFICIENCY = 1 / 3
 # Memory of Keras and TensorFlow without the network.
-_PROGRAM_BYTES = 900 << 20
+_PROGRAM_BYTES = 750 << 20
 # Weight, gradient and two optimizer slots.
 _VALUES_PER_WEIGHT = 4
+# What a run holds besides, when it takes most: the best weights, a checkpoint that is being written (weights and
+# slots), the float32 copy, and the saved model, which is loaded again to compare it. In between some are freed.
+_MORE_VALUES_PER_WEIGHT = 6.5
+# The report and its figures.
+_REPORT_BYTES = 55 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredTraining:
+    """The first steps of training, measured on this machine.
+
+    Attributes:
+        epoch_seconds: Time of one epoch with its validation, without what only happens in the first one.
+        train_images_per_second: Throughput of training, augmentation included, without validation.
+        memory_bytes: Maximum memory of the process so far.
+        parameters: Number of parameters of the network.
+    """
+
+    epoch_seconds: float
+    train_images_per_second: float
+    memory_bytes: int
+    parameters: int
+
+
+MeasureTraining = Callable[[Path, Sequence[str]], MeasuredTraining | None]
+"""From a configuration and its overrides to the measurement; None if there is none.
+
+Raises ConfigError if the network cannot be built.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +71,9 @@ class Cost:
         parameters: Number of parameters of the network.
         decode_images_per_second: Decoding throughput on all cores.
         augment_images_per_second: Augmentation throughput on all cores.
-        train_images_per_second: Throughput of the training step; None if a layer cannot be estimated.
-        epoch_seconds: Time of one epoch; None if a layer cannot be estimated.
-        unknown_layers: Layers that cannot be estimated.
+        train_images_per_second: Throughput of training; None if it was not measured.
+        epoch_seconds: Time of one epoch with its validation; None if it was not measured.
+        unknown_layers: Layers that `parameters` and `memory_bytes` leave out; none if training was measured.
     """
 
     images: int
@@ -59,13 +83,16 @@ class Cost:
     parameters: int
     decode_images_per_second: float
     augment_images_per_second: float
-    train_images_per_second: float | None
-    epoch_seconds: float | None
-    unknown_layers: tuple[str, ...]
+    train_images_per_second: float | None = None
+    epoch_seconds: float | None = None
+    unknown_layers: tuple[str, ...] = ()
 
 
 def estimate_cost(config: Config, inventory: Inventory) -> Cost | None:
-    """Return the estimated cost after a measurement of about one second; None if no image can be decoded."""
+    """Return the cost without the time of an epoch; None if no image can be decoded.
+
+    Decoding and augmentation are measured, which takes about a second; the memory follows from the layers' shapes.
+    """
     if not len(inventory.decoded):
         return None
     settings = DecodeSettings.of(config.data)
@@ -73,28 +100,34 @@ def estimate_cost(config: Config, inventory: Inventory) -> Cost | None:
     images, decode_rate = _measure_decoding([inventory.file(index) for index in chosen], settings)
     network = estimate_network(config, classes=len(inventory.class_names))
     batch = min(config.data.batch_size, max(1, len(inventory)))
-    count = len(inventory.indices_of("train"))
     cores = available_cores()
     augment_rate = _measure_augmentation(config, images) * cores if len(images) else 0.0
-    train_rate = (
-        None if network.unknown else _measure_arithmetic() * _EFFICIENCY / _work_per_image(network, batch)
-    )
-    slowest = min(rate for rate in (augment_rate or None, train_rate) if rate) if train_rate else None
-    pixels = batch * int(np.prod(settings.shape))
-    activations = 2 * 4 * batch * network.activations
+    weights = 4 * (_VALUES_PER_WEIGHT + _MORE_VALUES_PER_WEIGHT) * network.parameters
+    outputs = batch * (2 * 4 * network.activations + 8 * int(np.prod(settings.shape)))
     return Cost(
-        images=count,
+        images=len(inventory.indices_of("train")),
         cache_bytes=sum(
             space_needed(len(inventory.indices_of(name)), settings) for name in inventory.split_names
         ),
-        memory_bytes=_PROGRAM_BYTES + 4 * _VALUES_PER_WEIGHT * network.parameters + activations + 8 * pixels,
+        memory_bytes=_PROGRAM_BYTES + _REPORT_BYTES + round(weights) + outputs,
         available_bytes=memory_bytes(),
         parameters=network.parameters,
         decode_images_per_second=decode_rate * cores,
         augment_images_per_second=augment_rate,
-        train_images_per_second=train_rate,
-        epoch_seconds=count / slowest if slowest else None,
         unknown_layers=network.unknown,
+    )
+
+
+def with_measurement(cost: Cost, measured: MeasuredTraining) -> Cost:
+    """Return the cost with the time, and with the memory that follows from what the first steps took."""
+    later = round(4 * _MORE_VALUES_PER_WEIGHT * measured.parameters) + _REPORT_BYTES
+    return replace(
+        cost,
+        memory_bytes=measured.memory_bytes + later,
+        parameters=measured.parameters,
+        train_images_per_second=measured.train_images_per_second,
+        epoch_seconds=measured.epoch_seconds,
+        unknown_layers=(),
     )
 
 
@@ -112,11 +145,6 @@ def check_cost(cost: Cost) -> list[Finding]:
             "add pooling before Flatten (or use GlobalAveragePooling2D), reduce data.target_size or data.batch_size",
         )
     ]
-
-
-def _work_per_image(network: NetworkSize, batch: int) -> float:
-    """Return the multiplications of a training step per image, including the image's share of the optimizer."""
-    return _STEP_PASSES * network.multiplications + 10 * network.parameters / batch
 
 
 def _measure_decoding(files: Sequence[Path], settings: DecodeSettings) -> tuple[list[np.ndarray], float]:
@@ -150,14 +178,3 @@ def _measure_augmentation(config: Config, images: Sequence[np.ndarray]) -> float
     started = time.perf_counter()
     augment_batch(pixels, params, config.augmentation, out=out)
     return len(pixels) / max(time.perf_counter() - started, 1e-9)
-
-
-def _measure_arithmetic() -> float:
-    """Return the multiplications per second of a matrix product on all cores."""
-    matrix = np.ones((_MATRIX, _MATRIX), np.float32)
-    best = np.inf
-    for _ in range(5):
-        started = time.perf_counter()
-        matrix @ matrix
-        best = min(best, time.perf_counter() - started)
-    return float(_MATRIX**3 / best)

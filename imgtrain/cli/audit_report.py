@@ -60,16 +60,17 @@ def _draw_finding(finding: Finding, *, every_file: bool) -> Iterator[RenderableT
 
 
 def _draw_cost(cost: Cost) -> Text:
-    epoch = (
-        f"about {format_duration(cost.epoch_seconds)} per epoch of {cost.images:,} images "
-        f"({cost.train_images_per_second:,.0f} images/s)"
-        if cost.epoch_seconds is not None and cost.train_images_per_second is not None
-        else f"unknown time per epoch: no estimate for {', '.join(cost.unknown_layers)}"
-    )
+    epoch = "time per epoch not measured"
+    if cost.epoch_seconds is not None:
+        epoch = (
+            f"about {format_duration(cost.epoch_seconds)} per epoch of {cost.images:,} images "
+            f"({cost.train_images_per_second:,.0f} images/s)"
+        )
+    unknown = f" (without {', '.join(cost.unknown_layers)})" if cost.unknown_layers else ""
     return plain(
-        f"estimated cost: {epoch}; {cost.parameters:,} parameters, {format_bytes(cost.memory_bytes)} of memory, "
-        f"{format_bytes(cost.cache_bytes)} of cache; decoding {cost.decode_images_per_second:,.0f} and augmenting "
-        f"{cost.augment_images_per_second:,.0f} images/s"
+        f"estimated cost: {epoch}; {cost.parameters:,} parameters, {format_bytes(cost.memory_bytes)} of memory"
+        f"{unknown}, {format_bytes(cost.cache_bytes)} of cache; decoding {cost.decode_images_per_second:,.0f} "
+        f"and augmenting {cost.augment_images_per_second:,.0f} images/s"
     )
 
 

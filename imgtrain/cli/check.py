@@ -43,6 +43,13 @@ def check(
             show_default=False,
         ),
     ] = None,
+    timing: Annotated[
+        bool,
+        typer.Option(
+            "--timing/--no-timing",
+            help="With a configuration: time a few training steps with TensorFlow, which takes some seconds.",
+        ),
+    ] = True,
     overrides: Overrides = [],  # noqa: B006  (typer copies it)
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -54,12 +61,12 @@ def check(
 
     Example: imgtrain check photos --sheet findings.png
     """
-    from imgtrain.audit.check import check as audit
     from imgtrain.audit.result import describe_report
     from imgtrain.cli.display import Display
+    from imgtrain.workflows.check import check as audit
 
     with Display(verbose=verbose, quiet=quiet or as_json) as display:
-        report = audit(source, overrides, fix_split=fix_split, sheet=sheet, emit=display.show)
+        report = audit(source, overrides, fix_split=fix_split, sheet=sheet, timing=timing, emit=display.show)
         if as_json:
             typer.echo(json.dumps(describe_report(report), indent=2))
         else:

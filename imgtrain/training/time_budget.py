@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,14 @@ from imgtrain.config.schema import Config
 from imgtrain.events import Emit, Message, ignore
 from imgtrain.training.epoch_plan import describe_epoch_plan, plan_epochs, with_epoch_plan
 from imgtrain.training.state import capture_arrays, restore_arrays
+from imgtrain.training.step_time import time_training, time_validation
 from imgtrain.training.steps import Steps
 
 __all__ = ["plan_for_minutes"]
 
-# Of the budget, for timing; and its limits in seconds and steps. The first steps, which are slower, don't count.
+# Of the budget, for timing; and its limits in seconds.
 _TIMING_SHARE = 0.03
 _TIMING_SECONDS = (1.0, 10.0)
-_FEWEST_STEPS, _WARM_UP_STEPS = 8, 3
-_VALIDATION_STEPS = 8
 
 
 def plan_for_minutes(
@@ -55,8 +53,8 @@ def plan_for_minutes(
     }
     shortest, longest = _TIMING_SECONDS
     timing = min(max(60 * training.minutes * _TIMING_SHARE, shortest), longest)
-    seconds_per_step = _time_training(steps, train, timing)
-    seconds_per_validation = 0.0 if validation is None else _time_validation(steps, validation)
+    seconds_per_step = time_training(steps, train, seconds=timing)
+    seconds_per_validation = 0.0 if validation is None else time_validation(steps, validation)
     restore_arrays(model, arrays)
     plan = plan_epochs(
         max(60 * training.minutes - (time.perf_counter() - begun), seconds_per_step),
@@ -74,34 +72,3 @@ def plan_for_minutes(
         )
     )
     return with_epoch_plan(config, facts["planned"])
-
-
-def _time_training(steps: Steps, train: Batches, seconds: float) -> float:
-    """Return the mean seconds of a training step, batches read ahead as in training."""
-    count, begun, epoch = 0, time.perf_counter(), 0
-    while True:
-        with closing(train.read_ahead(epoch)) as batches:
-            for batch in batches:
-                steps.train(batch)
-                count += 1
-                if count == _WARM_UP_STEPS:
-                    begun = time.perf_counter()
-                spent = time.perf_counter() - begun
-                if count >= _WARM_UP_STEPS + _FEWEST_STEPS and spent >= seconds:
-                    return spent / (count - _WARM_UP_STEPS)
-        epoch += 1
-
-
-def _time_validation(steps: Steps, validation: Batches) -> float:
-    """Return the seconds of a validation pass, from its first batches."""
-    images, begun, timed = 0, time.perf_counter(), 0
-    with closing(validation.read_ahead(0)) as batches:
-        for number, (pixels, labels, *_) in enumerate(batches):
-            steps.validate((pixels, labels))
-            if number == 0 and len(validation) > 1:
-                begun = time.perf_counter()  # the first batch compiles the step
-                continue
-            images, timed = images + len(pixels), number
-            if timed == _VALIDATION_STEPS:
-                break
-    return (time.perf_counter() - begun) * validation.images_per_epoch / max(images, 1)

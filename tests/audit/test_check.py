@@ -294,7 +294,8 @@ class TestWithConfiguration:
         assert report.findings == ()
         assert report.cost is not None
         assert report.cost.images == 48
-        assert report.cost.epoch_seconds
+        assert report.cost.decode_images_per_second > 0
+        assert report.cost.epoch_seconds is None
 
     def test_sizes_are_held_against_the_target(self, folder: Path, config: Callable[..., Path]) -> None:
         draw(900).resize((24, 24)).save(folder / TRAIN)

@@ -1,6 +1,7 @@
 """The findings of a check, as they are printed."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,10 +106,9 @@ def test_the_cost_has_time_memory_and_disk():
         assert part in text
 
 
-def test_a_time_that_is_not_known_names_the_layers():
-    from dataclasses import replace
-
+def test_what_was_not_measured_is_said():
     cost = replace(COST, train_images_per_second=None, epoch_seconds=None, unknown_layers=("Resizing", "GRU"))
     text = " ".join(printed(cost=cost).split())
-    assert "no estimate for Resizing, GRU" in text
+    assert "time per epoch not measured" in text
+    assert "3.0 GiB of memory (without Resizing, GRU)" in text
     assert "3:20 min" not in text

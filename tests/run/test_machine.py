@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -133,3 +136,10 @@ def test_version_1_below_the_root(control_groups: Callable[..., None]) -> None:
         files,
     )
     assert found() == (5, 4, 8)
+
+
+def test_the_peak_is_that_of_this_process_and_not_of_the_one_that_started_it() -> None:
+    large = np.ones(40_000_000)  # 320 MB
+    code = "from imgtrain.run.machine import peak_memory_bytes; print(peak_memory_bytes())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 2**20 < int(done.stdout) < large.nbytes <= peak_memory_bytes()

@@ -1,0 +1,101 @@
+"""The first steps of training, timed in a process of their own: `check` starts no TensorFlow itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from imgtrain.audit.cost import MeasuredTraining
+from imgtrain.config.load import load_config
+from imgtrain.dataset.plan import make_plan
+from imgtrain.errors import ConfigError, ImgtrainError, Problem
+from imgtrain.run.machine import peak_memory_bytes
+
+__all__ = ["main", "measure_training"]
+
+# A few steps take seconds; a network that takes longer is not worth waiting for.
+_MOST_SECONDS = 120
+_TIMING_SECONDS = 2.0
+_CONFIG_PROBLEMS = 2
+
+
+def measure_training(config: Path, overrides: Sequence[str]) -> MeasuredTraining | None:
+    """Return how long an epoch will take and how much memory, from some steps of it.
+
+    Args:
+        config: A configuration in which `make_plan` finds nothing wrong.
+        overrides: As for `load_config`.
+
+    Returns:
+        The measurement; None if there is none: the images are wrong, or the process took too long or was killed.
+
+    Raises:
+        ConfigError: The network does not fit together, or into memory.
+    """
+    command = [sys.executable, "-m", "imgtrain.workflows.measure_training", str(config), *overrides]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_MOST_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = done.stdout.splitlines()
+    if done.returncode == _CONFIG_PROBLEMS:
+        raise ConfigError([Problem(**problem) for problem in json.loads(lines[-1])])
+    return MeasuredTraining(**json.loads(lines[-1])) if done.returncode == 0 else None
+
+
+def main() -> None:
+    """Print the measurement, or the problems of the configuration, as one line of JSON."""
+    config, *overrides = sys.argv[1:]
+    try:
+        print(json.dumps(asdict(_measure(Path(config), overrides))))
+    except ConfigError as error:
+        print(json.dumps([asdict(problem) for problem in error.problems]))
+        sys.exit(_CONFIG_PROBLEMS)
+    except ImgtrainError as error:
+        sys.exit(str(error))
+
+
+def _measure(config: Path, overrides: Sequence[str]) -> MeasuredTraining:
+    from imgtrain.batches.make_batches import inference_batch_size, make_batches
+    from imgtrain.model.build import build_and_compile
+    from imgtrain.model.check_network import check_network
+    from imgtrain.model.precision import choose_precision
+    from imgtrain.model.runtime import start
+    from imgtrain.pixels.load_images import load_images
+    from imgtrain.training.step_time import time_training, time_validation
+    from imgtrain.training.steps import Steps
+
+    plan = make_plan(load_config(config, overrides))
+    start(plan.config.training.seed)
+    precision = choose_precision(plan.config.training.precision)
+    if problems := check_network(plan.config, class_count=len(plan.class_names), precision=precision.name):
+        raise ConfigError(problems)
+    batches = make_batches(
+        plan, load_images(plan.config, plan.splits), inference_batch_size=inference_batch_size(plan)
+    )
+    train, validation = batches["train"], batches.get("validation")
+    model = build_and_compile(plan, train, precision.name, for_training=True)
+    steps = Steps(model, train)
+    step_seconds = time_training(steps, train, seconds=_TIMING_SECONDS)
+    validation_seconds = 0.0 if validation is None else time_validation(steps, validation)
+    return MeasuredTraining(
+        epoch_seconds=len(train) * step_seconds + validation_seconds,
+        train_images_per_second=train.images_per_epoch / (len(train) * step_seconds),
+        memory_bytes=peak_memory_bytes(),
+        parameters=model.count_params(),
+    )
+
+
+if __name__ == "__main__":
+    main()
