@@ -1,1 +1,1 @@
-"""The network: built from the configuration, measured, saved and loaded. TensorFlow begins here."""
+"""The network: built from the configuration, measured, saved and loaded. Imports TensorFlow."""

@@ -1,4 +1,4 @@
-"""Variables with a shape but no memory, so that an oversized network is found before it is allocated."""
+"""Build networks without allocating their variables, so that oversized networks are found early."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["allocated_at_the_end", "never_allocated"]
 
 @contextmanager
 def allocated_at_the_end() -> Iterator[None]:
-    """Allocate the variables made in the block when it ends; never, if it ends with an error."""
+    """Allocate the variables created in the block at its end, unless it ends with an error."""
     try:
         with keras.StatelessScope(initialize_variables=False):
             yield
@@ -22,18 +22,18 @@ def allocated_at_the_end() -> Iterator[None]:
         keras.utils.clear_session(free_memory=False)
         keras.config.set_dtype_policy(policy)
         raise
-    # Leaving a scope of this kind allocates what was deferred.
+    # Leaving such a scope allocates deferred variables.
     with keras.StatelessScope():
         pass
 
 
 @contextmanager
 def never_allocated() -> Iterator[None]:
-    """Don't allocate the variables made in the block; afterwards they have shapes, and no values."""
+    """Never allocate the variables created in the block; they have shapes, but no values."""
     with suppress(_Left), allocated_at_the_end():
         yield
         raise _Left
 
 
 class _Left(Exception):  # noqa: N818
-    """Leaves the scope before it allocates."""
+    """Leaves the scope before variables are allocated."""

@@ -1,4 +1,4 @@
-"""Models on disk: plain Keras files with imgtrain's record inside, written whole and loaded with care."""
+"""Save and load models: plain Keras files with imgtrain's metadata, written atomically and loaded safely."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _ACTIVATIONS = ("sigmoid", "softmax")
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What an image classifier takes and gives.
+    """Input and output of an image classifier.
 
     Attributes:
         image_shape: (height, width, channels) of its input.
-        units: Number of outputs: 1 for two classes, else one per class.
-        activation: `sigmoid` or `softmax`, of the output.
+        units: Number of outputs: 1 for binary classification, otherwise one per class.
+        activation: Output activation: `sigmoid` or `softmax`.
     """
 
     image_shape: tuple[int, int, int]
@@ -39,13 +39,13 @@ class ModelShape:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedModel:
-    """A model file, opened.
+    """A loaded model file.
 
     Attributes:
         model: The Keras model, not compiled.
-        record: What imgtrain wrote into the file; None for a model that it did not make.
+        record: imgtrain's metadata; None for a model not made by imgtrain.
         path: The file.
-        shape: What the model takes and gives.
+        shape: Input and output of the model.
     """
 
     model: keras.Model
@@ -55,11 +55,11 @@ class LoadedModel:
 
 
 def save_model(model: keras.Model, record: ModelMetadata, path: Path) -> None:
-    """Write a model and its record; the file is whole or, after an error, what it was before.
+    """Save a model and its metadata atomically.
 
     Args:
-        model: Of built-in layers, compiled with a fresh optimizer, as `float32_copy` returns it.
-        record: What travels in the file.
+        model: A model of built-in layers, compiled with a new optimizer, as returned by `float32_copy`.
+        record: The metadata to store in the file.
         path: Ends in `.keras` or `.h5`; replaced if it exists.
 
     Raises:
@@ -77,16 +77,15 @@ def save_model(model: keras.Model, record: ModelMetadata, path: Path) -> None:
 
 
 def load_model(file: ModelFile | Path | str, *, max_gib: float = MAX_MODEL_GIB) -> LoadedModel:
-    """Load an image classifier without running anything that the file says.
+    """Load an image classifier without executing code from the file.
 
     Args:
-        file: What `find_model` returned, or the path that it takes: a `.keras` or `.h5` file, made by imgtrain or by
-            Keras, or a run directory.
-        max_gib: The most memory that its weights, or a layer's output for one image, may take.
+        file: Result of `find_model`, or a path: a `.keras` or `.h5` file made by imgtrain or Keras, or a run directory.
+        max_gib: Maximum memory of its weights, or of a layer's output for one image.
 
     Raises:
-        RunFileError: The file is missing, damaged, too large, no image classifier, names other than built-in
-            layers, or its record does not fit its network.
+        RunFileError: The file is missing, corrupt, too large, not an image classifier, contains other than built-in
+            layers, or its metadata doesn't match its network.
     """
     if not isinstance(file, ModelFile):
         file = find_model(file)
@@ -94,60 +93,64 @@ def load_model(file: ModelFile | Path | str, *, max_gib: float = MAX_MODEL_GIB) 
     check_model_file(path, most_bytes=int(max_gib * 2**30))
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
-    # What Keras, h5py and TensorFlow raise on a damaged file has no common base.
+    # The errors of Keras, h5py and TensorFlow for corrupt files have no common base class.
     except Exception as error:
         text = " ".join(str(error).split())[:300]
-        what = f"Keras {keras.__version__} cannot load it: {text}"
+        what = f"cannot be loaded by Keras {keras.__version__}: {text}"
         raise RunFileError(Problem(path, what, _what_wrote_it(path))) from error
     shape = describe(model, path=path)
     if record is not None and (record.image_shape, record.units) != (shape.image_shape, shape.units):
         raise RunFileError(
             Problem(
                 path,
-                f"its record tells of images {record.image_shape} and {record.units} outputs, its network "
-                f"takes {shape.image_shape} and has {shape.units}",
+                f"its metadata describes images {record.image_shape} and {record.units} outputs, but its network "
+                f"has input {shape.image_shape} and {shape.units} outputs",
             )
         )
     return LoadedModel(model, record, path, shape)
 
 
 def _what_wrote_it(path: Path) -> str:
-    """Return which version of Keras wrote a file that this one cannot load, and what to do about it."""
+    """Return which version of Keras wrote a file that cannot be loaded, and what to do."""
     version = read_keras_version(path)
     if not version:
-        return "the file does not say which version of Keras wrote it"
+        return "the file doesn't record which version of Keras wrote it"
     wrote, here = (tuple(map(int, re.findall(r"\d+", text)[:2])) for text in (version, keras.__version__))
     if wrote > here:
-        return f"Keras {version} wrote it, which is newer: `pip install --upgrade keras`"
+        return f"it was written by a newer version, Keras {version}: `pip install --upgrade keras`"
     if wrote < (3,):
         return (
-            f"Keras {version} wrote it: load it there with `pip install tf-keras` and `TF_USE_LEGACY_KERAS=1`, "
+            f"it was written by Keras {version}: load it there with `pip install tf-keras` and "
+            "`TF_USE_LEGACY_KERAS=1`, "
             "and save it as .h5"
         )
-    return f"Keras {version} wrote it: load it there and save it as .keras"
+    return f"it was written by Keras {version}: load it there and save it as .keras"
 
 
 def describe(model: keras.Model, *, path: Path) -> ModelShape:
-    """Return what a model takes and gives.
+    """Return the input and output of a model.
 
     Raises:
-        RunFileError: It is no image classifier: one image of fixed size in, one row of probabilities out.
+        RunFileError: It is not an image classifier with one image of fixed size as input and one row of probabilities
+            as output.
     """
     if not model.built or len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise RunFileError(Problem(path, "is no image classifier: it needs one input and one output"))
+        raise RunFileError(Problem(path, "is not an image classifier: it must have one input and one output"))
     taken, given = model.inputs[0].shape, model.outputs[0].shape
     if len(taken) != 4 or None in taken[1:] or taken[3] not in CHANNELS.values():
         raise RunFileError(
             Problem(
                 path,
-                f"is no image classifier: its input is {tuple(taken)}",
+                f"is not an image classifier: its input shape is {tuple(taken)}",
                 "it must be (batch, height, width, channels) with 1, 3 or 4 channels",
             )
         )
     if len(given) != 2 or given[1] is None:
         raise RunFileError(
             Problem(
-                path, f"is no image classifier: its output is {tuple(given)}", "it must be (batch, classes)"
+                path,
+                f"is not an image classifier: its output shape is {tuple(given)}",
+                "it must be (batch, classes)",
             )
         )
     activation = _output_activation(model.layers[-1])
@@ -155,15 +158,15 @@ def describe(model: keras.Model, *, path: Path) -> ModelShape:
         raise RunFileError(
             Problem(
                 path,
-                f"its output gives no class probabilities: {given[1]} values with activation {activation}",
-                "it must end in one sigmoid unit or a softmax over the classes",
+                f"doesn't output class probabilities: {given[1]} values with activation {activation}",
+                "it must end with one sigmoid unit, or softmax over the classes",
             )
         )
     return ModelShape(tuple(taken[1:]), given[1], activation)
 
 
 def _output_activation(layer: keras.Layer) -> str:
-    """Return the name of the last activation, which may be a layer of its own or of a nested model."""
+    """Return the name of the last activation, which may be a separate layer or in a nested model."""
     while isinstance(layer, keras.Model) and layer.layers:
         layer = layer.layers[-1]
     if isinstance(layer, keras.layers.Softmax):
@@ -177,5 +180,5 @@ def _finish_h5(record: ModelMetadata, path: Path) -> None:
 
     with h5py.File(path, "r+") as file:
         file.attrs[ATTRIBUTE] = record.to_json()
-        # With it, Keras builds the optimizer of a loaded Sequential for no variables, and then refuses to train.
+        # With it, Keras builds the optimizer of a loaded Sequential without variables, and then cannot train.
         del file["optimizer_weights"]

@@ -1,7 +1,7 @@
-"""What a model file is made of as a zip and as HDF5, before anything in it is unpacked.
+"""Check the zip and HDF5 structure of a model file before extracting anything.
 
-A few kilobytes can claim to be terabytes, name a file elsewhere on the disk, or go round in circles. Keras writes
-nothing of the kind: flat members, plain groups, and numbers that stand in the file itself.
+A few kilobytes can extract to terabytes, reference other files, or contain cycles. Keras only writes flat members,
+plain groups, and arrays stored in the file itself.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ __all__ = ["UnsafeFile", "check_h5", "check_zip"]
 
 # The largest network of keras.applications has fewer than 10,000 groups and arrays.
 _MOST_OBJECTS = 200_000
-# HDF5's own: deflate, shuffle, Fletcher-32, and h5py's LZF. Others are plug-ins.
+# Built-in filters: deflate, shuffle, Fletcher-32, and h5py's LZF. Others are plug-ins.
 _FILTERS = {1, 2, 3, 32000}
-# Models are loaded without their optimizer: its state takes no memory.
+# Models are loaded without their optimizer.
 _NOT_LOADED = ("/optimizer/", "/optimizer_weights/")
 
 
 class UnsafeFile(Exception):  # noqa: N818 (the caller names the file)
-    """The file would do something else than give its own numbers; the text says what."""
+    """The file contains something else than its own arrays; the message describes it."""
 
 
 def check_zip(path: Path, *, most_bytes: int) -> None:
-    """Refuse an archive that reaches outside itself, or unpacks to more than the limit.
+    """Reject an archive that references other files or exceeds the size limit.
 
     Args:
         path: A zip file.
-        most_bytes: The limit, for all members together and for the arrays in the weights.
+        most_bytes: Limit for all members together, and for the arrays in the weights.
 
     Raises:
-        UnsafeFile: It does.
-        zipfile.BadZipFile: It is damaged.
+        UnsafeFile: The archive is rejected.
+        zipfile.BadZipFile: The archive is corrupt.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         names = [member.filename for member in members]
         for member in members:
             if _escapes(member.filename):
-                raise UnsafeFile(f"its member {member.filename!r} would be written outside of its folder")
+                raise UnsafeFile(f"its member {member.filename!r} would be extracted outside its folder")
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise UnsafeFile(f"its member {member.filename!r} is a link")
         if len(set(names)) != len(names):
-            raise UnsafeFile("it holds two members of one name")
+            raise UnsafeFile("it contains two members with the same name")
         _refuse_size(sum(member.file_size for member in members), most_bytes, "unpacks to")
         if WEIGHTS_MEMBER in names:
             with archive.open(WEIGHTS_MEMBER) as weights:
@@ -59,11 +59,11 @@ def check_zip(path: Path, *, most_bytes: int) -> None:
 
 
 def check_h5(file: Path | io.BytesIO, *, most_bytes: int) -> None:
-    """Refuse an HDF5 file that takes anything from outside, or whose arrays exceed the limit.
+    """Reject an HDF5 file that references other files, or whose arrays exceed the limit.
 
     Raises:
-        UnsafeFile: It does.
-        OSError: It is damaged; h5py raises other errors for that too.
+        UnsafeFile: The file is rejected.
+        OSError: The file is corrupt; h5py raises other errors for that, too.
     """
     import h5py
 
@@ -81,10 +81,11 @@ def check_h5(file: Path | io.BytesIO, *, most_bytes: int) -> None:
                 taken = _array_bytes(item, name)
                 size += 0 if name.startswith(_NOT_LOADED) else taken
                 stored += item.id.get_storage_size()
-            # Inside the loop: what comes later may take for ever.
+            # Inside the loop, because the remaining objects may take forever.
             _refuse_size(size, most_bytes, "its arrays take")
-        # A text takes what the file says of it, and many may be the same large one: no more than all that is no array.
-        _refuse_size(texts * max(0, opened.id.get_filesize() - stored), most_bytes, "its texts may take")
+        # Strings have the size given in the file, and several can reference the same data: at most all data outside
+        # of arrays.
+        _refuse_size(texts * max(0, opened.id.get_filesize() - stored), most_bytes, "its strings may take")
 
 
 def _objects(root: Any) -> Iterator[tuple[str, Any]]:
@@ -96,33 +97,33 @@ def _objects(root: Any) -> Iterator[tuple[str, Any]]:
         name, item = waiting.pop()
         address = h5py.h5o.get_info(item.id).addr
         if address in seen:
-            raise UnsafeFile(f"{name} is linked to from two places")
+            raise UnsafeFile(f"{name} has several links")
         seen.add(address)
         if len(seen) > _MOST_OBJECTS:
-            raise UnsafeFile(f"it holds more than {_MOST_OBJECTS:,} groups and arrays")
+            raise UnsafeFile(f"it contains more than {_MOST_OBJECTS:,} groups and arrays")
         yield name, item
         if not isinstance(item, h5py.Group):
             continue
         for key in item:
             child = f"{name}/{key}"
             if not isinstance(item.get(key, getlink=True), h5py.HardLink):
-                raise UnsafeFile(f"{child} is a link to somewhere else")
+                raise UnsafeFile(f"{child} is an external or symbolic link")
             waiting.append((child, item[key]))
 
 
 def _array_bytes(array: Any, name: str) -> int:
-    """Return the memory that an array takes when it is read."""
+    """Return the memory of an array."""
     import h5py
 
     created = array.id.get_create_plist()
     if created.get_external_count():
-        raise UnsafeFile(f"{name} has its numbers in another file")
+        raise UnsafeFile(f"{name} is stored in another file")
     if created.get_layout() == h5py.h5d.VIRTUAL:
-        raise UnsafeFile(f"{name} is put together from other files")
+        raise UnsafeFile(f"{name} is a virtual dataset of other files")
     if any(created.get_filter(number)[0] not in _FILTERS for number in range(created.get_nfilters())):
-        raise UnsafeFile(f"{name} needs a plug-in to be read")
+        raise UnsafeFile(f"{name} requires a filter plug-in")
     if array.dtype.kind not in "biufcV" or array.dtype.fields is not None:
-        raise UnsafeFile(f"{name} does not hold numbers")
+        raise UnsafeFile(f"{name} is not numeric")
     return prod(array.shape or ()) * array.dtype.itemsize
 
 

@@ -1,4 +1,4 @@
-"""The Keras network of a configuration, which takes raw pixels; and the copy of it that is saved."""
+"""Build the Keras network of a configuration, which takes raw pixels, and the copy to save."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["build_and_compile", "build_network", "float32_copy", "read_layers", 
 
 
 def build_and_compile(plan: Plan, train: Batches, precision: str, *, for_training: bool = False) -> Any:
-    """Return the compiled network, its preprocessing fitted on the training images."""
+    """Return the compiled network, with preprocessing fitted on the training images."""
     config = plan.config
     statistics = None
     if needs_featurewise_statistics(config.preprocessing):
@@ -53,22 +53,21 @@ def build_network(
     precision: str = "float32",
     for_training: bool = False,
 ) -> keras.Sequential:
-    """Return the network with fresh weights: preprocessing, the configuration's layers, the output.
+    """Return the network with initial weights: preprocessing, the configured layers, and the output layer.
 
-    Input: raw pixels (batch, height, width, channels), uint8 or float, 0–255. Output: float32 probabilities
-    (batch, 1) of the second class for `binary`, else (batch, classes). The weights depend on nothing but the
-    configuration: the global seeds are set to `training.seed` first.
+    Input shape: raw pixels (batch, height, width, channels), uint8 or float, 0–255. Output shape: float32
+    probabilities, (batch, 1) of the second class for `binary`, otherwise (batch, classes). The weights only depend on
+    the configuration, because the global seeds are set to `training.seed` first.
 
     Args:
-        config: What was asked; `check_output` has found nothing in it.
+        config: The configuration, without problems in `check_output`.
         class_count: Number of classes.
-        statistics: What `fit_featurewise_statistics` measured; None if `needs_featurewise_statistics` says no.
+        statistics: Result of `fit_featurewise_statistics`; None if `needs_featurewise_statistics` is false.
         precision: `float32`, `bfloat16` or `float16`, for the layers between preprocessing and output.
-        for_training: Take the layers of `training_layers` where there are any; `float32_copy` returns what can
-            be saved.
+        for_training: Whether to use the faster layers of `training_layers`; `float32_copy` returns a network to save.
 
     Raises:
-        ConfigError: A layer does not accept its arguments or its input, or takes more memory than there is.
+        ConfigError: A layer doesn't accept its arguments or input, or exceeds the available memory.
     """
     keras.utils.set_random_seed(config.training.seed)
     stack = LayerStack(config, policy=POLICIES[precision], for_training=for_training)
@@ -82,7 +81,7 @@ def build_network(
 
 
 def float32_copy(model: keras.Sequential, config: Config) -> keras.Sequential:
-    """Return the network to save: Keras's layers with the same weights, in float32, with a fresh optimizer."""
+    """Return the network to save: stock Keras layers with the same weights, in float32, with a new optimizer."""
     shape = model.input_shape[1:]
     pixels = keras.layers.InputLayer(shape=shape, dtype="float32", name="pixels")
     copy = keras.Sequential([pixels, *read_layers(saved_layers(model))], name=model.name)
@@ -92,15 +91,15 @@ def float32_copy(model: keras.Sequential, config: Config) -> keras.Sequential:
 
 
 def saved_layers(model: keras.Sequential) -> list[Mapping[str, Any]]:
-    """Return the configurations of a network's layers, without the input, as they are saved: plain, in float32."""
+    """Return the configs of a network's layers, except the input, as saved: stock Keras layers in float32."""
     layers: list[Mapping[str, Any]] = _in_float32(plain_configuration(model.get_config()["layers"]))
     return layers[1:]
 
 
 def read_layers(configs: Sequence[Mapping[str, Any]]) -> list[keras.Layer]:
-    """Return layers that Keras makes from their configurations, in the format of `.keras` or of `.h5` files.
+    """Return layers created from their configs, in the format of `.keras` or `.h5` files.
 
-    `Sequential.from_config` does the same one by one, but builds the whole network again after each of them.
+    `Sequential.from_config` does the same, but rebuilds the whole network after each layer.
     """
     return [
         keras.Sequential.from_config({"name": "network", "layers": [config]}).layers[0] for config in configs
@@ -108,7 +107,7 @@ def read_layers(configs: Sequence[Mapping[str, Any]]) -> list[keras.Layer]:
 
 
 def _in_float32(value: Any) -> Any:
-    """Return a layer's configuration with every dtype policy in it replaced by float32."""
+    """Return a layer's config with all dtype policies replaced by float32."""
     if isinstance(value, dict):
         if value.get("class_name") == "DTypePolicy":
             return {**value, "config": {"name": "float32"}}

@@ -1,7 +1,7 @@
-"""Whether the network of a configuration can be trained, saved and loaded, found out before any image is decoded.
+"""Check that the network of a configuration can be trained, saved and loaded, before decoding images.
 
-A rehearsal of a run up to its end: the training step and the inference are traced, the saved copy is made, written and
-read, with variables that have shapes but no memory. What fails is looked for again layer by layer.
+Performs a dry run: traces the training step and inference, and creates, writes and reads the saved copy, with variables
+that are never allocated. If this fails, the cause is searched layer by layer.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ __all__ = ["check_network"]
 
 
 def check_network(config: Config, *, class_count: int, precision: str = "float32") -> list[Problem]:
-    """Return why a run would fail with its network, optimizer or model file; all that can be told at once.
+    """Return problems of the network, optimizer or model file that would make a run fail.
 
-    Takes no memory for weights, and a few tenths of a second for usual networks.
+    Doesn't allocate weights, and takes a few tenths of a second for typical networks.
 
     Args:
-        config: What was asked; `check_output` has found nothing in it.
+        config: The configuration, without problems in `check_output`.
         class_count: Number of classes.
-        precision: The number format of the training.
+        precision: The precision of training.
     """
     suffix = Path(config.output.model).suffix
     problems: list[Problem] = []
@@ -55,7 +55,7 @@ def check_network(config: Config, *, class_count: int, precision: str = "float32
 
 
 class _Unfit(Exception):  # noqa: N818 (an answer to a question, not an error)
-    """Something would fail in a run; the arguments are what, and what to do."""
+    """Something would fail in a run; the arguments are the problem and a hint."""
 
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what, hint)
@@ -63,7 +63,7 @@ class _Unfit(Exception):  # noqa: N818 (an answer to a question, not an error)
 
 
 def _check_layers(config: Config, class_count: int, precision: str, suffix: str) -> list[Problem]:
-    # Preprocessing needs the images' statistics, and changes neither shape nor dtype.
+    # Without preprocessing, which needs image statistics and changes neither shape nor dtype.
     with never_allocated():
         stack = LayerStack(config, policy=POLICIES[precision], for_training=True)
         stack.add_all(class_count)
@@ -84,15 +84,15 @@ def _check_layers(config: Config, class_count: int, precision: str, suffix: str)
 
 
 def _rehearse(layers: Sequence[keras.Layer], suffix: str, *, is_first: bool) -> None:
-    """Do with some layers what a run does with its network.
+    """Perform the dry run with some layers.
 
     Args:
-        layers: An input layer, and layers with or without memory.
+        layers: An input layer, followed by layers that may be allocated or not.
         suffix: `.keras` or `.h5`.
-        is_first: Whether the layers begin the network; others pass the gradient on to those before them.
+        is_first: Whether these are the first layers of the network; others must propagate gradients to their input.
 
     Raises:
-        _Unfit: It would fail.
+        _Unfit: A run would fail.
     """
     with _failing("Keras cannot connect it to other layers"), never_allocated():
         trained = keras.Sequential(layers)
@@ -118,7 +118,7 @@ def _rehearse(layers: Sequence[keras.Layer], suffix: str, *, is_first: bool) -> 
 
 
 def _name_file(suffix: str) -> tuple[str, str]:
-    """Return a kind of model file with its article, and what to do if it cannot hold something."""
+    """Return the kind of model file with an article, and a hint for what it doesn't support."""
     return ("an .h5 file", "set output.model to model.keras") if suffix == ".h5" else ("a .keras file", "")
 
 
@@ -126,13 +126,13 @@ def _name_file(suffix: str) -> tuple[str, str]:
 def _failing(what: str, hint: str = "") -> Iterator[None]:
     try:
         yield
-    # Keras, TensorFlow, h5py, json and pickle fail in their own ways.
+    # The errors of Keras, TensorFlow, h5py, json and pickle have no common base class.
     except Exception as error:
         raise _Unfit(f"{what}: {first_sentences(error)}", hint) from error
 
 
 def _trace_training(model: keras.Sequential, *, to_input: bool) -> None:
-    """Trace a training step: the loss, also that of regularizers, and its gradient."""
+    """Trace a training step: the loss, including regularization, and its gradient."""
     variables = model.trainable_variables
 
     def step(images: Any, *values: Any) -> Any:
@@ -151,7 +151,7 @@ def _trace_training(model: keras.Sequential, *, to_input: bool) -> None:
 
 
 def _trace_inference(model: keras.Sequential) -> tuple[int | None, ...]:
-    """Return the shape of the outputs outside of training."""
+    """Trace inference, and return the output shape."""
     with keras.StatelessScope(initialize_variables=False):
         outputs = _trace(partial(model, training=False), _images(model)).structured_outputs
     return tuple(outputs.shape)
@@ -166,7 +166,7 @@ def _trace(function: Callable[..., Any], *signature: Any) -> Any:
 
 
 def _save(model: keras.Sequential, suffix: str) -> list[Mapping[str, Any]]:
-    """Save a network with one number per array of weights; return its layers' configurations from the file."""
+    """Save a network with one number per weight array; return the configs of its layers from the file."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"model{suffix}"
         with keras.StatelessScope(initialize_variables=False) as scope:
@@ -186,20 +186,20 @@ def _save(model: keras.Sequential, suffix: str) -> list[Mapping[str, Any]]:
 
 
 def _compare(saved: Mapping[str, Any], loaded: Mapping[str, Any], source: str, hint: str = "") -> None:
-    """Compare a layer's arguments with those that Keras makes of them.
+    """Compare a layer's arguments before and after saving.
 
     Raises:
-        _Unfit: One has changed.
+        _Unfit: An argument has changed.
     """
     before, after = map(_plain, (saved, loaded))
     for key in dict.fromkeys([*before, *after]):
         if before.get(key) != after.get(key):
             was, became = (format_value(config.get(key)) for config in (before, after))
-            raise _Unfit(f"Keras reads {key}: {was} from {source} as {became}", hint)
+            raise _Unfit(f"Keras restores {key}: {was} from {source} as {became}", hint)
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a layer's configuration with lists for tuples, and a number for a list of one axis."""
+    """Return a layer's config with tuples as lists, and lists of one axis as a number."""
     plain: dict[str, Any] = json.loads(json.dumps(config, default=repr))
     axis = plain.get("axis")
     return {**plain, "axis": axis[0]} if isinstance(axis, list) and len(axis) == 1 else plain
@@ -215,7 +215,7 @@ def _check_compiled(config: Config, suffix: str) -> list[Problem]:
                 path = Path(folder) / f"model{suffix}"
                 model.save(path)
                 keras.models.load_model(path)
-        # Keras and h5py fail in their own ways.
+        # The errors of Keras and h5py have no common base class.
         except Exception as error:
             file, hint = _name_file(suffix)
             what = f"Keras cannot load {config.training.optimizer.name} from {file}: {first_sentences(error)}"
@@ -225,7 +225,7 @@ def _check_compiled(config: Config, suffix: str) -> list[Problem]:
 
 @contextmanager
 def _float32_policy() -> Iterator[None]:
-    """Set the global dtype policy inside the block: with float16, Keras would scale the loss of what it loads."""
+    """Set the global dtype policy to float32 in the block: with float16, Keras would add loss scaling when loading."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:

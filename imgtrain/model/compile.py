@@ -15,7 +15,7 @@ from imgtrain.model.runtime import keras
 
 __all__ = ["build_optimizer", "compile_network"]
 
-# Ranges that Keras does not check itself; outside of them training diverges or stands still.
+# Ranges that Keras doesn't check; outside of them, training diverges or makes no progress.
 _SHARES = ("beta_1", "beta_2", "rho", "momentum", "ema_momentum")
 _ABOVE_ZERO = ("epsilon", "clipnorm", "clipvalue", "global_clipnorm")
 
@@ -33,12 +33,12 @@ def compile_network(
     With float16 the optimizer scales the loss, because small gradients would become 0.
 
     Args:
-        model: What `build_network` returned.
-        config: What was asked.
-        precision: The number format of the network.
-        for_training: Take the optimizers of `fused`; else all is plain Keras, and can be saved.
-        soft_labels: Whether labels have the form of `training_class_mode` and are probabilities. The loss takes them as
-            they are, metrics take the class with the largest share.
+        model: Result of `build_network`.
+        config: The configuration.
+        precision: The precision of the network.
+        for_training: Whether to use a fused optimizer; otherwise a stock Keras optimizer, which can be saved.
+        soft_labels: Whether labels have the format of `training_class_mode` and are probabilities. The loss uses them
+            directly, metrics use the class with the largest share.
 
     Raises:
         ConfigError: The optimizer does not accept its arguments.
@@ -46,13 +46,13 @@ def compile_network(
     optimizer = build_optimizer(config)
     if for_training:
         optimizer = fused(optimizer)
-    # Scales, offsets and biases only: decay would pull them to 0 without making the network any simpler.
+    # Scales, offsets and biases: decay would shrink them without regularizing the network.
     optimizer.exclude_from_weight_decay(
         var_list=[variable for variable in model.trainable_variables if len(variable.shape) < 2]
     )
     if precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    # Instances, because Keras cannot read names such as `mse` back from an .h5 file.
+    # Instances, because Keras cannot restore names such as `mse` from an .h5 file.
     loss = resolve_training_loss(config) if soft_labels else resolve_loss(config)
     metrics = [_build_metric(name, config.data.class_mode) for name in config.training.metrics]
     if soft_labels:
@@ -62,7 +62,7 @@ def compile_network(
         optimizer=optimizer,
         loss=_by_snake_case(keras.losses, loss)(),
         metrics=metrics,
-        # Keras would go by the global dtype policy, which need not be that of the layers.
+        # Keras would use the global dtype policy, which may differ from that of the layers.
         auto_scale_loss=False,
     )
 
@@ -71,7 +71,7 @@ def build_optimizer(config: Config) -> keras.optimizers.Optimizer:
     """Return the configuration's optimizer.
 
     Raises:
-        ConfigError: An argument has a value that the optimizer does not accept; all of them at once.
+        ConfigError: The optimizer doesn't accept the value of an argument; with all problems.
     """
     spec = config.training.optimizer
     problems = [
@@ -85,7 +85,7 @@ def build_optimizer(config: Config) -> keras.optimizers.Optimizer:
             if name in spec.arguments:
                 where = config.where("training", "optimizer", name)
                 problems.append(
-                    Problem(where, f"training.{key} sets it already", f"remove it, or training.{key}")
+                    Problem(where, f"is already set by training.{key}", f"remove it, or training.{key}")
                 )
             arguments[name] = value
     if problems:
@@ -98,7 +98,7 @@ def build_optimizer(config: Config) -> keras.optimizers.Optimizer:
 
 
 def _implied_arguments(config: Config) -> dict[str, dict[str, Any]]:
-    """Return the optimizer's arguments that follow from other keys of `training`, by these keys."""
+    """Return the optimizer arguments that are set by other keys of `training`, by these keys."""
     training, implied = config.training, {}
     if training.ema is not None:
         implied["ema"] = {"use_ema": True, "ema_momentum": training.ema}
@@ -108,7 +108,7 @@ def _implied_arguments(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def _allowed_instead(name: str, value: Any) -> str:
-    """Return what an optimizer's argument may be if it is not that, else an empty string."""
+    """Return the allowed values of an optimizer argument if its value is invalid, otherwise an empty string."""
     if value is None:
         return ""
     number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -120,7 +120,7 @@ def _allowed_instead(name: str, value: Any) -> str:
 
 
 def _build_metric(name: str, class_mode: str) -> keras.metrics.Metric:
-    """Return the metric under the name that it has in the logs; `accuracy` is that of the class mode."""
+    """Return the metric, named as in the logs; `accuracy` is that of the class mode."""
     meant = snake_case(name)
     if meant == "accuracy":
         meant = {"sparse": "sparse_categorical_accuracy"}.get(class_mode, f"{class_mode}_accuracy")
@@ -128,7 +128,7 @@ def _build_metric(name: str, class_mode: str) -> keras.metrics.Metric:
 
 
 def _take_largest_share(metric: keras.metrics.Metric, class_mode: str) -> None:
-    """Let a metric see the class with the largest share instead of soft labels, in the class mode's form."""
+    """Make a metric use the class with the largest share instead of soft labels, in the format of the class mode."""
     update = metric.update_state
 
     def update_state(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
@@ -140,12 +140,12 @@ def _take_largest_share(metric: keras.metrics.Metric, class_mode: str) -> None:
                 labels = keras.ops.one_hot(labels, y_true.shape[-1], dtype=y_pred.dtype)
         return update(labels, y_pred, sample_weight=sample_weight)
 
-    # The class stays Keras's, so that a compiled model can be saved and loaded without imgtrain.
+    # The metric keeps its Keras class, so that a compiled model can be saved and loaded without imgtrain.
     metric.update_state = update_state
 
 
 def _by_snake_case(module: ModuleType, name: str) -> type:
-    """Return a class of a Keras module by its unabbreviated name in snake case."""
+    """Return a class of a Keras module by its full snake-case name."""
     return next(
         value for key, value in vars(module).items() if isinstance(value, type) and snake_case(key) == name
     )

@@ -1,8 +1,8 @@
-"""Keras's optimizers with their update in one operation per variable.
+"""Keras optimizers with fused updates: one kernel per variable.
 
-Keras writes an update as a chain of elementwise operations, each of which reads and writes the whole variable;
-TensorFlow has one kernel for all of it. The mathematics is the same, the results agree to rounding. The
-optimizers have the same slots and the same configuration as Keras's own, which is what a saved model names.
+Keras implements an update as a chain of elementwise operations, each of which reads and writes the whole variable;
+TensorFlow has one kernel for it. Results agree up to rounding. The optimizers have the same slots and config as the
+Keras optimizers, which are the ones stored in a saved model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["fused"]
 
 
 def fused(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Return an optimizer that updates as this one does, faster; this one where there is no faster one."""
+    """Return an equivalent fused optimizer; the optimizer itself if there is none."""
     fused_class = _FUSED.get(type(optimizer))
     if fused_class is None or getattr(optimizer, "amsgrad", False):
         return optimizer
@@ -24,13 +24,13 @@ def fused(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
 
 
 class _FusedWeightDecay:
-    """Multiplies weights by what decay leaves of them: one pass over memory instead of three.
+    """Applies weight decay as a multiplication: one pass over memory instead of three.
 
-    The factor is a float32: where rate × decay is below 1e-6, rounding makes the decay some percent more or less.
+    The factor is float32: if rate × decay is below 1e-6, rounding changes the decay by some percent.
     """
 
     def _apply_weight_decay(self: Any, variables: Sequence[Any]) -> None:
-        # Keras has no public hook for it; optimizers that do not decay come here with None.
+        # Keras has no public hook for this; without weight decay it is None.
         if self.weight_decay is None:
             return
         kept = 1.0 - tf.cast(self.learning_rate, tf.float32) * self.weight_decay
@@ -82,7 +82,7 @@ class _FusedRMSprop(_FusedWeightDecay, keras.optimizers.RMSprop):
         if self.built:
             return
         super().build(variables)
-        # The kernel always writes an increment. Without momentum nothing of it lasts: it is no part of the state.
+        # The kernel always writes an increment, which is not part of the state without momentum.
         self._increments = [] if self._momentums else [tf.Variable(tf.zeros_like(v)) for v in variables]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -113,5 +113,5 @@ _FUSED: dict[type, Any] = {
 
 
 def _handle(variable: Any) -> Any:
-    """Return what TensorFlow's kernels know one of Keras's variables by."""
+    """Return the resource handle of a Keras variable."""
     return variable.value.handle

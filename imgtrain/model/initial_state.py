@@ -1,7 +1,7 @@
-"""The initial state of an optimizer in a model file, stored without the space that it takes in memory.
+"""Store the initial state of an optimizer in a model file in almost no space.
 
-Keras builds the optimizer of a loaded `.keras` file, and warns unless the file has as many optimizer variables.
-Every variable starts as a constant, and HDF5 stores an array that is never written as its shape and fill value.
+Keras builds the optimizer of a loaded `.keras` file, and warns if the number of optimizer variables differs. All
+variables are initially constant, and HDF5 stores an array that is never written as its shape and fill value.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["saving_initial_state"]
 
 
 class _Constant(NamedTuple):
-    """A variable that starts with the same value everywhere."""
+    """A constant initial value of a variable."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -25,7 +25,7 @@ class _Constant(NamedTuple):
 
 @contextmanager
 def saving_initial_state(model: keras.Model) -> Iterator[None]:
-    """Let `model.save` write the initial state of the optimizer to a `.keras` file.
+    """Make `model.save` write the initial state of the optimizer to a `.keras` file.
 
     Args:
         model: Compiled with an optimizer that isn't built.
@@ -45,7 +45,7 @@ def saving_initial_state(model: keras.Model) -> Iterator[None]:
 
 
 def _initial_state(model: keras.Model) -> list[_Constant]:
-    """Return every variable that the optimizer will have once it is built, in its order."""
+    """Return the initial values of the variables that the optimizer will have after building, in order."""
     optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
     add_variable, shapes = optimizer.add_variable, {}
 
@@ -54,7 +54,7 @@ def _initial_state(model: keras.Model) -> list[_Constant]:
         shapes[id(scalar)] = tuple(shape)
         return scalar
 
-    # Its own would take the memory of all variables.
+    # The optimizer itself would allocate all variables.
     optimizer.add_variable = add_scalar
     optimizer.build(model.trainable_variables)
     return [

@@ -1,7 +1,7 @@
-"""What a model file would build, read from its own JSON before Keras touches it.
+"""Validate the model config in a model file before Keras loads it.
 
-Loading a model makes the objects that its configuration names, so a file from a stranger may name only what
-is known to be harmless: Keras's own layers without code of their own, and what stands in their arguments.
+Loading a model creates the objects named in its config, so untrusted files may only contain objects known to be
+harmless: built-in Keras layers that don't execute custom code, and the objects in their arguments.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from imgtrain.text import format_bytes
 
 __all__ = ["check_model_file", "read_keras_version"]
 
-# The configuration of the largest network in keras.applications is about half a megabyte.
+# The config of the largest network in keras.applications takes about half a megabyte.
 _MAX_CONFIG_BYTES = 64 * 2**20
-# Layers of Keras that run code from the file or from elsewhere, or read other files.
+# Keras layers that execute custom code or read other files.
 _REFUSED = {
-    "FlaxLayer": "runs code of its own",
+    "FlaxLayer": "runs custom code",
     "Hashing": "is not for images",
     "IntegerLookup": "reads other files",
-    "JaxLayer": "runs code of its own",
+    "JaxLayer": "runs custom code",
     "Lambda": "runs Python code from the file",
     "StringLookup": "reads other files",
     "TFSMLayer": "loads another model from disk",
     "TextVectorization": "reads other files",
-    "TorchModuleWrapper": "runs code of its own",
+    "TorchModuleWrapper": "runs custom code",
 }
 _MODELS = ("Functional", "Model", "Sequential")
 _REMOTE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _VERSION = re.compile(r"\d[\w.+-]{0,40}")
-# How Keras writes values that are no objects with code.
+# Serialized values that are not objects.
 _VALUES = (
     "__keras_tensor__",
     "__numpy__",
@@ -57,15 +57,15 @@ _VALUES = (
 
 
 def check_model_file(path: Path, *, most_bytes: int) -> None:
-    """Refuse a model file that would do anything but give a network of built-in layers, without loading it.
+    """Reject a model file that is not a network of built-in layers, without loading it.
 
     Args:
         path: A `.keras` or `.h5` file.
-        most_bytes: The most memory that its weights, or a layer's output for one image, may take.
+        most_bytes: Maximum memory of its weights, or of a layer's output for one image.
 
     Raises:
-        RunFileError: The file is missing, damaged or no model; it names something that is not allowed, all such
-            names at once; it reaches outside itself; or it is too large.
+        RunFileError: The file is missing, corrupt or not a model; it contains objects that are not allowed (lists
+            all of them); it references other files; or it is too large.
     """
     kind = model_file_kind(path)
     try:
@@ -74,17 +74,17 @@ def check_model_file(path: Path, *, most_bytes: int) -> None:
         text = {"keras": _read_keras, "h5": _read_h5}[kind](path)
         config = json.loads(text) if text else None
     except UnsafeFile as error:
-        hint = "if the model is really that large, raise --max-model-gib" if "limit" in str(error) else ""
-        raise RunFileError(Problem(path, f"is refused: {error}", hint)) from None
-    # Damaged archives raise errors of all kinds in zipfile, zlib, h5py and json.
+        hint = "if the model is actually that large, raise --max-model-gib" if "limit" in str(error) else ""
+        raise RunFileError(Problem(path, f"is rejected: {error}", hint)) from None
+    # zipfile, zlib, h5py and json raise various errors for corrupt archives.
     except Exception as error:
-        raise RunFileError(Problem(path, f"is a damaged model file: {error}")) from None
+        raise RunFileError(Problem(path, f"is a corrupt model file: {error}")) from None
     if config is None:
-        hint = "weights alone are not enough: save the whole model"
-        raise RunFileError(Problem(path, "holds no model", hint))
+        hint = "weights are not enough: save the whole model"
+        raise RunFileError(Problem(path, "contains no model", hint))
     if not isinstance(config, dict) or config.get("class_name") not in _MODELS:
-        raise RunFileError(Problem(path, "its description is not that of a model"))
-    # Models are loaded without it, so that a foreign model may have a loss of its own.
+        raise RunFileError(Problem(path, "is corrupt: its config is not that of a model"))
+    # Ignored when loading, so models can have custom losses.
     config.pop("compile_config", None)
     problems = dict(_refused_names(config))
     if problems:
@@ -92,18 +92,18 @@ def check_model_file(path: Path, *, most_bytes: int) -> None:
             Problem(
                 path,
                 f"contains {name}, which {reason}",
-                "imgtrain loads models of Keras's own layers only, because a model file can run code",
+                "for security, only built-in Keras layers are supported: model files can execute code",
             )
             for name, reason in problems.items()
         )
     if reason := _too_large(config, most_bytes):
-        hint = "if the model is really that large, raise --max-model-gib"
-        raise RunFileError(Problem(path, f"is refused: {reason}", hint))
+        hint = "if the model is actually that large, raise --max-model-gib"
+        raise RunFileError(Problem(path, f"is rejected: {reason}", hint))
 
 
 def read_keras_version(path: Path) -> str:
-    """Return the version of Keras that wrote a model file; an empty string where it does not say."""
-    # What cannot be read says nothing.
+    """Return the version of Keras that wrote a model file; an empty string if unknown."""
+    # Unreadable files have an unknown version.
     with suppress(Exception):
         if model_file_kind(path) == "h5":
             import h5py
@@ -123,7 +123,7 @@ def _read_keras(path: Path) -> bytes | None:
         if "config.json" not in archive.namelist():
             return None
         with archive.open("config.json") as member:
-            # However much the archive claims to hold; JSON that is cut is damaged.
+            # Limited, whatever size the archive claims; truncated JSON is corrupt.
             return member.read(_MAX_CONFIG_BYTES)
 
 
@@ -135,7 +135,7 @@ def _read_h5(path: Path) -> str | bytes | None:
 
 
 def _refused_names(config: Any) -> Iterator[tuple[str, str]]:
-    """Yield everything in a configuration that may not be built, with the reason."""
+    """Yield all objects in a config that are not allowed, with the reason."""
     waiting = [config]
     while waiting:
         value = waiting.pop()
@@ -146,16 +146,16 @@ def _refused_names(config: Any) -> Iterator[tuple[str, str]]:
                 yield str(value["class_name"]), reason
             registered = value.get("registered_name")
             if isinstance(registered, str) and ">" in registered:
-                yield registered, "is a class of somebody's own"
+                yield registered, "is a custom class"
             waiting += reversed(value.values())
         elif isinstance(value, str) and _REMOTE.match(value):
-            yield value[:100], "is an address: a model is made of what stands in its file"
+            yield value[:100], "is a URL; models must not reference other files"
 
 
 def _too_large(config: dict[str, Any], most_bytes: int) -> str:
-    """Return what of a network exceeds the limit; an empty string if nothing does, or if it is no network."""
+    """Return what exceeds the limit; an empty string if nothing does, or if it cannot be built."""
     found = ""
-    # Whatever Keras has against it, it says better when it really loads the file.
+    # Keras reports better errors when loading the file.
     with suppress(Exception), never_allocated():
         model = _deserialize(config)
         for what, size in (
@@ -184,7 +184,7 @@ def _all_layers(model: keras.Model) -> Iterator[keras.Layer]:
 
 
 def _output_bytes(layer: keras.Layer) -> int:
-    """Return the memory of a layer's output for one image; 0 where it has none of its own."""
+    """Return the memory of a layer's output for one image; 0 if it has none."""
     with suppress(AttributeError, ValueError):
         tensors = layer.output if isinstance(layer.output, list | tuple) else [layer.output]
         return sum(4 * prod(side or 1 for side in tensor.shape) for tensor in tensors)
@@ -192,17 +192,17 @@ def _output_bytes(layer: keras.Layer) -> int:
 
 
 def _refusal(name: object, module: object) -> str:
-    """Return why a named object may not be built; an empty string if it may."""
+    """Return why an object is not allowed; an empty string if it is."""
     if not isinstance(name, str) or not isinstance(module, str | None):
-        return "is no name"
+        return "is not a valid name"
     if name in _VALUES:
         return ""
     if name in _REFUSED:
         return _REFUSED[name]
-    # Keras imports the module that a file names.
+    # Keras imports the module named in the file.
     if module is not None and module.split(".")[0] != "keras":
-        return f"comes from {module}, not from Keras"
-    return "" if name in _allowed_names() else "is not one of Keras's own layers"
+        return f"is from module {module} instead of Keras"
+    return "" if name in _allowed_names() else "is not a built-in Keras layer"
 
 
 @cache

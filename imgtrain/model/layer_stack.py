@@ -1,6 +1,6 @@
-"""The configuration's layers, called one after the other on symbolic input.
+"""Call the configured layers one by one on symbolic input.
 
-So an error names the layer and its line, and a layer that would exceed the machine's memory is refused before it is
+Errors then name the layer and its line, and layers that exceed the available memory are rejected before they are
 allocated.
 """
 
@@ -34,25 +34,25 @@ from imgtrain.text import format_bytes
 
 __all__ = ["LayerStack", "first_sentences"]
 
-# Training holds a weight, its gradient and, with Adam, two moments: four times the weights.
+# Training needs the weights, their gradients and, with Adam, two moments: four times the weights.
 _WEIGHTS_IN_TRAINING = 4
 
 
 class LayerStack:
-    """The layers so far, called on symbolic input.
+    """The layers added so far, called on symbolic input.
 
     Attributes:
-        layers: Keras's input layer, the preprocessing, the configuration's layers, the output.
-        shapes: The output shape of each of the configuration's layers and the output, the batch included.
+        layers: The input layer, preprocessing, configured layers and output layer.
+        shapes: The output shapes of the configured layers and the output layer, including the batch dimension.
     """
 
     def __init__(self, config: Config, *, policy: str, for_training: bool = False) -> None:
-        """Begin with the input.
+        """Start with the input layer.
 
         Args:
-            config: What was asked.
-            policy: Keras's dtype policy of the configuration's layers.
-            for_training: Take the layers of `training_layers` where there are any.
+            config: The configuration.
+            policy: Keras dtype policy of the configured layers.
+            for_training: Whether to use the faster layers of `training_layers`.
         """
         self._config = config
         self._policy = policy
@@ -67,15 +67,15 @@ class LayerStack:
         self.shapes: list[tuple[int | None, ...]] = []
 
     def add_preprocessing(self, layer: keras.Layer) -> None:
-        """Add a layer that the configuration does not name."""
+        """Add a layer that is not configured."""
         self._tensor = layer(self._tensor)
         self.layers.append(layer)
 
     def add_all(self, class_count: int) -> None:
-        """Add the configuration's layers and the output.
+        """Add the configured layers and the output layer.
 
         Raises:
-            ConfigError: Anything about a layer is wrong; names the layer, its place, and the shapes so far.
+            ConfigError: A layer is invalid; with the layer, its location, and the shapes so far.
         """
         written = self._config.model.layers
         added = output_layer(self._config, class_count)
@@ -84,7 +84,7 @@ class LayerStack:
         self._add_output(added or written[-1])
 
     def _add_output(self, spec: LayerSpec) -> None:
-        """Add the layer that gives the probabilities; it computes in float32."""
+        """Add the output layer, which computes in float32."""
         if len(self._tensor.shape) != 2:
             before = self._first_dense_on_image or self._position + 1
             self._position += 1
@@ -93,11 +93,11 @@ class LayerStack:
         self._add(spec, policy="float32", name="output")
 
     def _add(self, spec: LayerSpec, *, policy: str | None = None, name: str | None = None) -> None:
-        """Make the layer, call it on what the last one gives, and count its weights."""
+        """Create a layer, call it on the output of the last one, and count its weights."""
         self._position += 1
         shape = self._tensor.shape
         if _has_activity_loss(spec):
-            # Keras cannot add its loss to that of the network in another dtype.
+            # Keras cannot add activity losses of another dtype to the loss.
             policy = "float32"
         with self._keras_errors_about(spec):
             arguments = {key: _as_tuple(value) for key, value in spec.arguments.items()}
@@ -112,9 +112,9 @@ class LayerStack:
             or output.shape[0] is not None
             or None in output.shape[1:]
         ):
-            self._refuse(spec, "its output is not one array of fixed shape per image")
+            self._refuse(spec, "its output must be one array of fixed shape per image")
         if layer.name in {*PREPROCESSING_NAMES, *(other.name for other in self.layers)}:
-            self._refuse(spec, f"the name {layer.name!r} is taken by another layer")
+            self._refuse(spec, f"duplicate layer name {layer.name!r}")
         self._refuse_size(spec, layer, output)
         if _wanted_rank(layer) >= 4:
             self._first_dense_on_image = None
@@ -135,12 +135,12 @@ class LayerStack:
     def _keras_errors_about(self, spec: LayerSpec) -> Iterator[None]:
         try:
             yield
-        # Keras and TensorFlow refuse arguments and shapes with exceptions of all kinds.
+        # Keras and TensorFlow raise various exceptions for invalid arguments and shapes.
         except Exception as error:
             raise ConfigError(self._problem(spec, first_sentences(error))) from error
 
     def _free_name(self, layer_class: str) -> str:
-        """Return a name that depends on the configuration alone, not on Keras's global counters."""
+        """Return a unique name that only depends on the configuration, not on Keras's global counters."""
         same = sum(spec.name == layer_class for spec in self._config.model.layers[: self._position])
         return f"{snake_case(layer_class)}_{same}"
 
@@ -181,7 +181,7 @@ def _has_activity_loss(spec: LayerSpec) -> bool:
 
 
 def _as_tuple(value: Any) -> Any:
-    """Return a list as a tuple: Keras tracks lists, and cannot copy those for an .h5 file."""
+    """Return a list as a tuple, because Keras tracks lists and cannot copy them for an .h5 file."""
     return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
@@ -196,13 +196,13 @@ def _unfit_input(layer: keras.Layer, shape: tuple[int, ...]) -> UnfitInput | Non
 
 
 def _wanted_rank(layer: keras.Layer) -> int:
-    """Return how many dimensions a layer's input must have at least, the batch included; 0 if any will do."""
+    """Return the minimum number of dimensions of a layer's input, including the batch; 0 if there is none."""
     spec = layer.input_spec
     return (spec.ndim or spec.min_ndim or 0) if isinstance(spec, keras.layers.InputSpec) else 0
 
 
 def _window(layer: keras.Layer) -> tuple[int, int] | None:
-    """Return the pixels (height, width) that a pooling or convolution needs at least."""
+    """Return the minimum input size (height, width) of a pooling or convolution."""
     size = getattr(layer, "pool_size", None) or getattr(layer, "kernel_size", None)
     if getattr(layer, "padding", None) != "valid" or "Transpose" in type(layer).__name__:
         return None
@@ -212,10 +212,10 @@ def _window(layer: keras.Layer) -> tuple[int, int] | None:
 
 
 def first_sentences(error: Exception) -> str:
-    """Return Keras's own words without colour, without the dump of arguments, and on one line."""
+    """Return Keras's message without colors and the dump of arguments, on one line."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
     text = re.sub(r"^Exception encountered when calling \S+\(\)\.\s*", "", text)
     text = re.split(r"\n\s*(?:Arguments received by|Full object config)", text)[0]
-    # What an error is about, when it repeats a whole configuration before.
+    # The actual error, if it is preceded by a whole config.
     text = text.rpartition("Exception encountered: ")[2]
     return " ".join(text.split()).rstrip(".") or type(error).__name__

@@ -1,4 +1,4 @@
-"""How large the network is: its table of layers, its weights, and the memory that training takes."""
+"""Measure the network: its summary, its weights, and the memory needed for training."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = [
     "variable_bytes",
 ]
 
-# Values that an optimizer keeps for each weight, by the class name in lower case; the most common is 2.
+# Number of optimizer slots per weight, by class name in lower case; 2 for others.
 _SLOTS = {"sgd": 0, "rmsprop": 2, "adagrad": 1, "lion": 1, "adafactor": 1, "muon": 1}
 
 
 def measure_network(model: keras.Sequential, config: Config) -> ModelBuilt:
-    """Return the table of layers and the sizes of a network that the configuration will train.
+    """Return the summary of a network and its size in training.
 
-    The memory of training is an estimate: weights, a gradient and the optimizer's values for each, and the
-    output of every layer for one batch, once forward and once backward.
+    The memory for training is an estimate: weights, their gradients and optimizer slots, and the outputs of all layers
+    for one batch, for the forward and the backward pass.
     """
     trainable = sum(variable_bytes(weight) for weight in model.trainable_weights)
     total = sum(variable_bytes(weight) for weight in model.weights)
@@ -50,10 +50,10 @@ def measure_network(model: keras.Sequential, config: Config) -> ModelBuilt:
 
 @contextmanager
 def explain_out_of_memory(model: keras.Sequential, config: Config) -> Iterator[None]:
-    """Turn the end of the memory into an error that says which batch size would fit.
+    """Convert out-of-memory errors to an error that suggests a smaller batch size.
 
     Raises:
-        ConfigError: TensorFlow or NumPy got no memory.
+        ConfigError: TensorFlow or NumPy ran out of memory.
     """
     try:
         yield
@@ -62,18 +62,16 @@ def explain_out_of_memory(model: keras.Sequential, config: Config) -> Iterator[N
         measured = measure_network(model, config)
         images = 2 * _activation_bytes(model) * size
         left = memory_bytes() - (measured.training_bytes - images)
-        # The estimate leaves out what each operation needs for itself, so at most the half is proposed.
+        # The estimate doesn't include temporary memory of operations, so suggest at most half.
         fitting = min(size // 2, max(left, 0) * size // images)
         hint = f"try data.batch_size: {fitting}" if fitting else "use a smaller network or data.target_size"
         raise ConfigError(
-            Problem(
-                config.where("data", "batch_size"), f"the memory is too small for batches of {size}", hint
-            )
+            Problem(config.where("data", "batch_size"), f"out of memory with batch_size {size}", hint)
         ) from error
 
 
 def variable_bytes(variable: keras.Variable) -> int:
-    """Return the memory of a variable, whether or not it has been allocated."""
+    """Return the memory of a variable, whether it is allocated or not."""
     return prod(variable.shape) * _bytes_of(variable.dtype)
 
 

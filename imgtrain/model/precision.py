@@ -1,4 +1,4 @@
-"""The number format of the training step, chosen by what the hardware is fast at."""
+"""Choose the precision of training by hardware support."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["POLICIES", "Hardware", "Precision", "choose_precision", "find_hardwa
 # oneDNN has kernels for these; without them bfloat16 is emulated, many times slower than float32.
 _BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-"""Keras's name of the dtype policy of each number format."""
+"""Keras dtype policy for each precision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """The number format of a run.
+    """The precision of a run.
 
     Attributes:
-        name: `float32`, `bfloat16` or `float16`: the format of activations and their gradients. Weights,
-            preprocessing, output and loss are float32 in every case.
-        reason: Why, as one sentence for the run.
-        slow: Whether the hardware is slow at what was asked for; `reason` says so.
+        name: `float32`, `bfloat16` or `float16`: the dtype of activations and their gradients. Weights, preprocessing,
+            output and loss are always float32.
+        reason: The reason, as one sentence.
+        slow: Whether the hardware is slow with the requested precision.
     """
 
     name: str
@@ -33,11 +33,11 @@ class Precision:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What trains, as far as number formats depend on it.
+    """The properties of the hardware that determine the precision.
 
     Attributes:
-        cpu_flags: Instruction set extensions by Linux's names; empty on other systems.
-        compute_capabilities: (major, minor) of each GPU; empty without one. (0, 0) where it is unknown.
+        cpu_flags: CPU flags of Linux; empty on other systems.
+        compute_capabilities: (major, minor) of each GPU; empty without GPUs; (0, 0) if unknown.
     """
 
     cpu_flags: frozenset[str] = frozenset()
@@ -45,7 +45,7 @@ class Hardware:
 
 
 def find_hardware() -> Hardware:
-    """Return what this process can train on."""
+    """Return the hardware available to this process."""
     gpus = tf.config.list_physical_devices("GPU")
     details = (tf.config.experimental.get_device_details(gpu) for gpu in gpus)
     return Hardware(
@@ -55,26 +55,26 @@ def find_hardware() -> Hardware:
 
 
 def choose_precision(asked: str, hardware: Hardware | None = None) -> Precision:
-    """Return the number format for `training.precision`.
+    """Return the precision for `training.precision`.
 
-    `auto` takes bfloat16 on processors with AVX512-BF16 or AMX and on GPUs of compute capability 8 or more,
-    float16 on GPUs from 7.0, float32 elsewhere. Anything else is obeyed.
+    `auto` chooses bfloat16 on processors with AVX512-BF16 or AMX and on GPUs with compute capability ≥ 8.0, float16 on
+    GPUs with compute capability ≥ 7.0, and otherwise float32.
 
     Args:
         asked: `auto`, `float32`, `bfloat16` or `float16`.
-        hardware: Default: what this process runs on.
+        hardware: Default: the hardware available to this process.
     """
     fast, reason = _fast_formats(find_hardware() if hardware is None else hardware)
     best = fast[0]
     if asked in ("auto", best):
         return Precision(best, f"{best}: {reason}")
     slow = asked not in fast
-    judgement = "this hardware is slow at it" if slow else f"{best} would be the choice here"
-    return Precision(asked, f"{asked}: asked for; {judgement}: {reason}", slow)
+    comment = "slow on this hardware" if slow else f"auto would choose {best}"
+    return Precision(asked, f"{asked} (configured; {comment}): {reason}", slow)
 
 
 def _fast_formats(hardware: Hardware) -> tuple[tuple[str, ...], str]:
-    """Return the formats that the hardware is not slow at, the best one first, and why."""
+    """Return the fast precisions of the hardware, best one first, and why."""
     if hardware.compute_capabilities:
         major, minor = min(hardware.compute_capabilities)
         gpu = f"the GPU has compute capability {major}.{minor}"

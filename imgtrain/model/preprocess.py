@@ -1,9 +1,9 @@
-"""Preprocessing as built-in Keras layers in front of the network, so that the saved model takes raw pixels.
+"""Preprocessing as built-in Keras layers at the start of the network, so that the saved model takes raw pixels.
 
-The order is ImageDataGenerator's: rescale, samplewise centre and deviation, featurewise centre and deviation,
-ZCA. Everything here computes in float32, whatever the network behind it computes in, and loads from `.keras`
-and from `.h5` without custom objects. The second rules out `keras.ops` in a functional model (unknown when an
-`.h5` is read) and a list of axes (silently replaced by the default when an `.h5` is read).
+The order is that of ImageDataGenerator: rescale, samplewise center and standard deviation, featurewise center and
+standard deviation, ZCA. All layers compute in float32, whatever the precision of the network, and load from `.keras`
+and `.h5` without custom objects. The latter excludes `keras.ops` in a functional model (unknown when loading `.h5`)
+and lists of axes (silently replaced by the default when loading `.h5`).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ PREPROCESSING_NAMES = (
     "zca",
     "zca_image",
 )
-"""Names that no layer of the configuration may have."""
+"""Reserved layer names."""
 
-# ImageDataGenerator adds it to every standard deviation before it divides.
+# Added by ImageDataGenerator to all standard deviations before dividing.
 _EPSILON = 1e-6
 
 
@@ -39,12 +39,12 @@ def preprocessing_layers(
     image_shape: tuple[int, int, int],
     statistics: FeaturewiseStatistics | None,
 ) -> list[keras.Layer]:
-    """Return the layers that turn raw pixels (b, h, w, c), 0–255, into float32 network inputs of this shape.
+    """Return the layers that convert raw pixels (b, h, w, c), 0–255, to float32 network inputs of the same shape.
 
     Args:
         preprocessing: The options.
         image_shape: (height, width, channels).
-        statistics: What `fit_featurewise_statistics` measured; needed for the featurewise options and ZCA.
+        statistics: Result of `fit_featurewise_statistics`; required for the featurewise options and ZCA.
     """
     asked = with_implied_options(preprocessing)
     layers = [keras.layers.Rescaling(asked.rescale, name="rescale", dtype="float32")]
@@ -54,7 +54,7 @@ def preprocessing_layers(
         layers.append(_samplewise_std())
     if asked.featurewise_center:
         if statistics is None:
-            raise ValueError("featurewise preprocessing needs the statistics of the training images")
+            raise ValueError("featurewise preprocessing requires the statistics of the training images")
         layers.append(_featurewise(statistics, divide=asked.featurewise_std_normalization))
         if asked.zca_whitening:
             layers.extend(_zca(statistics, image_shape))
@@ -64,13 +64,13 @@ def preprocessing_layers(
 def with_preprocessing(
     model: keras.Model, preprocessing: PreprocessingConfig, image_shape: tuple[int, int, int]
 ) -> keras.Sequential:
-    """Return a model that takes raw pixels, made of one that wants them preprocessed."""
+    """Return a model with preprocessing, given one that expects preprocessed inputs."""
     layers = preprocessing_layers(preprocessing, image_shape=image_shape, statistics=None)
     return keras.Sequential([keras.Input(image_shape, dtype="float32"), *layers, model])
 
 
 def _samplewise_center(image_shape: tuple[int, int, int]) -> keras.Layer:
-    """Subtract the mean over all values of an image, channels included."""
+    """Subtract the mean over all values of an image, including channels."""
     values = int(np.prod(image_shape))
     layers = keras.layers
     pixels = keras.Input(image_shape, dtype="float32", name="pixels")
@@ -82,10 +82,10 @@ def _samplewise_center(image_shape: tuple[int, int, int]) -> keras.Layer:
 
 
 def _samplewise_std() -> keras.Layer:
-    """Divide a centred image by its standard deviation over all values: a group normalization with one group.
+    """Divide a centered image by its standard deviation over all values: a group normalization with one group.
 
-    It divides by √(variance + ε²) where ImageDataGenerator divides by deviation + ε. For a deviation s the
-    two differ by the factor 1 + ε/s at most, and for a flat image both give 0.
+    Divides by √(variance + ε²), where ImageDataGenerator divides by std + ε. For a standard deviation s they differ by
+    at most a factor of 1 + ε/s, and for constant images both give 0.
     """
     return keras.layers.GroupNormalization(
         groups=1, epsilon=_EPSILON**2, center=False, scale=False, name="samplewise_std", dtype="float32"
@@ -93,8 +93,8 @@ def _samplewise_std() -> keras.Layer:
 
 
 def _featurewise(statistics: FeaturewiseStatistics, *, divide: bool) -> keras.Layer:
-    """Subtract each channel's mean and, if asked, divide by its standard deviation."""
-    # The layer divides by the root of the variance it is given.
+    """Subtract the mean of each channel and optionally divide by its standard deviation."""
+    # The layer divides by the square root of the given variance.
     deviation = statistics.std + _EPSILON if divide else np.ones_like(statistics.std)
     return keras.layers.Normalization(
         mean=statistics.mean.tolist(), variance=(deviation**2).tolist(), name="featurewise", dtype="float32"
@@ -102,9 +102,9 @@ def _featurewise(statistics: FeaturewiseStatistics, *, divide: bool) -> keras.La
 
 
 def _zca(statistics: FeaturewiseStatistics, image_shape: tuple[int, int, int]) -> list[keras.Layer]:
-    """Multiply the flattened image by the whitening matrix, kept as the frozen kernel of a Dense layer."""
+    """Multiply the flattened image by the whitening matrix, stored as the frozen kernel of a Dense layer."""
     if statistics.zca is None:
-        raise ValueError("ZCA whitening needs the whitening matrix of the training images")
+        raise ValueError("ZCA whitening requires the whitening matrix of the training images")
     values = len(statistics.zca)
     dense = keras.layers.Dense(values, use_bias=False, trainable=False, name="zca", dtype="float32")
     dense.build((None, values))

@@ -1,16 +1,15 @@
-"""The one place where TensorFlow is started; every module behind the wall takes `keras` and `tf` from here.
+"""The only module that imports TensorFlow and Keras directly; others import `keras` and `tf` from here.
 
-Starting means: settings that must stand before the import, the import without TensorFlow's own log noise, and
-a thread pool of a fixed size.
+It applies settings that are required before the import, imports TensorFlow without its log messages, and sets a fixed
+size of the thread pool.
 
-Why fixed: TensorFlow's kernels cut a sum (the gradient of a filter over a batch, of a Dense kernel, of a
-bias) by the number of threads in the pool, and a floating-point sum depends on how it is cut. The pool is by
-default as large as the set of cores that the process may use, so that one seed gives other weights under
-`taskset` or in a container. `enable_op_determinism` does not change that, nor does switching oneDNN off, which
-more than halves the speed. With a pool of one size the weights are equal bit for bit however many cores serve
-it. The size is the machine's number of cores: what TensorFlow takes by itself where nothing is restricted. Where
-the process may use fewer, surplus threads cost some speed; machines of different sizes may differ in the last
-bits.
+The size is fixed because TensorFlow's kernels split sums (gradients of filters, of Dense kernels, of biases) by the
+number of threads in the pool, and floating-point sums depend on how they are split. By default, the pool has as many
+threads as the process may use cores, so the same seed would give other weights under `taskset` or in a container.
+`enable_op_determinism` doesn't change that, nor does disabling oneDNN, which more than halves the speed. With a fixed
+size, weights are bit-identical regardless of the number of available cores. The size is the machine's number of cores,
+TensorFlow's default without restrictions. If the process may use fewer cores, additional threads cost some speed;
+machines with different numbers of cores may differ in the last bits.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ from imgtrain.errors import ConfigError
 __all__ = ["POOL_THREADS", "describe_environment", "device_name", "keras", "start", "tf", "versions"]
 
 POOL_THREADS = os.sysconf("SC_NPROCESSORS_ONLN")
-"""Threads inside an operation: the cores of the machine, whatever affinity or `PYTHON_CPU_COUNT` say."""
+"""Intra-op threads: the machine's number of cores, regardless of affinity and `PYTHON_CPU_COUNT`."""
 
-# How TensorFlow, XLA and CUDA begin a log line, before and after absl takes the log over.
+# Start of log lines of TensorFlow, XLA and CUDA, before and after absl logging is initialized.
 _LOG_LINE = re.compile(
     r"WARNING: All log messages before absl::InitializeLog"
     r"|[IWEF]\d{4} \d\d:\d\d:\d\d"
@@ -45,15 +44,15 @@ _LOG_LINE = re.compile(
 
 @contextlib.contextmanager
 def _without_log_lines() -> Iterator[None]:
-    """Hold back what C++ and Python write to stderr; at the end pass on everything that is no log line.
+    """Filter log lines from the stderr of C++ and Python in the block; everything else is printed at its end.
 
-    TensorFlow 2.21 writes its first lines before it reads `TF_CPP_MIN_LOG_LEVEL`, so only the file descriptor
-    helps.
+    TensorFlow 2.21 writes its first lines before it reads `TF_CPP_MIN_LOG_LEVEL`, so the file descriptor has to be
+    redirected.
     """
     sys.stderr.flush()
     try:
         stderr = os.dup(2)
-    except OSError:  # The process has no stderr: there is nothing to hold back.
+    except OSError:  # The process has no stderr.
         yield
         return
     with tempfile.TemporaryFile() as held:
@@ -71,13 +70,13 @@ def _without_log_lines() -> Iterator[None]:
 
 
 def _import() -> tuple[Any, Any]:
-    # A user who set a lower level, or imported TensorFlow before, wants what is written there; the highest is what
-    # this very line leaves to processes that are started from here.
+    # Users who set a lower level, or imported TensorFlow before, want to see its log. The highest level may be
+    # inherited from a parent process that executed this line.
     quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") == "3" and "tensorflow" not in sys.modules
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     if "keras" not in sys.modules:
-        # Stronger than the user's environment and ~/.keras/keras.json, which may name JAX or PyTorch.
+        # Overrides the environment and ~/.keras/keras.json, which may select JAX or PyTorch.
         os.environ["KERAS_BACKEND"] = "tensorflow"
     with _without_log_lines() if quiet else contextlib.nullcontext():
         import keras
@@ -85,13 +84,13 @@ def _import() -> tuple[Any, Any]:
 
         if keras.backend.backend() != "tensorflow":
             raise ConfigError(
-                f"Keras already runs on {keras.backend.backend()} in this process, imgtrain needs "
-                "TensorFlow; set KERAS_BACKEND=tensorflow before Keras is imported"
+                f"imgtrain requires the TensorFlow backend, but Keras already uses {keras.backend.backend()} in this "
+                "process; set KERAS_BACKEND=tensorflow before importing Keras"
             )
-        # Too late in a process that already used TensorFlow: then its owner has chosen the pool.
+        # Not possible if the process has already used TensorFlow: then keep its thread pool.
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(POOL_THREADS)
-        tf.config.list_physical_devices()  # Looks for GPUs, and says a lot about it.
+        tf.config.list_physical_devices()  # initializes GPUs, which logs a lot
     if quiet:
         import absl.logging
 
@@ -104,19 +103,19 @@ keras, tf = _import()
 
 
 def start(seed: int) -> None:
-    """Set what a run depends on: the seeds of Python, NumPy and TensorFlow, and Keras's global formats.
+    """Set the seeds of Python, NumPy and TensorFlow, and Keras's global settings.
 
     Args:
         seed: 0 ≤ seed < 2³².
     """
     keras.utils.set_random_seed(seed)
-    # ~/.keras/keras.json may say otherwise.
+    # ~/.keras/keras.json may have other values.
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
 
 
 def versions() -> dict[str, str]:
-    """Return the version of Python and of every package that the numbers depend on, by distribution name."""
+    """Return the versions of Python and of all packages that affect results, by distribution name."""
     packages = (
         "imgtrain",
         "tensorflow",
@@ -139,7 +138,7 @@ def describe_environment() -> str:
 
 
 def device_name() -> str:
-    """Return what trains: the GPUs' names, or the processor's name and its number of cores."""
+    """Return the names of the GPUs, or the name and number of cores of the processor."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         names = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]

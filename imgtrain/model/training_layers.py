@@ -1,7 +1,7 @@
-"""Layers that train as Keras's own do, in less time; the saved model has Keras's own.
+"""Faster, equivalent layers for training; the saved model has stock Keras layers.
 
-Each is a subclass with the name, the variables and the configuration of its base, so that weights pass from one
-network to the other and `plain_configuration` needs to change no more than the module.
+Each is a subclass with the same name, variables and config as its base class, so that weights can be copied between the
+networks, and `plain_configuration` only has to change the module.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from imgtrain.model.runtime import keras, tf
 
 __all__ = ["plain_class", "plain_configuration", "training_class"]
 
-# TensorFlow's number of the algorithm; it is the one that Keras's Dropout takes.
+# TensorFlow's ID of the algorithm used by Keras's Dropout.
 _PHILOX = 1
 
 
 class Dropout(keras.layers.Dropout):
-    """Draws 8 or 16 random bits for each value where Keras draws 32 and makes a float of them.
+    """Uses 8 or 16 random bits per value, where Keras draws 32 bits and converts them to float.
 
-    The share that is dropped is the rate, rounded to a 65,536th; what is kept is scaled by that share, as far as the
-    dtype can tell. The state is Keras's: one seed and a counter of calls.
+    The rate is rounded to a multiple of 1/65,536, and the kept values are scaled accordingly. The state is that of
+    Keras: a seed and a counter of calls.
     """
 
     def call(self, inputs: Any, training: bool = False) -> Any:
@@ -34,7 +34,7 @@ class Dropout(keras.layers.Dropout):
         return inputs * (kept * tf.constant(levels / (levels - dropped), inputs.dtype))
 
     def _draw(self, shape: Any, dtype: Any) -> Any:
-        """Return random integers of the full range, as many to a word of 32 bits as fit."""
+        """Return random integers of the full range, packed into 32-bit words."""
         count, in_a_word = tf.reduce_prod(shape), 4 // dtype.size
         words = tf.raw_ops.StatelessRandomUniformFullIntV2(
             shape=[(count + in_a_word - 1) // in_a_word],
@@ -47,7 +47,7 @@ class Dropout(keras.layers.Dropout):
 
 
 class Conv2D(keras.layers.Conv2D):
-    """Leaves its ReLU to the max pooling behind it."""
+    """Leaves its ReLU to the subsequent max pooling."""
 
     def call(self, inputs: Any) -> Any:
         outputs = self.convolution_op(inputs, self.kernel)
@@ -55,24 +55,24 @@ class Conv2D(keras.layers.Conv2D):
 
 
 class ReLU(keras.layers.ReLU):
-    """Leaves itself to the max pooling behind it."""
+    """Leaves the activation to the subsequent max pooling."""
 
     def call(self, inputs: Any) -> Any:
         return inputs
 
 
 class Activation(keras.layers.Activation):
-    """A `relu` that leaves itself to the max pooling behind it."""
+    """Leaves the `relu` activation to the subsequent max pooling."""
 
     def call(self, inputs: Any) -> Any:
         return inputs
 
 
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Normalizes in one kernel where Keras chains elementwise operations in float32.
+    """Normalizes in a single kernel, where Keras uses a chain of elementwise operations in float32.
 
-    The kernel takes inputs in the layer's dtype and computes moments in float32. The moving variance gets the
-    biased variance of the batch, as in Keras; the kernel returns the unbiased one.
+    The kernel takes inputs in the layer's dtype and computes moments in float32. The moving variance is updated with
+    the biased batch variance, as in Keras; the kernel returns the unbiased one.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -96,14 +96,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
     def _move(self, average: Any, value: Any) -> None:
-        """Move a moving average towards a value of the batch."""
+        """Update a moving average."""
         average.assign(average * self.momentum + value * (1.0 - self.momentum))
 
 
 class MaxPooling2D(keras.layers.MaxPooling2D):
-    """Takes the ReLU of the layer before it, on a quarter of the values.
+    """Applies the ReLU of the preceding layer after pooling, on a quarter of the values.
 
-    The largest of max(x, 0) is max(the largest x, 0), and both orders pass the gradient on to the same place.
+    max(max(x, 0)) equals max(max(x), 0), and the gradient goes to the same element.
     """
 
     def call(self, inputs: Any) -> Any:
@@ -111,18 +111,18 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
 
 
 def plain_class(spec: LayerSpec) -> type[keras.Layer]:
-    """Return Keras's own class of a layer of the configuration."""
+    """Return the stock Keras class of a configured layer."""
     found: type[keras.Layer] = getattr(keras.layers, spec.name)
     return found
 
 
 def training_class(before: LayerSpec | None, spec: LayerSpec, behind: LayerSpec | None) -> type[keras.Layer]:
-    """Return what trains as a layer of the configuration does.
+    """Return the class used for training a configured layer.
 
     Args:
-        before: The layer before it; None for the first.
+        before: The preceding layer; None for the first.
         spec: The layer.
-        behind: The layer behind it; None for the last.
+        behind: The subsequent layer; None for the last.
     """
     if _leaves_relu(spec, behind):
         return _LEAVING_RELU[plain_class(spec)]
@@ -136,7 +136,7 @@ def training_class(before: LayerSpec | None, spec: LayerSpec, behind: LayerSpec 
 
 
 def plain_configuration(value: Any) -> Any:
-    """Return the configuration of a network with Keras's own layers in place of those here."""
+    """Return the config of a network with stock Keras layers instead of those in this module."""
     if isinstance(value, list):
         return [plain_configuration(item) for item in value]
     if not isinstance(value, dict):
@@ -152,12 +152,12 @@ _LEAVING_RELU = {
     keras.layers.ReLU: ReLU,
     keras.layers.Activation: Activation,
 }
-# Arguments with which Keras does something else, or over other axes, than the fused kernel.
+# Arguments that the fused kernel doesn't support.
 _OTHER_NORMALIZATION = {"axis", "renorm", "renorm_clipping", "renorm_momentum", "synchronized"}
 
 
 def _leaves_relu(spec: LayerSpec, behind: LayerSpec | None) -> bool:
-    """Return whether a layer ends with a plain ReLU whose output goes into max pooling alone."""
+    """Return whether a layer ends with a plain ReLU and is followed by max pooling."""
     layer_class = plain_class(spec)
     if layer_class is keras.layers.ReLU:
         ends = not spec.arguments.keys() - {"name"}

@@ -240,24 +240,24 @@ def test_an_activation_layer_at_the_end_counts(foreign: Callable[..., Path], end
 @pytest.mark.parametrize(
     ("shape", "layers", "said"),
     [
-        ((SIDE,), [keras.layers.Dense(3, activation="softmax")], "its input is"),
+        ((SIDE,), [keras.layers.Dense(3, activation="softmax")], "its input shape is"),
         ((SIDE, SIDE, 2), [keras.layers.Flatten(), keras.layers.Dense(1, activation="sigmoid")], "1, 3 or 4"),
         (
             (None, None, 3),
             [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(1, activation="sigmoid")],
-            "its input is",
+            "its input shape is",
         ),
-        ((SIDE, SIDE, 3), [keras.layers.Conv2D(3, 3, activation="softmax")], "its output is"),
-        ((SIDE, SIDE, 3), [keras.layers.Flatten(), keras.layers.Dense(3)], "no class probabilities"),
+        ((SIDE, SIDE, 3), [keras.layers.Conv2D(3, 3, activation="softmax")], "its output shape is"),
+        ((SIDE, SIDE, 3), [keras.layers.Flatten(), keras.layers.Dense(3)], "output class probabilities"),
         (
             (SIDE, SIDE, 3),
             [keras.layers.Flatten(), keras.layers.Dense(3, activation="sigmoid")],
-            "no class probabilities",
+            "output class probabilities",
         ),
         (
             (SIDE, SIDE, 3),
             [keras.layers.Flatten(), keras.layers.Dense(1, activation="softmax")],
-            "no class probabilities",
+            "output class probabilities",
         ),
     ],
 )
@@ -271,7 +271,7 @@ def test_what_is_no_image_classifier_is_refused(
 
 def test_a_record_must_fit_its_network(trained: keras.Sequential, tmp_path: Path) -> None:
     save_model(trained, RECORD.model_copy(update={"target_size": (99, 99)}), tmp_path / "m.keras")
-    with pytest.raises(RunFileError, match="its record tells of"):
+    with pytest.raises(RunFileError, match="its metadata describes"):
         load_model(tmp_path / "m.keras")
 
 
@@ -319,12 +319,12 @@ def rewrite_config(path: Path, change: Callable[[dict[str, Any]], None]) -> None
         ({"class_name": "Lambda", "config": {"name": "l"}}, "Lambda, which runs Python code"),
         ({"class_name": "TFSMLayer", "config": {"filepath": "/tmp"}}, "loads another model"),
         ({"class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}}, "reads other files"),
-        ({"class_name": "Mine", "config": {}, "registered_name": "my>Mine"}, "Mine, which is not one of"),
-        ({"class_name": "Dense", "module": "os", "config": {}}, "comes from os"),
-        ({"class_name": "Dense", "module": "kerasx.layers", "config": {}}, "comes from kerasx"),
-        ({"class_name": "function", "module": "builtins", "config": "eval"}, "comes from builtins"),
-        ({"class_name": "__lambda__", "config": {"value": "x"}}, "__lambda__, which is not one of"),
-        ({"class_name": 3, "config": {}}, "is no name"),
+        ({"class_name": "Mine", "config": {}, "registered_name": "my>Mine"}, "Mine, which is not a built-in"),
+        ({"class_name": "Dense", "module": "os", "config": {}}, "is from module os"),
+        ({"class_name": "Dense", "module": "kerasx.layers", "config": {}}, "is from module kerasx"),
+        ({"class_name": "function", "module": "builtins", "config": "eval"}, "is from module builtins"),
+        ({"class_name": "__lambda__", "config": {"value": "x"}}, "__lambda__, which is not a built-in"),
+        ({"class_name": 3, "config": {}}, "is not a valid name"),
         ({"class_name": "Dense", "config": {"activation": {"class_name": "Lambda"}}}, "runs Python code"),
     ],
 )

@@ -96,7 +96,7 @@ def test_weights_depend_on_the_seed_alone() -> None:
         ([{"Reshape": [3, 3]}], 0, "total size of the tensor must be unchanged"),
         (["Flatten", {"Dense": {"units": 10**9}}], 1, "training takes 4 times the weights"),
         ([{"UpSampling2D": 20000}], 0, "for one batch"),
-        (["Flatten", {"Dense": {"units": 3, "name": "rescale"}}], 1, "the name 'rescale' is taken"),
+        (["Flatten", {"Dense": {"units": 3, "name": "rescale"}}], 1, "duplicate layer name 'rescale'"),
     ],
 )
 def test_a_faulty_layer_is_named_with_its_place(layers: list[Any], position: int, said: str) -> None:

@@ -90,7 +90,7 @@ def test_a_usual_network_is_fine_and_the_users_dtype_policy_stays(suffix: str) -
             [{"LayerNormalization": {"axis": [1, 2, 3]}}, "Flatten"],
             ".h5",
             "float32",
-            "layer 1, LayerNormalization: Keras reads axis: [1, 2, 3] from an .h5 file as -1",
+            "layer 1, LayerNormalization: Keras restores axis: [1, 2, 3] from an .h5 file as -1",
         ),
     ],
 )

@@ -51,7 +51,7 @@ def test_auto_takes_what_the_hardware_is_fast_at(hardware: Hardware, name: str) 
 def test_what_was_asked_for_is_obeyed(asked: str, hardware: Hardware, slow: bool) -> None:
     chosen = choose_precision(asked, hardware)
     assert (chosen.name, chosen.slow) == (asked, slow)
-    assert ("slow at it" in chosen.reason) == slow
+    assert ("slow on this hardware" in chosen.reason) == slow
 
 
 def test_flags_are_read_from_the_system(tmp_path: Path) -> None:

@@ -135,29 +135,29 @@ HOSTILE_NAMES: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
         insert(layer("Sequential", "keras", name="s", layers=[layer("Lambda", function=LAMBDA)])),
         "Lambda, which runs Python code",
     ),
-    "bytecode as activation": (set_last(activation=LAMBDA), "__lambda__, which is not one of"),
+    "bytecode as activation": (set_last(activation=LAMBDA), "__lambda__, which is not a built-in"),
     "a function of os": (
         set_last(activation={"class_name": "function", "module": "os", "config": "system"}),
-        "function, which comes from os",
+        "function, which is from module os",
     ),
     "eval": (
         set_last(kernel_initializer={"class_name": "function", "module": "builtins", "config": "eval"}),
-        "comes from builtins",
+        "is from module builtins",
     ),
     "a function of Keras that fetches files": (
         set_last(
             kernel_regularizer={"class_name": "function", "module": "keras.utils", "config": "get_file"}
         ),
-        "function, which is not one of",
+        "function, which is not a built-in",
     ),
     "a class of subprocess": (
         insert(layer("Popen", "subprocess", args="touch $CANARY")),
-        "comes from subprocess",
+        "is from module subprocess",
     ),
-    "a module beside the file": (insert(layer("Evil", "evil")), "comes from evil"),
+    "a module beside the file": (insert(layer("Evil", "evil")), "is from module evil"),
     "a registered class": (
         insert({**layer("Dense", units=1), "registered_name": "evil>Dense"}),
-        "evil>Dense, which is a class of somebody's own",
+        "evil>Dense, which is a custom class",
     ),
     "TFSMLayer": (insert(layer("TFSMLayer", filepath="/tmp/evil")), "loads another model from disk"),
     "a vocabulary in a file": (insert(layer("StringLookup", vocabulary="/etc/passwd")), "reads other files"),
@@ -165,8 +165,8 @@ HOSTILE_NAMES: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
         insert(layer("TextVectorization", vocabulary="gs://x/y")),
         "reads other files",
     ),
-    "an address as a name": (set_last(name="https://evil.example/x"), "is an address"),
-    "TorchModuleWrapper": (insert(layer("TorchModuleWrapper", module={})), "runs code of its own"),
+    "an address as a name": (set_last(name="https://evil.example/x"), "is a URL"),
+    "TorchModuleWrapper": (insert(layer("TorchModuleWrapper", module={})), "runs custom code"),
 }
 
 
@@ -290,15 +290,15 @@ def texts(file: h5py.File) -> None:
 
 
 HOSTILE_HDF5: dict[Callable[[h5py.File], None], str] = {
-    external_link: "is a link to somewhere else",
-    external_numbers: "has its numbers in another file",
-    virtual_array: "is put together from other files",
+    external_link: "is an external or symbolic link",
+    external_numbers: "is stored in another file",
+    virtual_array: "is a virtual dataset of other files",
     compressed_bomb: "its arrays take 4.0 TiB, more than the limit of 4.0 GiB",
     empty_bomb: "its arrays take 8.0 TiB",
     many_bombs: "more than the limit of 4.0 GiB",
-    cycle: "is linked to from two places",
-    soft_link: "is a link to somewhere else",
-    texts: "does not hold numbers",
+    cycle: "has several links",
+    soft_link: "is an external or symbolic link",
+    texts: "is not numeric",
 }
 
 
@@ -331,7 +331,7 @@ def test_a_member_that_would_leave_its_folder_is_refused(
     path = tmp_path / "m.keras"
     path.write_bytes((honest / path.name).read_bytes())
     rewrite(path, lambda members: members.update({name: b"x"}))
-    refused(path, "would be written outside of its folder")
+    refused(path, "would be extracted outside its folder")
 
 
 def test_a_member_that_is_a_link_is_refused(honest: Path, tmp_path: Path, canary: Path) -> None:
@@ -352,7 +352,7 @@ def test_two_descriptions_of_which_one_is_looked_at_are_refused(
     path.write_bytes((honest / path.name).read_bytes())
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("config.json", archive.read("config.json"))
-    refused(path, "two members of one name")
+    refused(path, "two members with the same name")
 
 
 def test_a_zip_bomb_is_refused(honest: Path, tmp_path: Path, canary: Path) -> None:
@@ -379,10 +379,10 @@ def test_an_endless_description_is_refused(honest: Path, tmp_path: Path, canary:
     path = tmp_path / "m.keras"
     path.write_bytes((honest / path.name).read_bytes())
     rewrite(path, lambda members: members.update({"config.json": b"[" * 100_000}))
-    refused(path, "damaged")
+    refused(path, "corrupt")
     deep = b'{"class_name": "Sequential", "config": ' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}"
     rewrite(path, lambda members: members.update({"config.json": deep}))
-    refused(path, "cannot load it")
+    refused(path, "cannot be loaded by Keras")
 
 
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
@@ -486,7 +486,7 @@ def old_keras(path: Path, version: str) -> None:
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
 @pytest.mark.parametrize(
     ("version", "said"),
-    [("2.9.0", "TF_USE_LEGACY_KERAS=1"), ("99.1.0", "which is newer"), ("", "does not say which version")],
+    [("2.9.0", "TF_USE_LEGACY_KERAS=1"), ("99.1.0", "newer version"), ("", "record which version")],
 )
 def test_what_wrote_a_file_that_cannot_be_loaded_is_said(
     honest: Path, tmp_path: Path, suffix: str, version: str, said: str
@@ -494,7 +494,7 @@ def test_what_wrote_a_file_that_cannot_be_loaded_is_said(
     path = tmp_path / f"m.{suffix}"
     path.write_bytes((honest / path.name).read_bytes())
     old_keras(path, version)
-    assert f"Keras {keras.__version__} cannot load it" in refused(path, said)
+    assert f"cannot be loaded by Keras {keras.__version__}" in refused(path, said)
 
 
 def test_a_file_as_keras_2_wrote_it_is_loaded(tmp_path: Path) -> None:

@@ -463,9 +463,7 @@ def test_memory_that_ends_says_which_batch_size_would_fit(train, tmp_path, monke
         return real(self, epoch, step)
 
     monkeypatch.setattr(Batches, "batch", no_memory)
-    with pytest.raises(
-        ConfigError, match=r"data.batch_size: the memory is too small for batches of 7\n.*: 3$"
-    ):
+    with pytest.raises(ConfigError, match=r"data.batch_size: out of memory with batch_size 7\n.*: 3$"):
         train(tmp_path / "run")
 
 
