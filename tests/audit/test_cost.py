@@ -69,7 +69,7 @@ def test_a_network_that_cannot_be_built_is_a_finding(config):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["model.layers=[Flatten, {Dense: 999999999}]", "training.metrics=[acuracy]"]
+    "wrong", ["model.layers=[Flatten, {Dense: 999999999}]", "training.metrics=[accuarcy]"]
 )
 def test_nothing_is_measured_where_training_would_not_start(config, wrong):
     def measure(*_):
