@@ -1,9 +1,9 @@
-"""YAML text → plain values and the line of each of them.
+"""Read YAML text into plain values, with the line of each value.
 
-YAML 1.2: `yes`, `no`, `on`, `off` and dates are texts, `1e-3` is a number, `010` is ten. PyYAML alone reads
-YAML 1.1 and keeps the last of two equal keys silently; here its node graph is turned into values by hand, so
-that every mistake has its line. PyYAML's own parser is used, not libyaml's: a configuration is small, and the
-messages are the same everywhere.
+YAML 1.2: `yes`, `no`, `on`, `off` and dates are strings, `1e-3` is a number, `010` is ten. PyYAML alone reads
+YAML 1.1 and silently keeps the last of two equal keys. This module converts its node graph to values, so that
+every mistake is reported with its line. It uses PyYAML's own parser, not libyaml's: configurations are small, and
+the messages are the same everywhere.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RESOLVERS: dict[str | None, list[tuple[str, re.Pattern[str]]]] = {
         for kind, pattern in (("null", _NULL), ("bool", _BOOL), ("int", _INT), ("float", _FLOAT))
     ]
 }
-"""How PyYAML tells what a plain scalar is, whatever its first character; the core schema of YAML 1.2."""
+"""Implicit types of plain scalars, for any first character: the core schema of YAML 1.2."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -45,10 +45,10 @@ class _Loader(yaml.SafeLoader):
     _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Raise before PyYAML's recursion gets too deep."""
+        """Limit the nesting, because PyYAML is recursive."""
         if self._depth >= _DEEPEST and self.check_event(yaml.CollectionStartEvent):
             raise yaml.MarkedYAMLError(
-                problem=f"more than {_DEEPEST} lists and mappings inside each other",
+                problem=f"more than {_DEEPEST} nested lists and mappings",
                 problem_mark=self.peek_event().start_mark,  # type: ignore[no-untyped-call]
             )
         self._depth += 1
@@ -59,14 +59,14 @@ class _Loader(yaml.SafeLoader):
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """What is wrong with the text, not yet with the configuration.
+    """A mistake in the YAML itself; the configuration is validated later.
 
     Attributes:
-        path: The keys that lead to it; empty where the text is no YAML.
+        path: Path of the value; empty if the text is not valid YAML.
         line: Counted from 1.
         what: As in `imgtrain.errors.Problem`.
         hint: As in `imgtrain.errors.Problem`.
-        leaves_null: Whether there is no value, so that None stands in its place.
+        leaves_null: Whether the value could not be read and None is returned instead.
     """
 
     path: KeyPath
@@ -78,13 +78,13 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a text says.
+    """The contents of a YAML document.
 
     Attributes:
-        value: Mappings with texts as keys, lists, texts, numbers, booleans and None. Of two equal keys, the
-            first counts.
-        lines: Line of every key and list item, counted from 1, by its path.
-        mistakes: All that were found; a text that cannot be read at all has one.
+        value: Mappings with string keys, lists, strings, numbers, booleans and None. The first of two equal
+            keys is used.
+        lines: Line of every key and list item by its path, counted from 1.
+        mistakes: All mistakes found; a single one if the text cannot be parsed.
     """
 
     value: Any = None
@@ -99,8 +99,8 @@ def read_document(
 
     Args:
         text: The whole text.
-        keeps_text: Whether the scalar at a path is a name, so that `007` and `no` stay what is written.
-        root: The path of the whole document, where it is a value inside a configuration.
+        keeps_text: Whether the scalar at a path is a name and remains a string, such as `007`.
+        root: The path of the document, if it is a value within a configuration.
     """
     document = Document()
     try:
@@ -110,18 +110,18 @@ def read_document(
         document.mistakes.append(_explain(error, text))
         return document
     except (ValueError, OverflowError):  # PyYAML hands "\\UFFFFFFFF" to chr() unchecked
-        document.mistakes.append(Mistake((), 1, "no valid YAML: an escape that is no character"))
+        document.mistakes.append(Mistake((), 1, "invalid YAML: an escape sequence is not a valid character"))
         return document
     value = _Reader(document, keeps_text).read(node, root) if node is not None else None
     return Document(value, document.lines, document.mistakes)
 
 
 class _TooMuchError(Exception):
-    """The aliases of a document expand to more than any configuration holds."""
+    """The aliases of a document expand to too many values."""
 
 
 class _Reader:
-    """Turns nodes into values; aliases are expanded, within bounds."""
+    """Converts nodes to values and expands aliases, up to a limit."""
 
     def __init__(self, document: Document, keeps_text: Callable[[KeyPath], bool]) -> None:
         self.document = document
@@ -133,8 +133,10 @@ class _Reader:
         try:
             return self._read(node, path)
         except _TooMuchError:
-            what = f"its aliases expand to more than {_MOST_VALUES:,} values"
-            self.document.mistakes.append(Mistake((), 1, what, "write the values out"))
+            what = f"aliases expand to more than {_MOST_VALUES:,} values"
+            self.document.mistakes.append(
+                Mistake((), 1, what, "write the values out instead of using aliases")
+            )
             return None
 
     def _read(self, node: yaml.Node, path: KeyPath) -> Any:
@@ -142,7 +144,7 @@ class _Reader:
         if self.values > _MOST_VALUES:
             raise _TooMuchError
         if any(node is above for above in self.open_nodes):
-            self._add_mistake(path, node, "an alias that contains itself", leaves_null=True)
+            self._add_mistake(path, node, "the alias contains itself", leaves_null=True)
             return None
         if isinstance(node, yaml.ScalarNode):
             return self._read_scalar(node, path)
@@ -167,17 +169,15 @@ class _Reader:
         first_lines: dict[str, int] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                self._add_mistake(path, key_node, "a key must be a text, not a list or a mapping")
+                self._add_mistake(path, key_node, "keys must be strings, not lists or mappings")
                 continue
             key, line = key_node.value, _line(key_node)
             if key == "<<" and key_node.style is None:
-                hint = "write the keys out where they belong"
-                self._add_mistake((*path, key), key_node, "merging with << is not supported", hint)
+                hint = "write the merged keys out"
+                self._add_mistake((*path, key), key_node, "merge keys (<<) are not supported", hint)
             elif key in mapping:
-                what = (
-                    f"the key {format_value(key)} stands here a second time, first in line {first_lines[key]}"
-                )
-                self._add_mistake((*path, key), key_node, what, "keep one of them")
+                what = f"duplicate key {format_value(key)}, first defined on line {first_lines[key]}"
+                self._add_mistake((*path, key), key_node, what, "remove one of them")
             else:
                 first_lines[key] = line
                 self.document.lines[*path, key] = line
@@ -195,7 +195,7 @@ class _Reader:
         if pattern is None or self.keeps_text(path):
             return text
         if not pattern.fullmatch(text) and not (kind == "float" and _INT.fullmatch(text)):
-            what = f"{format_value(text)} does not fit its tag {_shown_tag(node)}"
+            what = f"{format_value(text)} is not a valid {_shown_tag(node)}"
             self._add_mistake(path, node, what, leaves_null=True)
             return None
         return _to_value(kind, text)
@@ -231,7 +231,7 @@ def _shown_tag(node: yaml.Node) -> str:
 
 
 def _check_characters(text: str) -> None:
-    """Raise for the characters that YAML forbids, with their line, which PyYAML's own error has not."""
+    """Raise for characters that YAML forbids, with their line, which PyYAML's own error lacks."""
     if found := yaml.reader.Reader.NON_PRINTABLE.search(text):
         mark = yaml.Mark("", found.start(), text.count("\n", 0, found.start()), 0, text, found.start())
         raise yaml.MarkedYAMLError(problem=f"the character {found[0]!r} is not allowed", problem_mark=mark)
@@ -240,20 +240,20 @@ def _check_characters(text: str) -> None:
 def _explain(error: yaml.MarkedYAMLError, text: str) -> Mistake:
     mark = error.problem_mark or error.context_mark
     line = mark.line if mark else 0
-    what = error.problem or "no YAML"
+    what = error.problem or "syntax error"
     hint = ""
     lines = text.split("\n")
     if "\t" in re.match(r"[\s\-]*", lines[line] if line < len(lines) else "").group():  # type: ignore[union-attr]
-        what, hint = "a tab at the beginning of the line", "indent with spaces"
+        what, hint = "a tab in the indentation", "indent with spaces"
     elif "mapping values are not allowed" in what:
-        what = "a colon where no key can be"
-        hint = "put a text with a colon into quotes; check the indentation"
+        what = "unexpected colon"
+        hint = "put values that contain a colon in quotes; check the indentation"
     elif "expected a single document" in (error.context or ""):
-        what, hint = "a second document begins", "remove the line `---`"
+        what, hint = "more than one document", "remove the line `---`"
     elif "cannot start any token" in what:
-        hint = "put the text into quotes"
+        hint = "put the value in quotes"
     elif error.context:
         what = f"{what} {error.context}"
         if error.context_mark and error.context_mark.line != line:
-            hint = f"it begins in line {error.context_mark.line + 1}"
-    return Mistake((), line + 1, f"no valid YAML: {what}", hint)
+            hint = f"it begins on line {error.context_mark.line + 1}"
+    return Mistake((), line + 1, f"invalid YAML: {what}", hint)
