@@ -1,6 +1,6 @@
 """Choose image size, network and augmentation for a folder of images and a time budget.
 
-The networks are plain convolutions with batch normalization; see docs/decisions/0040-recipe.md for measurements.
+The networks are plain convolutions with batch normalization.
 """
 
 from __future__ import annotations
