@@ -71,7 +71,9 @@ def learning_rates(
             last = 1 / (_ONE_CYCLE_FIRST * _ONE_CYCLE_LAST)
             share = last + (1 - last) * _cosine(after / max(steps - rise - 1, 1))
             first = 1 / _ONE_CYCLE_FIRST
-            rising = first + (1 - first) * (1 - _cosine(step / max(rise - 1, 1)))
+            # A rise of one batch is the peak itself.
+            risen = step / (rise - 1) if rise > 1 else np.ones(steps)
+            rising = first + (1 - first) * (1 - _cosine(risen))
             return highest * np.where(step < rise, rising, share)
         case name:
             raise ValueError(f"{name} is a schedule of Keras's own")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from imgtrain.config.load import parse_config
@@ -22,6 +22,7 @@ def rates_of(schedule, *, highest=0.01, steps_per_epoch=10, epochs=9):
     )
 
 
+@example(name="one_cycle", steps_per_epoch=1, epochs=2, warmup=None)
 @given(
     name=st.sampled_from(sorted(SCHEDULE_OPTIONS)),
     steps_per_epoch=st.integers(1, 40),
