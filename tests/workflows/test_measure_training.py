@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import sys
 
 import pytest
@@ -59,20 +58,15 @@ def test_time_memory_and_disk_are_those_of_the_run(folders, imgtrain_process, na
     config.write_text(HEAD % (side, side) + layers)
     cache = folders / f"{name}-cache"
     overrides = [f"data.cache_directory={cache}"]
-    ratios = []
-    # Other programs slow down the one or the other, now and then; a wrong estimate is wrong in the same direction.
-    for attempt in range(5):
-        cost = check(config, overrides).cost
-        run = folders / f"{name}-{attempt}"
-        done = imgtrain_process("train", config, "--output", run, "--set", *overrides)
-        assert done.returncode == 0, done.stderr
-        with (run / "history.csv").open(newline="") as file:
-            seconds = [float(row["seconds"]) for row in csv.DictReader(file)][1:]
-        ratios.append(cost.epoch_seconds / (sum(seconds) / len(seconds)))
-        if 0.7 < math.prod(ratios) ** (1 / len(ratios)) < 1.3:
-            break
-    else:
-        pytest.fail(f"estimated / real seconds per epoch: {ratios}")
+    cost = check(config, overrides).cost
+    run = folders / name
+    done = imgtrain_process("train", config, "--output", run, "--set", *overrides)
+    assert done.returncode == 0, done.stderr
+    with (run / "history.csv").open(newline="") as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)][1:]
+    # Tests share the machine with each other, so only the order of magnitude is tested; benchmarks/estimates.py
+    # measures how close the estimate is.
+    assert 0.2 < cost.epoch_seconds / (sum(seconds) / len(seconds)) < 5
     # What is copied when, and what malloc gives back, differs between versions of Keras.
     real = json.loads((run / "run.json").read_text())["peak_memory_mib"] * 2**20
     assert cost.memory_bytes == pytest.approx(real, rel=0.3)

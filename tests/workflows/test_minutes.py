@@ -34,7 +34,7 @@ def test_a_budget_is_kept_and_the_run_can_be_repeated_and_resumed(folders, imgtr
     planned = run["planned"]
     assert planned["minutes"] == 0.1
     # The machine may be busy: only that it is of that order. benchmarks/recipe.py measures how well it is kept.
-    assert 2 < planned["seconds"] < 6
+    assert 0 < planned["seconds"] < 8
     written = yaml.safe_load((folders / "one/config.yaml").read_text())["training"]
     assert written["minutes"] is None
     assert (written["epochs"], written["steps_per_epoch"]) == (planned["epochs"], planned["steps_per_epoch"])
