@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-__all__ = ["AUGMENTATION", "NETWORKS", "SIDE", "configuration", "count_images", "lay_out"]
+__all__ = ["AUGMENTATION", "EVERYTHING", "NETWORKS", "SIDE", "configuration", "count_images", "lay_out"]
 
 SIDE = 150
 AUGMENTATION: Mapping[str, Any] = {
@@ -22,6 +22,20 @@ AUGMENTATION: Mapping[str, Any] = {
     "brightness_range": [0.8, 1.2],
     "fill_mode": "nearest",
 }
+"""All that ImageDataGenerator has."""
+
+EVERYTHING: Mapping[str, Any] = {
+    **AUGMENTATION,
+    "randaugment": {"layers": 2, "magnitude": 9},
+    "color_jitter": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.05},
+    "grayscale": 0.1,
+    "gaussian_blur": [0.1, 2.0],
+    "jpeg_quality": [40, 95],
+    "erasing": 0.25,
+    "mixup": 0.4,
+    "cutmix": 1.0,
+}
+"""All that imgtrain has."""
 
 
 def _conv(filters: int, **options: Any) -> dict[str, Any]:
@@ -58,7 +72,9 @@ def count_images(folder: Path) -> int:
     return sum(1 for _ in folder.rglob("*.jpg"))
 
 
-def configuration(folder: Path, network: str, **training: Any) -> dict[str, Any]:
+def configuration(
+    folder: Path, network: str, *, augmentation: Mapping[str, Any] = AUGMENTATION, **training: Any
+) -> dict[str, Any]:
     """Return the configuration of a run on the folders written by `lay_out`."""
     return {
         "data": {
@@ -67,7 +83,7 @@ def configuration(folder: Path, network: str, **training: Any) -> dict[str, Any]
             "target_size": [SIDE, SIDE],
             "on_leak": "warn",
         },
-        "augmentation": dict(AUGMENTATION),
+        "augmentation": dict(augmentation),
         "model": {"layers": NETWORKS[network]},
         "training": {"early_stopping": None, "reduce_lr_on_plateau": None, **training},
         "output": {"directory": str(folder / "run")},

@@ -8,13 +8,13 @@ recipes of torchvision, the other operations of RandAugment, color jitter, grays
 from __future__ import annotations
 
 from itertools import permutations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imgtrain.augment.color import ImageColors, channel_shift_table, offsets_that_floor
+from imgtrain.augment import color
+from imgtrain.augment.color import offsets_that_floor
 from imgtrain.augment.erase import erase
 from imgtrain.augment.filters import blur, compress
 from imgtrain.augment.randaugment import apply_color_operation
@@ -50,10 +50,29 @@ def augment_batch(
         `out`.
     """
     out = warp_batch(pixels, params, augmentation, out)
-    offsets = offsets_that_floor(params["brightness"])
-    for image in _changed_after_warp(params).tolist():
-        _change(out[image], params[image], brightness_offset=float(offsets[image]))
+    changed = _changed_after_warp(params)
+    offsets = offsets_that_floor(params["brightness"][changed])
+    # Python numbers are faster to access one by one than array elements.
+    columns = [params[name][changed].tolist() for name in _Changes._fields]
+    for image, offset, *values in zip(changed.tolist(), offsets.tolist(), *columns, strict=True):
+        _change(out[image], _Changes(*values), brightness_offset=offset)
     return out
+
+
+class _Changes(NamedTuple):
+    """The parameters of one image for the operations after the warp; a subset of `PARAMS_DTYPE`."""
+
+    channel_shift: float
+    brightness: float
+    operations: list[int]
+    arguments: list[float]
+    jitter_order: int
+    jitter: list[float]
+    grayscale: bool
+    blur_sigma: float
+    jpeg_quality: int
+    erase_box: tuple[int, int, int, int]
+    erase_noise: int
 
 
 def _changed_after_warp(params: NDArray[Any]) -> NDArray[np.intp]:
@@ -65,48 +84,40 @@ def _changed_after_warp(params: NDArray[Any]) -> NDArray[np.intp]:
     return np.flatnonzero(changed)
 
 
-def _change(image: NDArray[np.uint8], params: np.void, *, brightness_offset: float) -> None:
+def _change(image: NDArray[np.uint8], changes: _Changes, *, brightness_offset: float) -> None:
     """Apply the operations after the warp to one image, shape (height, width, channels), in place."""
     alpha = image.shape[2] == _RGBA
-    brightness = float(params["brightness"])
-    if shift := float(params["channel_shift"]):
-        _shift_channels(image, shift, rounds=brightness == 1)
-    colors = ImageColors(image[..., :_RGB].copy() if alpha else image)
-    if brightness != 1:
-        colors.change_brightness(brightness, offset=brightness_offset)
-    operations = params["operations"]
-    if operations.any():
-        for operation, argument in zip(operations.tolist(), params["arguments"].tolist(), strict=True):
+    if changes.channel_shift:
+        color.shift_channels(image, changes.channel_shift, rounds=changes.brightness == 1)
+    colors = image[..., :_RGB].copy() if alpha else image
+    if changes.brightness != 1:
+        color.multiply_levels(colors, changes.brightness, offset=brightness_offset)
+    for operation, argument in zip(changes.operations, changes.arguments, strict=True):
+        if operation:
             apply_color_operation(colors, operation, argument)
-    _jitter(colors, params["jitter"].tolist(), _JITTER_ORDERS[params["jitter_order"]])
-    if params["grayscale"]:
-        colors.remove_color()
-    if params["blur_sigma"]:
-        blur(colors.pixels, float(params["blur_sigma"]))
-    if params["jpeg_quality"]:
-        compress(colors.pixels, int(params["jpeg_quality"]))
-    finished = colors.pixels
+    _jitter(colors, changes.jitter, _JITTER_ORDERS[changes.jitter_order])
+    if changes.grayscale:
+        color.remove_color(colors)
+    if changes.blur_sigma:
+        blur(colors, changes.blur_sigma)
+    if changes.jpeg_quality:
+        compress(colors, changes.jpeg_quality)
     if alpha:
-        image[..., :_RGB] = finished
-    if params["erase_box"].any():
-        erase(image, tuple(params["erase_box"].tolist()), noise_seed=int(params["erase_noise_seed"]))
+        image[..., :_RGB] = colors
+    left, top, right, bottom = changes.erase_box
+    if right > left:
+        erase(image, (left, top, right, bottom), noise_start=changes.erase_noise)
 
 
-def _shift_channels(image: NDArray[np.uint8], shift: float, *, rounds: bool) -> None:
-    """Shift all channels, clipped to the minimum and maximum of the warped image."""
-    low, high, *_ = cv2.minMaxLoc(image.reshape(len(image), -1))
-    cv2.LUT(image, channel_shift_table(shift, low, high, rounds=rounds), dst=image)
-
-
-def _jitter(colors: ImageColors, jitter: list[float], order: tuple[int, ...]) -> None:
+def _jitter(image: NDArray[np.uint8], jitter: list[float], order: tuple[int, ...]) -> None:
     brightness, contrast, saturation, hue = jitter
     for operation in order:
         match operation:
             case 0 if brightness != 1:
-                colors.change_brightness(brightness)
+                color.change_brightness(image, brightness)
             case 1 if contrast != 1:
-                colors.change_contrast(contrast)
+                color.change_contrast(image, contrast)
             case 2 if saturation != 1:
-                colors.change_saturation(saturation)
+                color.change_saturation(image, saturation)
             case 3 if hue:
-                colors.rotate_hue(hue)
+                color.rotate_hue(image, hue)

@@ -6,12 +6,18 @@ ratio (`RandomErasing`).
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from imgtrain.augment.random_streams import Stream, make_generator
 
-__all__ = ["choose_rectangles", "erase"]
+__all__ = ["NOISE_BYTES", "choose_rectangles", "erase"]
+
+NOISE_BYTES = 2**20
+"""Size of the random noise that rectangles take a slice of."""
 
 _AREA = (0.02, 0.33)  # share of the image
 _RATIO = (0.3, 3.3)  # height / width
@@ -40,15 +46,28 @@ def choose_rectangles(uniforms: NDArray[np.float64], height: int, width: int) ->
     return np.stack([lefts, tops, lefts + widths, tops + heights])
 
 
-def erase(image: NDArray[np.uint8], rectangle: tuple[int, int, int, int], *, noise_seed: int) -> None:
+def erase(image: NDArray[np.uint8], rectangle: tuple[int, int, int, int], *, noise_start: int) -> None:
     """Fill a rectangle with uniform noise of all levels in all channels.
 
     Args:
         image: Shape (height, width, channels); modified in place.
         rectangle: Left, top, right (exclusive) and bottom (exclusive).
-        noise_seed: Random seed of the noise, in [0, 2**64).
+        noise_start: Offset of the noise, in [0, `NOISE_BYTES`).
     """
     left, top, right, bottom = rectangle
-    generator = make_generator(Stream.NOISE, seed=noise_seed, epoch=0)
     part = image[top:bottom, left:right]
-    part[...] = np.frombuffer(generator.bytes(part.size), np.uint8).reshape(part.shape)
+    noise = _noise()[noise_start : noise_start + part.size]
+    if len(noise) < part.size:
+        noise = np.resize(np.concatenate([noise, _noise()]), part.size)
+    part[...] = noise.reshape(part.shape)
+
+
+@cache
+def _noise() -> NDArray[np.uint8]:
+    """Return constant random bytes, shape (NOISE_BYTES,).
+
+    Creating a generator for every rectangle would take longer than generating its noise.
+    """
+    philox: Any = make_generator(Stream.NOISE, seed=0, epoch=0).bit_generator
+    noise: NDArray[np.uint8] = philox.random_raw(NOISE_BYTES // 8).astype("<u8").view(np.uint8)
+    return noise

@@ -8,14 +8,13 @@ image are filled as in the warp.
 
 from __future__ import annotations
 
-import math
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imgtrain.augment.color import ImageColors
+from imgtrain.augment import color
 from imgtrain.augment.filters import change_sharpness
 
 __all__ = ["MOST_LAYERS", "Operation", "apply_color_operation", "choose_operations", "compose_geometry"]
@@ -48,9 +47,6 @@ class Operation(IntEnum):
     SOLARIZE = 11
     AUTO_CONTRAST = 12
     EQUALIZE = 13
-
-
-_GEOMETRIC = (Operation.SHEAR_X, Operation.ROTATE)  # the first and the last one
 
 
 def choose_operations(
@@ -100,57 +96,58 @@ def compose_geometry(matrices: NDArray[np.float64], params: NDArray[Any], height
         height: Of the images, in pixels.
         width: Of the images, in pixels.
     """
-    operations, arguments = params["operations"], params["arguments"]
-    geometric = (operations >= _GEOMETRIC[0]) & (operations <= _GEOMETRIC[1])
-    for image, layer in np.argwhere(geometric).tolist():
-        matrices[image] = matrices[image] @ _inverse_map(
-            operations[image, layer], float(arguments[image, layer]), height, width
-        )
+    for layer in range(MOST_LAYERS):
+        operations, arguments = params["operations"][:, layer], params["arguments"][:, layer]
+        moved = np.flatnonzero((operations >= Operation.SHEAR_X) & (operations <= Operation.ROTATE))
+        if len(moved):
+            inverse = _inverse_maps(operations[moved], arguments[moved], height, width)
+            matrices[moved] = matrices[moved] @ inverse
 
 
-def _inverse_map(operation: int, argument: float, height: int, width: int) -> NDArray[np.float64]:
-    """Return the map from (column, row) in the result to the original, shape (3, 3)."""
-    inverse = np.eye(3)
-    match operation:
-        # Shears keep the corner of the image, half a pixel outside the center of the first pixel.
-        case Operation.SHEAR_X:
-            inverse[0, 1:] = argument, argument / 2
-        case Operation.SHEAR_Y:
-            inverse[1, [0, 2]] = argument, argument / 2
-        case Operation.TRANSLATE_X:
-            inverse[0, 2] = -argument
-        case Operation.TRANSLATE_Y:
-            inverse[1, 2] = -argument
-        case Operation.ROTATE:
-            angle = math.radians(argument)
-            turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-            center = np.array([(width - 1) / 2, (height - 1) / 2])
-            inverse[:2, :2], inverse[:2, 2] = turn, center - turn @ center
+def _inverse_maps(
+    operations: NDArray[np.uint8], arguments: NDArray[np.float64], height: int, width: int
+) -> NDArray[np.float64]:
+    """Return the maps from (column, row) in the result to the original, shape (k, 3, 3)."""
+    inverse = np.tile(np.eye(3), (len(operations), 1, 1))
+    # Shears keep the corner of the image, half a pixel outside the center of the first pixel.
+    for operation, row, column in ((Operation.SHEAR_X, 0, 1), (Operation.SHEAR_Y, 1, 0)):
+        chosen = operations == operation
+        inverse[chosen, row, column] = arguments[chosen]
+        inverse[chosen, row, 2] = arguments[chosen] / 2
+    for operation, row in ((Operation.TRANSLATE_X, 0), (Operation.TRANSLATE_Y, 1)):
+        chosen = operations == operation
+        inverse[chosen, row, 2] = -arguments[chosen]
+    chosen = operations == Operation.ROTATE
+    angles = np.deg2rad(arguments[chosen])
+    cosines, sines = np.cos(angles), np.sin(angles)
+    turns = np.stack([cosines, -sines, sines, cosines], axis=-1).reshape(-1, 2, 2)
+    center = np.array([(width - 1) / 2, (height - 1) / 2])
+    inverse[chosen, :2, :2], inverse[chosen, :2, 2] = turns, center - turns @ center
     return inverse
 
 
-def apply_color_operation(colors: ImageColors, operation: int, argument: float) -> None:
+def apply_color_operation(image: NDArray[np.uint8], operation: int, argument: float) -> None:
     """Apply one operation to an image; geometric operations are ignored, because the warp has applied them.
 
     Args:
-        colors: The image.
+        image: Shape (height, width, channels) with 1 or 3 channels, C-contiguous; modified in place.
         operation: A value of `Operation`.
         argument: As returned by `choose_operations`.
     """
     match operation:
         case Operation.BRIGHTNESS:
-            colors.change_brightness(argument)
+            color.change_brightness(image, argument)
         case Operation.COLOR:
-            colors.change_saturation(argument)
+            color.change_saturation(image, argument)
         case Operation.CONTRAST:
-            colors.change_contrast(argument)
+            color.change_contrast(image, argument)
         case Operation.SHARPNESS:
-            change_sharpness(colors.pixels, argument)
+            change_sharpness(image, argument)
         case Operation.POSTERIZE:
-            colors.posterize(int(argument))
+            color.posterize(image, int(argument))
         case Operation.SOLARIZE:
-            colors.solarize(argument)
+            color.solarize(image, argument)
         case Operation.AUTO_CONTRAST:
-            colors.stretch_contrast()
+            color.stretch_contrast(image)
         case Operation.EQUALIZE:
-            colors.equalize()
+            color.equalize(image)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imgtrain.augment.erase import choose_rectangles
+from imgtrain.augment.erase import NOISE_BYTES, choose_rectangles
 from imgtrain.augment.randaugment import MOST_LAYERS, choose_operations
 from imgtrain.augment.random_streams import Stream, draw_uniforms, make_generator
 
@@ -48,7 +48,7 @@ PARAMS_DTYPE = np.dtype(
         ("blur_sigma", np.float64),  # pixels
         ("jpeg_quality", np.uint8),  # 0 is no compression
         ("erase_box", np.intp, (4,)),  # left, top, right, bottom
-        ("erase_noise_seed", np.uint64),
+        ("erase_noise", np.intp),  # where in `NOISE_BYTES` the noise begins
     ]
 )
 """The augmentation parameters of one image; see the options of the same names."""
@@ -88,7 +88,6 @@ class _AppearanceColumn(IntEnum):
 _AUGMENTATION_NUMBERS = 16
 _APPEARANCE_NUMBERS = 32
 _JITTER_ORDERS = 24
-_NOISE_SEEDS = 2**53
 
 
 def epoch_order(*, seed: int, epoch: int, count: int) -> NDArray[np.intp]:
@@ -215,7 +214,7 @@ def _set_appearance(
     erased = uniforms[_AppearanceColumn.ERASING] < augmentation.erasing
     box = uniforms[_AppearanceColumn.ERASE_BOX : _AppearanceColumn.ERASE_NOISE]
     params["erase_box"] = np.where(erased, choose_rectangles(box, height, width), 0).T
-    params["erase_noise_seed"] = np.where(erased, uniforms[_AppearanceColumn.ERASE_NOISE] * _NOISE_SEEDS, 0)
+    params["erase_noise"] = np.where(erased, uniforms[_AppearanceColumn.ERASE_NOISE] * NOISE_BYTES, 0)
 
 
 def _between(uniforms: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:

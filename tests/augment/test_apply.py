@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imgtrain.augment import color
 from imgtrain.augment.apply import augment_batch
-from imgtrain.augment.color import ImageColors
 from imgtrain.augment.filters import blur, compress
 from imgtrain.augment.randaugment import Operation
 from imgtrain.augment.sample import make_identity_params, sample_params
@@ -149,19 +149,18 @@ def test_the_order_of_operations(make_picture):
         blur_sigma=0.8,
         jpeg_quality=40,
         erase_box=[3, 4, 20, 30],
-        erase_noise_seed=1,
+        erase_noise=1,
     )
     step = augment_one(picture, channel_shift=20, brightness=1.2)
     for operation, argument in ((Operation.POSTERIZE, 4), (Operation.SHARPNESS, 1.9)):
         step = augment_one(step, operations=[operation, *[0] * 7], arguments=[argument, *[0] * 7])
-    colors = ImageColors(step)
-    colors.change_brightness(1.1)
-    colors.change_contrast(0.7)
-    colors.rotate_hue(0.1)
-    colors.change_saturation(1.6)
-    colors.remove_color()
-    blur(colors.pixels, 0.8)
-    compress(colors.pixels, 40)
+    color.change_brightness(step, 1.1)
+    color.change_contrast(step, 0.7)
+    color.rotate_hue(step, 0.1)
+    color.change_saturation(step, 1.6)
+    color.remove_color(step)
+    blur(step, 0.8)
+    compress(step, 40)
     assert (got[30:] == step[30:]).all()
     assert (got[:, 20:] == step[:, 20:]).all()
     # Not compressed: the noise still has all its levels, in every channel by itself.
@@ -192,6 +191,6 @@ def test_alpha_is_moved_and_erased_and_otherwise_kept(make_picture):
     assert (changed[..., :3] == augment_one(picture[..., :3].copy(), **changes)).all()
     moved = augment_one(picture, flip_horizontal=True, **changes)
     assert (moved[..., 3] == picture[:, ::-1, 3]).all()
-    erased = augment_one(picture, erase_box=[0, 0, 40, 15], erase_noise_seed=2)
+    erased = augment_one(picture, erase_box=[0, 0, 40, 15], erase_noise=2)
     assert (erased[:15, :, 3] != picture[:15, :, 3]).mean() > 0.9
     assert (erased[15:] == picture[15:]).all()

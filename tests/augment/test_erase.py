@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgtrain.augment.erase import choose_rectangles, erase
+from imgtrain.augment.erase import NOISE_BYTES, choose_rectangles, erase
 
 UNIFORM = st.floats(0, 1, exclude_max=True)
 
@@ -54,7 +54,7 @@ def test_every_place_of_the_image_is_erased_at_times():
 def test_the_rectangle_is_noise_and_the_rest_stays(make_picture, channels):
     picture = make_picture(60, 80, channels)
     erased = picture.copy()
-    erase(erased, (10, 5, 60, 55), noise_seed=3)
+    erase(erased, (10, 5, 60, 55), noise_start=3)
     outside = np.ones(picture.shape[:2], bool)
     outside[5:55, 10:60] = False
     assert (erased[outside] == picture[outside]).all()
@@ -63,7 +63,22 @@ def test_the_rectangle_is_noise_and_the_rest_stays(make_picture, channels):
     assert counts.min() > 0 or noise.size < 10_000
     assert abs(noise.mean() - 127.5) < 4
     again, other = picture.copy(), picture.copy()
-    erase(again, (10, 5, 60, 55), noise_seed=3)
-    erase(other, (10, 5, 60, 55), noise_seed=4)
+    erase(again, (10, 5, 60, 55), noise_start=3)
+    erase(other, (10, 5, 60, 55), noise_start=4)
     assert (again == erased).all()
     assert (other != erased).any()
+
+
+def test_noise_that_ends_begins_again():
+    picture = np.zeros((40, 50, 3), np.uint8)
+    erase(picture, (0, 0, 50, 40), noise_start=NOISE_BYTES - 1000)
+    assert (picture != 0).mean() > 0.99
+    begun = np.zeros((40, 50, 3), np.uint8)
+    erase(begun, (0, 0, 50, 40), noise_start=0)
+    assert (picture.ravel()[1000:] == begun.ravel()[:-1000]).all()
+
+
+def test_an_image_may_be_larger_than_the_noise():
+    picture = np.zeros((700, 800, 3), np.uint8)
+    erase(picture, (0, 0, 800, 700), noise_start=5)
+    assert np.bincount(picture.ravel(), minlength=256).min() > 0.9 * picture.size / 256

@@ -48,7 +48,7 @@ COLUMNS = {
     "grayscale": {"grayscale"},
     "gaussian_blur": {"blur_sigma"},
     "jpeg_quality": {"jpeg_quality"},
-    "erasing": {"erase_box", "erase_noise_seed"},
+    "erasing": {"erase_box", "erase_noise"},
 }
 COUNT = 4000
 
@@ -135,7 +135,7 @@ def test_probabilities_of_0_and_1_are_kept():
 
 def test_no_two_numbers_of_a_slot_depend_on_each_other():
     # The corners of a rectangle, and an operation and its argument, belong together.
-    names = set(PARAMS_DTYPE.names) - {"arguments", "erase_box", "erase_noise_seed"}
+    names = set(PARAMS_DTYPE.names) - {"arguments", "erase_box", "erase_noise"}
     columns = [column for name in names for column in ALL_PARAMS[name].reshape(COUNT, -1).T.astype(float)]
     numbers = np.stack([column for column in columns if np.ptp(column)])
     correlations = np.corrcoef(numbers) - np.eye(len(numbers))
