@@ -1,7 +1,7 @@
-"""The moving average of the weights in place of the weights while they are validated and kept (`use_ema`).
+"""Swaps in the moving average of the weights for validation and early stopping (`use_ema`).
 
-Keras's `fit` puts the average in place after the last epoch only, so that early stopping would choose, and put
-back, the weights without it.
+Keras's `fit` swaps in the average only after the last epoch, so early stopping would select and restore weights
+that are not averaged.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ __all__ = ["AveragedWeights"]
 
 
 class AveragedWeights:
-    """The moving average that the optimizer of a compiled model keeps; does nothing if it keeps none."""
+    """Exponential moving average of a compiled model's weights; has no effect if the optimizer keeps none."""
 
     def __init__(self, model: Any) -> None:
-        """Take the model."""
+        """Initialize with a compiled model."""
         self._model = model
         self._trained: list[Any] | None = None
-        # The loss scale of float16 wraps the optimizer of the configuration.
+        # With float16, LossScaleOptimizer wraps the configured optimizer.
         self._is_kept = getattr(model.optimizer, "inner_optimizer", model.optimizer).use_ema
 
     def put_in_place(self) -> None:
-        """Give the model the average of its weights."""
+        """Replace the model's weights by their average."""
         optimizer = self._model.optimizer
         # Before the first update the average is 0: float16 skips updates whose gradients overflow.
         if int(optimizer.iterations) > 0:
@@ -34,7 +34,7 @@ class AveragedWeights:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Give the model the average inside the block, and the trained weights, bit for bit, after it."""
+        """Use the averaged weights inside the block; restores the trained weights bit-identically on exit."""
         if not self._is_kept:
             yield
             return
@@ -48,7 +48,7 @@ class AveragedWeights:
 
     @contextmanager
     def set_aside(self) -> Iterator[None]:
-        """Give the model the trained weights inside the block, also within a block of `in_place`."""
+        """Use the trained weights inside the block, even within an `in_place` block."""
         if self._trained is None:
             yield
             return
@@ -60,7 +60,7 @@ class AveragedWeights:
             self._assign(average)
 
     def _read(self) -> list[Any]:
-        # A tensor that was read from a variable keeps its value.
+        # A tensor read from a variable keeps its value when the variable changes.
         return [tf.convert_to_tensor(variable.value) for variable in self._model.trainable_variables]
 
     def _assign(self, values: Sequence[Any]) -> None:

@@ -1,9 +1,9 @@
-"""Checkpoints on disk: all that training needs to go on, checksummed, two generations of it.
+"""Checkpoints on disk: the full training state, with checksums. The last two checkpoints are kept.
 
-A checkpoint is a small text file, `checkpoint-000007.json`, whose first line is the checksum of the JSON behind
-it, and beside it the arrays that the JSON names: raw little-endian bytes, in files named by their own checksum. So
-arrays that have not changed since the last checkpoint, such as the best weights, are not written again. Every file
-is written aside and renamed, the JSON last: a checkpoint is whole or it is not there.
+A checkpoint is a small text file, `checkpoint-000007.json`, and the array files it refers to. The first line of the
+text file is the checksum of the JSON that follows. Array files hold raw little-endian bytes and are named by their
+checksum, so arrays that have not changed since the last checkpoint, such as the best weights, are not written again.
+All writes are atomic (write to a temporary file, then rename), and the JSON is written last.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ __all__ = ["Checkpoint", "CheckpointStore"]
 
 FORMAT_VERSION = 1
 GENERATIONS = 2
-"""How many checkpoints are kept."""
+"""Number of checkpoints to keep."""
 
-# Arrays of TensorFlow are little-endian on all machines that it runs on.
+# TensorFlow supports little-endian machines only.
 assert sys.byteorder == "little"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """A state of training.
+    """The state of training at one point.
 
     Attributes:
-        origin: What the run was asked and what it found, as JSON can hold it; the same in all its checkpoints.
-        progress: How far it has come, as JSON can hold it. Floats survive exactly.
-        arrays: Lists of arrays, or of what NumPy takes for one, of any shape and numeric dtype, by name.
+        origin: Configuration and environment of the run, JSON-serializable; the same in all its checkpoints.
+        progress: Training progress, JSON-serializable. Floats are restored exactly.
+        arrays: Lists of array-likes by name, of any shape and numeric dtype.
     """
 
     origin: Mapping[str, Any]
@@ -49,34 +49,34 @@ class Checkpoint:
     arrays: Mapping[str, Sequence[Any]]
 
 
-class DamagedCheckpoint(Exception):  # noqa: N818 (never reaches the user: an older one is taken)
-    """A file of a checkpoint is missing, cut short or changed."""
+class DamagedCheckpoint(Exception):  # noqa: N818 (never reaches the user: an older checkpoint is used)
+    """A checkpoint file is missing, truncated or corrupted."""
 
 
 class CheckpointStore:
-    """The checkpoints of one run. Opening it never creates anything; `save` does.
+    """The checkpoints of one run. Only `save` creates files.
 
     Attributes:
-        path: The folder.
+        path: The checkpoint folder.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __bool__(self) -> bool:
-        """Return whether there is a checkpoint."""
+        """Return whether a checkpoint exists."""
         return bool(self._manifests())
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, then remove those before the last one.
+        """Write a checkpoint, then remove all but the last two.
 
         Raises:
-            RunFileError: The disk is full, or the folder cannot be written; earlier checkpoints stay.
+            RunFileError: The disk is full or the folder is not writable. Earlier checkpoints are kept.
         """
         try:
             self.path.mkdir(exist_ok=True)
         except OSError as error:
-            raise RunFileError(Problem(self.path, f"cannot be made: {error.strerror or error}")) from error
+            raise RunFileError(Problem(self.path, f"cannot be created: {error.strerror or error}")) from error
         earlier = self._manifests()
         number = _number(earlier[-1]) + 1 if earlier else 1
         content = {
@@ -92,13 +92,13 @@ class CheckpointStore:
         self._remove_all_but([*earlier, path][-GENERATIONS:])
 
     def load(self, emit: Emit = ignore) -> Checkpoint | None:
-        """Return the newest checkpoint that is whole; None if there is none at all.
+        """Return the newest valid checkpoint, or None if there are no checkpoints.
 
         Args:
-            emit: Takes a warning for each one that is damaged.
+            emit: Called with a warning for each damaged checkpoint.
 
         Raises:
-            RunFileError: There are checkpoints, and all of them are damaged.
+            RunFileError: All checkpoints are damaged.
         """
         manifests = self._manifests()
         for path in reversed(manifests):
@@ -110,25 +110,25 @@ class CheckpointStore:
             raise RunFileError(
                 Problem(
                     self.path,
-                    "every checkpoint in it is damaged",
+                    "all checkpoints are damaged",
                     "start again with --overwrite",
                 )
             )
         return None
 
     def keep_newest(self) -> None:
-        """Remove all checkpoints but the last."""
+        """Remove all checkpoints except the last."""
         self._remove_all_but(self._manifests()[-1:])
 
     def remove(self) -> None:
-        """Remove all checkpoints, and the folder if nothing else is in it."""
+        """Remove all checkpoints, and the folder if it is then empty."""
         if self.path.is_dir():
             self._remove_all_but([])
             with suppress(OSError):
                 self.path.rmdir()
 
     def _save_arrays(self, arrays: Sequence[Any]) -> dict[str, Any]:
-        """Write some arrays into one file, unless it is there already; return what finds them again."""
+        """Write arrays to one file unless it already exists; return its name, dtypes and shapes."""
         plain = [np.asarray(array) for array in arrays]
         name = f"{_checksum(map(_bytes, plain))}.arrays"
         size = sum(array.nbytes for array in plain)
@@ -145,10 +145,10 @@ class CheckpointStore:
     def _read(self, path: Path) -> Checkpoint:
         checksum, _, text = path.read_bytes().partition(b"\n")
         if checksum.decode("ascii", "replace") != _checksum([text]):
-            raise DamagedCheckpoint("it is damaged")
+            raise DamagedCheckpoint("checksum mismatch")
         content = json.loads(text)
         if content["format"] != FORMAT_VERSION:
-            raise DamagedCheckpoint(f"another version of imgtrain wrote it (format {content['format']})")
+            raise DamagedCheckpoint(f"written by another version of imgtrain (format {content['format']})")
         arrays = {name: self._read_arrays(**entry) for name, entry in content["arrays"].items()}
         return Checkpoint(content["origin"], content["progress"], arrays)
 
@@ -165,14 +165,14 @@ class CheckpointStore:
         return found
 
     def _manifests(self) -> list[Path]:
-        """Return the files that describe a checkpoint, the oldest first."""
+        """Return the JSON files of all checkpoints, oldest first."""
         return sorted(path for path in self.path.glob("checkpoint-*.json") if _number(path))
 
     def _remove_all_but(self, kept: Sequence[Path]) -> None:
-        """Remove every file of a checkpoint that none of `kept` needs, what a killed process left included."""
+        """Remove checkpoint files that `kept` does not refer to, including those of a killed process."""
         needed = {path.name for path in kept}
         for path in kept:
-            # A damaged one is no use, but neither is it in the way.
+            # A damaged checkpoint must not prevent the cleanup.
             with suppress(OSError, ValueError, TypeError, KeyError):
                 content = json.loads(path.read_bytes().partition(b"\n")[2])
                 needed |= {entry["file"] for entry in content["arrays"].values()}
@@ -195,6 +195,6 @@ def _bytes(array: NDArray[Any]) -> memoryview:
 
 
 def _number(path: Path) -> int:
-    """Return the number in a checkpoint's file name; 0 if there is none."""
+    """Return the number in a checkpoint's file name, or 0 if it has none."""
     digits = path.stem.removeprefix("checkpoint-")
     return int(digits) if digits.isascii() and digits.isdecimal() else 0

@@ -1,4 +1,4 @@
-"""The checkpoints of a run under way: when they are due, and a thread that writes them beside the training."""
+"""Decides when to write checkpoints, and writes them in a background thread during training."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from imgtrain.training.checkpoint_store import Checkpoint, CheckpointStore
 
 __all__ = ["Checkpointer"]
 
-# A checkpoint at the end of an epoch may take this share of the time; one that takes less than so many seconds of a
-# processor is always written.
+# Maximum share of training time spent on end-of-epoch checkpoints. Those that take less than _CHEAP_SECONDS of CPU
+# time are always written.
 _SHARE = 0.02
 _CHEAP_SECONDS = 0.05
 
 
 class Checkpointer:
-    """Writes one checkpoint at a time, and brings the error of a failed write back to the training.
+    """Writes one checkpoint at a time, and re-raises the error of a failed write in the training thread.
 
     Attributes:
-        earlier: Where to go on; None to begin.
+        earlier: The checkpoint to resume from; None starts from scratch.
     """
 
     def __init__(
@@ -32,13 +32,13 @@ class Checkpointer:
         minutes: float,
         earlier: Checkpoint | None = None,
     ) -> None:
-        """Take the place.
+        """Initialize without writing anything.
 
         Args:
-            folder: Where they are written.
-            origin: What stands in each of them.
-            minutes: Between two of them inside an epoch.
-            earlier: Where to go on; None to begin.
+            folder: Where checkpoints are written.
+            origin: As in `Checkpoint`; the same for all checkpoints.
+            minutes: Time between two checkpoints within an epoch.
+            earlier: The checkpoint to resume from; None starts from scratch.
         """
         self.earlier = earlier
         self._folder = folder
@@ -47,22 +47,22 @@ class Checkpointer:
         self._thread: Thread | None = None
         self._error: Exception | None = None
         self._processor_seconds = 0.0
-        # The clock that goes on when somebody sets the other.
+        # Monotonic: not affected by changes of the system clock.
         self._last = time.monotonic()
 
     def are_due(self) -> bool:
-        """Return whether the time since the last one has passed.
+        """Return whether `minutes` have passed since the last checkpoint.
 
         Raises:
-            RunFileError: The last one could not be written.
+            RunFileError: The last checkpoint could not be written.
         """
         self._raise_error()
         return time.monotonic() - self._last >= self._seconds
 
     def are_affordable(self) -> bool:
-        """Return whether enough time has passed since the last one to write one at the end of an epoch.
+        """Return whether enough time has passed since the last checkpoint to write one at the end of an epoch.
 
-        Epochs may take less time than the weights take to be written.
+        Short epochs may take less time than writing the weights.
         """
         if self._thread is not None and self._thread.is_alive():
             return False
@@ -70,27 +70,27 @@ class Checkpointer:
         return cost < _CHEAP_SECONDS or cost <= _SHARE * (time.monotonic() - self._last)
 
     def save(self, progress: Mapping[str, Any], arrays: Mapping[str, Sequence[Any]]) -> None:
-        """Begin to write a checkpoint; waits for the last one first.
+        """Start writing a checkpoint, after waiting for the previous one.
 
         Args:
             progress: As in `Checkpoint`.
-            arrays: As in `Checkpoint`; nothing may change in them later.
+            arrays: As in `Checkpoint`; must not be modified afterwards.
 
         Raises:
-            RunFileError: The last one could not be written.
+            RunFileError: The last checkpoint could not be written.
         """
         self.wait()
         checkpoint = Checkpoint(self._origin, progress, arrays)
-        # A daemon: a second Ctrl-C ends the process at once, and what is half written was never there.
+        # A daemon thread, so that a second Ctrl-C exits immediately; writes are atomic.
         self._thread = Thread(target=self._write, args=(checkpoint,), name="checkpoint", daemon=True)
         self._thread.start()
         self._last = time.monotonic()
 
     def wait(self) -> None:
-        """Return when the last one is on the disk.
+        """Block until the last checkpoint is written.
 
         Raises:
-            RunFileError: It could not be written.
+            RunFileError: The checkpoint could not be written.
         """
         if self._thread is not None:
             self._thread.join()

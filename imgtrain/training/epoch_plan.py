@@ -1,4 +1,4 @@
-"""How many epochs, of how many batches, fit into a time budget."""
+"""Computes the number and length of epochs that fit a time budget."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from imgtrain.run.run_directory import RunDirectory
 
 __all__ = ["EpochPlan", "describe_epoch_plan", "keep_epoch_plan", "plan_epochs", "with_epoch_plan"]
 
-# The best epoch is chosen among at least so many, even where a single pass takes longer than a fifth of the budget.
+# Minimum number of epochs to select the best from, even if one pass takes more than a fifth of the budget.
 _FEWEST_EPOCHS = 5
-# Share of the budget that validation may take; epochs become longer than a pass before it takes more.
+# Maximum share of the budget for validation; beyond it, epochs span several passes.
 _VALIDATION_SHARE = 0.3
-# An epoch is one pass over the images if that misses the budget by no more than this share.
+# An epoch is exactly one pass over the images if its planned length is within this relative tolerance.
 _ROUNDING = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class EpochPlan:
-    """Epochs that fit into a time budget.
+    """Epochs that fit a time budget.
 
     Attributes:
-        epochs: Number of epochs, 1 or more.
+        epochs: Number of epochs, at least 1.
         steps_per_epoch: Batches in an epoch; None for one pass over the training images.
-        seconds: What they are expected to take, validation included.
+        seconds: Expected total time, including validation.
     """
 
     epochs: int
@@ -42,17 +42,17 @@ def plan_epochs(
     steps_per_pass: int,
     most_epochs: int | None = None,
 ) -> EpochPlan:
-    """Return the epochs that end when the time is up.
+    """Return the epochs that fit the time budget.
 
-    An epoch is one pass over the training images where that divides the budget well. Where a pass is long, epochs are
-    parts of it; where validation takes longer than training, epochs are several passes.
+    An epoch is one pass over the training images if this divides the budget well. If a pass is long, an epoch is
+    part of it; if validation dominates, an epoch spans several passes.
 
     Args:
-        seconds: The budget, above 0.
-        seconds_per_step: Time of one training batch, above 0.
-        seconds_per_validation: Time of a validation pass; 0 without validation.
-        steps_per_pass: Batches in a pass over the training images.
-        most_epochs: Upper limit of the passes that are trained; None for none.
+        seconds: Time budget, > 0.
+        seconds_per_step: Time per training batch, > 0.
+        seconds_per_validation: Time per validation pass; 0 without validation.
+        steps_per_pass: Batches per pass over the training images.
+        most_epochs: Maximum number of passes over the training images; None for no limit.
     """
     seconds_per_epoch = steps_per_pass * seconds_per_step + seconds_per_validation
     most_validations = max(1, int(_VALIDATION_SHARE * seconds / max(seconds_per_validation, 1e-9)))
@@ -68,12 +68,12 @@ def plan_epochs(
 
 
 def describe_epoch_plan(plan: EpochPlan, minutes: float) -> dict[str, Any]:
-    """Return what `run.json` keeps of a plan, so that a resumed run keeps the plan too."""
+    """Return the plan as stored in `run.json`, from which a resumed run restores it."""
     return {"minutes": minutes, **asdict(plan)}
 
 
 def with_epoch_plan(config: Config, planned: Mapping[str, Any]) -> Config:
-    """Return the configuration with the planned epochs in place of the time budget.
+    """Return the configuration with the time budget replaced by the planned epochs.
 
     Args:
         config: A configuration with `training.minutes`.
@@ -87,14 +87,14 @@ def with_epoch_plan(config: Config, planned: Mapping[str, Any]) -> Config:
     }
     stopping = training.early_stopping
     if stopping is not None and stopping.patience >= training.epochs:
-        # It only restores the best weights, and is not to end a longer run.
+        # Early stopping only restores the best weights here; it must not end a longer run.
         patience = max(stopping.patience, planned["epochs"])
         update["early_stopping"] = stopping.model_copy(update={"patience": patience})
     return config.model_copy(update={"training": training.model_copy(update=update)})
 
 
 def keep_epoch_plan(config: Config, run: RunDirectory) -> Config:
-    """Return the configuration with the epochs that the run to resume was planned with, for the same budget.
+    """Return the configuration with the epoch plan of the run to resume, if the time budget is unchanged.
 
     Raises:
         RunFileError: `run.json` is damaged.

@@ -1,11 +1,11 @@
-"""The training loop: batches by number into Keras's own training step.
+"""The training loop: feeds numbered batches to Keras's training step.
 
-Keras's `fit` would feed the same batches through tf.data, whose iterators are torn down at the end of each
-epoch and may stall there for as long as the epoch took. Here a few threads read ahead, and the compiled step
-gets one batch after the other; the step, the losses, the metrics, the optimizer and the callbacks are Keras's.
+Keras's `fit` would feed the same batches through tf.data, whose iterators are recreated every epoch; tearing them
+down can stall for as long as the epoch took. Here, threads prefetch batches for the compiled step. The training step,
+losses, metrics, optimizer and callbacks are Keras's.
 
-Since batch `step` of epoch `epoch` is always the same, training can stop after any batch and go on in another
-process, with the same weights bit for bit in the end.
+Batch `step` of epoch `epoch` is always the same, so training can stop after any batch and resume in another process
+with bit-identical results.
 """
 
 from __future__ import annotations
@@ -48,30 +48,31 @@ def fit(
     on_epoch: Callable[[Sequence[Epoch]], None] = lambda epochs: None,
     emit: Emit = ignore,
 ) -> History:
-    """Train a compiled network and leave it with the weights of the best epoch.
+    """Train a compiled model and restore the weights of the best epoch.
 
-    The first Ctrl-C or SIGTERM ends it after the present batch, with a checkpoint; the second at once.
+    The first Ctrl-C or SIGTERM stops training after the current batch and writes a checkpoint; the second stops
+    immediately.
 
     Args:
         model: A compiled Keras model.
         train: Batches of (images, labels) or (images, labels, weights).
         validation: Unshuffled batches of (images, labels), or None.
-        training: Epochs and callbacks.
-        checkpoints: Where to write them and where to go on; None writes none.
-        on_epoch: Takes all epochs so far whenever one is over.
-        emit: Takes an event for every batch and epoch.
+        training: Number of epochs, schedule and callbacks.
+        checkpoints: Writes checkpoints and holds the one to resume from; None disables checkpoints.
+        on_epoch: Called after every epoch with all epochs so far.
+        emit: Called with an event for every batch and epoch.
 
     Raises:
         DivergedError: A loss or metric became NaN or infinite.
-        InterruptedRunError: Somebody wanted it to stop.
-        RunFileError: A checkpoint cannot be written, or the one to go on from is of another network.
+        InterruptedRunError: Ctrl-C or SIGTERM was received.
+        RunFileError: A checkpoint cannot be written, or the checkpoint to resume from does not match the model.
     """
     with GracefulShutdown() as interruption:
         return _Run(model, train, validation, training, checkpoints, interruption, emit).fit(on_epoch)
 
 
 class _Run:
-    """One call of `fit`: Keras's objects, and how far they have come."""
+    """State of one call of `fit`: Keras objects and training progress."""
 
     def __init__(
         self,
@@ -100,7 +101,7 @@ class _Run:
         self._saved = (0, 0)
 
     def fit(self, on_epoch: Callable[[Sequence[Epoch]], None]) -> History:
-        """Train every epoch that is left."""
+        """Train the remaining epochs."""
         model, stopping = self._model, self._stopping
         model.stop_training = False
         self._callbacks.on_train_begin()
@@ -133,7 +134,7 @@ class _Run:
         return self._position.epoch >= self._epochs or self._position.stopped
 
     def _train_epoch(self) -> Epoch:
-        """Train and validate the present epoch, or what is left of it."""
+        """Train and validate the current epoch, or the rest of it after resuming."""
         position = self._position
         self._emit(EpochStarted(position.epoch, self._epochs, len(self._train), self._train.images_per_epoch))
         self._callbacks.on_epoch_begin(position.epoch)
@@ -155,7 +156,7 @@ class _Run:
                 if self._checkpoints is not None and self._checkpoints.are_due():
                     self._save()
         logs = dict(position.logs)
-        # EarlyStopping keeps the weights that were validated.
+        # EarlyStopping must save the weights that were validated.
         with self._average.in_place():
             if self._validation is not None:
                 logs |= {f"val_{name}": value for name, value in self._validate(self._validation).items()}
@@ -176,7 +177,7 @@ class _Run:
         return logs
 
     def _keeping_what_was_trained(self, batches: Generator[Any, None, None]) -> Generator[Any, None, None]:
-        """Yield the batches; if there is an error in one, write a checkpoint of what was trained before it."""
+        """Yield the batches; if loading one fails, write a checkpoint before raising."""
         try:
             yield from batches
         except (DataError, RunFileError):
@@ -186,7 +187,7 @@ class _Run:
             raise
 
     def _stop_if_asked(self) -> None:
-        """Write a checkpoint and raise, if there was a signal."""
+        """Write a checkpoint and raise if a signal was received."""
         if not self._interruption.requested:
             return
         position = self._position
@@ -197,10 +198,10 @@ class _Run:
         place = f"batch {position.step} of epoch {position.epoch + 1}"
         if position.step == 0:
             place = f"epoch {position.epoch}"
-        raise InterruptedRunError(f"stopped after {place}, as asked")
+        raise InterruptedRunError(f"stopped by the user after {place}")
 
     def _save(self) -> None:
-        """Begin to write a checkpoint, unless the last one is of this very batch."""
+        """Start writing a checkpoint, unless one was already written at this batch."""
         place = (self._position.epoch, self._position.step)
         if self._checkpoints is None or place == self._saved:
             return
@@ -229,7 +230,7 @@ class _Run:
         self._saved = (self._position.epoch, self._position.step)
         if not self._is_over():
             place = f"epoch {self._position.epoch + 1}, batch {self._position.step + 1} of {len(self._train)}"
-            self._emit(Message(f"going on at {place}"))
+            self._emit(Message(f"resuming at {place}"))
 
     def _make_history(self) -> History:
         stopping, epochs = self._stopping, self._position.finished
@@ -246,7 +247,7 @@ class _Run:
 
 
 def _make_callbacks(training: TrainingConfig) -> tuple[Any, Any]:
-    """Return Keras's ReduceLROnPlateau and EarlyStopping, None for what was not asked for."""
+    """Return Keras's ReduceLROnPlateau and EarlyStopping; None for each that is not configured."""
     plateau, stopping = training.reduce_lr_on_plateau, training.early_stopping
     return (
         None if plateau is None else keras.callbacks.ReduceLROnPlateau(**plateau.model_dump()),

@@ -1,4 +1,4 @@
-"""Signals that ask the process to stop: the first is noted, the second ends it at once."""
+"""Graceful shutdown: the first signal requests a stop, the second exits immediately."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class GracefulShutdown:
-    """Within it, the first Ctrl-C or SIGTERM only sets `requested`; the second raises KeyboardInterrupt.
+    """Context manager in which the first Ctrl-C or SIGTERM sets `requested`; the second raises KeyboardInterrupt.
 
-    Work that can stop between two steps asks `requested` after each of them. Outside the main thread, where Python
-    handles no signals, it does nothing.
+    Check `requested` after every step that can be the last. Has no effect outside the main thread, where Python does
+    not handle signals.
 
     Attributes:
-        requested: Whether somebody wants the work to stop.
+        requested: Whether a signal was received.
     """
 
     def __init__(self) -> None:
@@ -27,9 +27,9 @@ class GracefulShutdown:
         self._earlier: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> Self:
-        """Begin to note signals."""
+        """Install the signal handlers."""
         if threading.current_thread() is threading.main_thread():
-            # Started with `nohup` or in the background of a script, a process ignores Ctrl-C, and goes on to.
+            # Signals that are already ignored (`nohup`, background jobs of a script) stay ignored.
             heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
             self._earlier = {number: signal.signal(number, self._note) for number in heard}
         return self
@@ -37,7 +37,7 @@ class GracefulShutdown:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Handle signals as before."""
+        """Restore the previous signal handlers."""
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
 

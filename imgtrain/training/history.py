@@ -1,4 +1,4 @@
-"""What is known of the epochs that were trained."""
+"""Metrics and timings of trained epochs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["Epoch", "History"]
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What is known of an epoch when it is over.
+    """Metrics and timings of one epoch.
 
     Attributes:
-        number: Counts from 0.
-        seconds: Wall time, validation included.
-        images_per_second: Training images over the time of the training part.
-        logs: Every metric by name, and the learning rate that the epoch ended with.
+        number: Epoch number, from 0.
+        seconds: Wall time, including validation.
+        images_per_second: Training throughput, excluding validation.
+        logs: Metrics by name, and the learning rate at the end of the epoch.
     """
 
     number: int
@@ -28,12 +28,12 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All epochs, and which of them the model's weights are from.
+    """All epochs, and the epoch that the final weights come from.
 
     Attributes:
         epochs: In order.
-        best_epoch: The epoch, from 0, whose weights the model has now.
-        stopped_early: Whether fewer epochs were trained than asked for.
+        best_epoch: The epoch, from 0, of the model's final weights.
+        stopped_early: Whether fewer epochs were trained than configured.
     """
 
     epochs: tuple[Epoch, ...]
@@ -42,5 +42,5 @@ class History:
 
     @property
     def images_per_second(self) -> float:
-        """Median over the epochs after the first, in which TensorFlow also builds its graphs."""
+        """Median throughput; excludes the first epoch, in which TensorFlow traces its graphs, if there are more."""
         return statistics.median(epoch.images_per_second for epoch in self.epochs[1:] or self.epochs)

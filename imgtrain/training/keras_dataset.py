@@ -1,4 +1,4 @@
-"""The batches as Keras wants them, for `model.fit` in a notebook."""
+"""Batches as a `keras.utils.PyDataset`, for `model.fit`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _SHEET_SIDE_PIXELS = 96
 class BatchDataset(keras.utils.PyDataset):
     """A `keras.utils.PyDataset` over `Batches`: `model.fit(BatchDataset(batches), epochs=10)`.
 
-    Each epoch has its own order and augmentation. For shorter or longer epochs give `steps` to the batches:
-    `steps_per_epoch` of `fit` would continue in the middle of an epoch with the numbers of the next one.
+    Every epoch has a different order and augmentation. For shorter or longer epochs, set `steps` on the batches;
+    don't use `steps_per_epoch` of `fit`, which changes the epoch number in the middle of a pass.
 
     Attributes and methods of `ImageDataGenerator`'s iterators work as well: `class_indices`, `classes`,
     `filenames`, `samples`, `batch_size`, `num_classes`, `image_shape`, `next()` and `reset()`. `next()` continues
@@ -35,7 +35,7 @@ class BatchDataset(keras.utils.PyDataset):
     Attributes:
         batches: The batches by number.
         class_names: Class names in label order; empty if not given.
-        epoch: The epoch, from 0, whose batches the items are now; `on_epoch_end` moves on to the next.
+        epoch: Current epoch, from 0; `on_epoch_end` advances it.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class BatchDataset(keras.utils.PyDataset):
         workers: int = 1,
         max_queue_size: int = 10,
     ) -> None:
-        """Take the batches.
+        """Initialize the data set.
 
         Args:
-            batches: What to train on.
+            batches: Batches to serve.
             class_names: Class names in label order, for `class_indices`.
             epoch: The first epoch, from 0.
-            workers: Threads that prepare batches; Keras starts none of its own for 1.
-            max_queue_size: How many batches may wait, with more than one worker.
+            workers: Number of threads that prepare batches; with 1, Keras starts no threads.
+            max_queue_size: Maximum number of queued batches, with more than one worker.
         """
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=max_queue_size)
         self.batches = batches
@@ -68,15 +68,15 @@ class BatchDataset(keras.utils.PyDataset):
         return len(self.batches)
 
     def __getitem__(self, index: int) -> Batch:
-        """Return a batch of the present epoch; any order and any thread will do."""
+        """Return a batch of the current epoch. Thread-safe; batches can be requested in any order."""
         return self.batches.batch(self.epoch, index)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches of the present epoch."""
+        """Yield the batches of the current epoch."""
         return (self[step] for step in range(len(self)))
 
     def __next__(self) -> Batch:
-        """Return the next batch, after the last one of an epoch the first one of the next epoch."""
+        """Return the next batch; continues with the next epoch after the last batch."""
         if self._next_step == len(self):
             self.epoch, self._next_step = self.epoch + 1, 0
         self._next_step += 1
@@ -87,12 +87,12 @@ class BatchDataset(keras.utils.PyDataset):
         return next(self)
 
     def reset(self) -> None:
-        """Make `next()` continue with the first batch of the present epoch."""
+        """Make `next()` continue with the first batch of the current epoch."""
         self._next_step = 0
 
     @property
     def class_indices(self) -> dict[str, int]:
-        """Label of each class, by its name."""
+        """Mapping from class name to label."""
         return {name: label for label, name in enumerate(self.class_names)}
 
     @property
@@ -112,7 +112,7 @@ class BatchDataset(keras.utils.PyDataset):
 
     @property
     def batch_size(self) -> int:
-        """Images in a batch; the last batch of an epoch may be smaller."""
+        """Number of images per batch; the last batch of an epoch may be smaller."""
         return self.batches.batch_size
 
     @property
@@ -122,22 +122,22 @@ class BatchDataset(keras.utils.PyDataset):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of an image."""
+        """Image shape (height, width, channels)."""
         height, width, channels = self.batches.pixels.shape
         return height, width, channels
 
     def on_epoch_begin(self) -> None:
-        """Note that this epoch is in use."""
+        """Mark the current epoch as started."""
         self._within_epoch = True
 
     def on_epoch_end(self) -> None:
-        """Move on to the next epoch's order and augmentation, if this one has begun."""
-        # Keras also calls this before the first epoch, after a look at the shapes of some batches.
+        """Advance to the next epoch, if the current one has started."""
+        # Keras also calls this before the first epoch, after inspecting the shapes of some batches.
         self.epoch += self._within_epoch
         self._within_epoch = False
 
     def __repr__(self) -> str:
-        """Return counts and sizes, not contents."""
+        """Return a one-line summary."""
         height, width, channels = self.image_shape
         return (
             f"<BatchDataset: {self.samples:,} images of {height}×{width}×{channels}, {self.num_classes} classes, "
@@ -155,9 +155,9 @@ class BatchDataset(keras.utils.PyDataset):
         return f"<div>{html.escape(repr(self))}<br>{pictures}</div>"
 
     def _name_of(self, target: NDArray[np.generic]) -> str:
-        """Return the class, or the shares of classes, of a label as the batches hold it.
+        """Return the class name, or the class shares, of a label.
 
-        That is a row of shares, a column with the share of the second class, or an integer.
+        The label is a vector of class shares, the share of the second class (binary), or an integer.
         """
         names = self.class_names or tuple(map(str, range(self.num_classes)))
         if np.size(target) > 1:
@@ -169,7 +169,7 @@ class BatchDataset(keras.utils.PyDataset):
 
 
 def _picture(image: NDArray[np.uint8]) -> str:
-    """Return an `<img>` with the picture inside."""
+    """Return an `<img>` tag with the image embedded as a data URL."""
     picture = Image.fromarray(image.squeeze(axis=-1) if image.shape[-1] == 1 else image)
     picture.thumbnail((_SHEET_SIDE_PIXELS, _SHEET_SIDE_PIXELS))
     file = io.BytesIO()

@@ -1,7 +1,7 @@
-"""The learning rate of every batch of a training run, computed before its first step; needs no TensorFlow.
+"""Learning rate schedules, computed for all batches before training; does not import TensorFlow.
 
-A rate depends on nothing but the configuration and the number of the batch, so that a resumed run, a dry run and
-the report agree on it.
+The learning rate depends only on the configuration and the batch number, so a resumed run, a dry run and the report
+all use the same values.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from imgtrain.config.schema import SCHEDULE_OPTIONS, ScheduleConfig
 
 __all__ = ["is_keras_schedule", "learning_rates", "warmup_steps"]
 
-# As in PyTorch's OneCycleLR (L. Smith and N. Topin, "Super-Convergence", 2018): share of the steps that rise, and
-# the ratios of the highest rate to the first, and of the first to the last.
+# As in PyTorch's OneCycleLR (L. Smith and N. Topin, "Super-Convergence", 2018): share of warm-up steps, ratio of
+# maximum to initial learning rate, and ratio of initial to final learning rate.
 _ONE_CYCLE_RISE = 0.3
 _ONE_CYCLE_FIRST = 25.0
 _ONE_CYCLE_LAST = 1e4
@@ -29,14 +29,14 @@ def is_keras_schedule(schedule: ScheduleConfig) -> bool:
 
 
 def warmup_steps(schedule: ScheduleConfig, *, steps_per_epoch: int, epochs: int) -> int:
-    """Return the number of batches over which the learning rate rises."""
+    """Return the number of warm-up batches."""
     if schedule.warmup_steps is not None:
         return schedule.warmup_steps
     if schedule.warmup_epochs is not None:
         return round(schedule.warmup_epochs * steps_per_epoch)
     if schedule.name == "one_cycle":
         return round(_ONE_CYCLE_RISE * steps_per_epoch * epochs)
-    # One epoch, but never most of a short run.
+    # One epoch, but at most a quarter of the run.
     return min(steps_per_epoch, steps_per_epoch * epochs // 4)
 
 
@@ -47,9 +47,9 @@ def learning_rates(
 
     Args:
         schedule: One of imgtrain's own (`is_keras_schedule` is False).
-        highest: The optimizer's learning rate, which the warm-up leads to.
-        steps_per_epoch: Batches in an epoch.
-        epochs: Epochs that the schedule is planned for.
+        highest: The optimizer's learning rate, reached at the end of the warm-up.
+        steps_per_epoch: Batches per epoch.
+        epochs: Total number of epochs.
     """
     steps = steps_per_epoch * epochs
     rise = min(warmup_steps(schedule, steps_per_epoch=steps_per_epoch, epochs=epochs), steps)
@@ -76,19 +76,19 @@ def learning_rates(
             rising = first + (1 - first) * (1 - _cosine(risen))
             return highest * np.where(step < rise, rising, share)
         case name:
-            raise ValueError(f"{name} is a schedule of Keras's own")
-    # The first batch already moves: (1, 2, … rise) / rise.
+            raise ValueError(f"{name} is a Keras schedule")
+    # The first learning rate is above 0: (1, 2, …, rise) / rise.
     return highest * np.where(step < rise, (step + 1) / max(rise, 1), share)
 
 
 def _cosine(done: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return half a cosine, from 1 at 0 to 0 at 1."""
+    """Return a half cosine that falls from 1 (at 0) to 0 (at 1)."""
     falling: NDArray[np.float64] = (1 + np.cos(math.pi * done)) / 2
     return falling
 
 
 def _drop_epochs(schedule: ScheduleConfig, epochs: int) -> list[int]:
-    """Return the epochs after which a `step` schedule drops, in ascending order."""
+    """Return the epochs after which a `step` schedule reduces the learning rate, in ascending order."""
     if schedule.at_epochs is not None:
         return sorted(schedule.at_epochs)
     every = schedule.every_epochs or max(1, math.ceil(epochs / 3))

@@ -1,4 +1,4 @@
-"""What an earlier run left, and whether the present configuration and images may go on with it."""
+"""Finds the run to resume, and checks that its configuration and images match."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
     "find_earlier_run",
 ]
 
-# Keys that change where a run stands or how fast it is, and not what comes out. The images themselves are compared.
+# Keys that affect paths or speed, but not the results. The images are compared by their contents.
 _FREE = {
     "data.train",
     "data.validation",
@@ -46,12 +46,12 @@ _ABSENT = object()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EarlierRun:
-    """A run that may go on.
+    """A run to resume.
 
     Attributes:
         facts: The contents of its `run.json`.
-        checkpoint: Where it goes on; None if it came to none, and begins again.
-        is_complete: Whether nothing is left to do.
+        checkpoint: The checkpoint to resume from; None if there is none, and the run starts again.
+        is_complete: Whether the run is already completed.
     """
 
     facts: Mapping[str, Any]
@@ -59,24 +59,24 @@ class EarlierRun:
     is_complete: bool = False
 
     def origin(self, name: str) -> Any:
-        """Return what the checkpoint says of the run; None without a checkpoint."""
+        """Return a value from the checkpoint's origin; None without a checkpoint."""
         return None if self.checkpoint is None else self.checkpoint.origin.get(name)
 
 
 def find_earlier_run(config: Config, run: RunDirectory, emit: Emit = ignore) -> EarlierRun | None:
-    """Return the run in a directory that `config` may go on with; None if there is none.
+    """Return the run to resume; None if the directory does not contain one.
 
     Args:
-        config: What is asked now, with its defaults filled in.
-        run: Its directory.
-        emit: Takes messages about what is found.
+        config: The current configuration, with defaults.
+        run: The run directory.
+        emit: Called with messages.
 
     Raises:
-        ConfigError: The run was made by another configuration; names every key that differs.
-        RunFileError: What is left of the run is damaged.
+        ConfigError: The run was trained with a different configuration; lists every key that differs.
+        RunFileError: Files of the run are damaged or missing.
     """
     if not run.run.exists():
-        emit(Message(f"there is no run in {run.path} to go on with: a new one begins"))
+        emit(Message(f"no run to resume in {run.path}; starting a new run"))
         return None
     facts = run.read_run()
     completed = facts.get("status") == "completed"
@@ -92,49 +92,49 @@ def find_earlier_run(config: Config, run: RunDirectory, emit: Emit = ignore) -> 
             raise RunFileError(
                 Problem(
                     run.path,
-                    "the run is completed and its checkpoint is gone",
+                    "the run is completed, but its checkpoint is missing",
                     "train again with --overwrite",
                 )
             )
     if checkpoint is None:
-        emit(Message(f"the run in {run.path} has no checkpoint yet: it begins again"))
+        emit(Message(f"the run in {run.path} has no checkpoint yet; starting from the first epoch"))
     return EarlierRun(facts, checkpoint)
 
 
 def check_same_images(
     earlier: EarlierRun, run: RunDirectory, fingerprint: str, describe: Callable[[], Mapping[str, Any]]
 ) -> None:
-    """Do nothing if the images are those that the earlier run was trained on.
+    """Check that the images are those that the earlier run was trained on.
 
     Args:
         earlier: The run to resume.
-        run: Its directory.
-        fingerprint: Of the images that there are now.
-        describe: Returns what `data.json` would say of them.
+        run: The run directory.
+        fingerprint: Fingerprint of the current images.
+        describe: Returns the contents of `data.json` for the current images.
 
     Raises:
-        DataError: They are not; says how each split has changed.
+        DataError: The images differ; describes the changes of every split.
     """
     if earlier.origin("data_fingerprint") in (None, fingerprint):
         return
     problems = []
-    what, hint = "was trained on other images than there are now", "put the images back, or start a new run"
+    what, hint = "was trained on different images", "restore the images, or start a new run"
     with suppress(RunFileError, KeyError, TypeError, AttributeError):
         before, after = read_json(run.data)["splits"], describe()["splits"]
         problems = list(_changed_splits(before, after))
         if _divided_differently(before, after):
-            what = "was trained with the same images, but with another validation split of them"
+            what = "was trained on the same images, but with a different validation split"
             hint = "a validation split now keeps images with identical pixels together: start a new run"
     raise DataError([*problems, Problem(run.path, what, f"{hint} with --output or --overwrite")])
 
 
 def describe_origin(config: Config, fingerprint: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what every checkpoint of a run says about it: what was asked, and what was found."""
+    """Return the origin that all checkpoints of a run share: configuration, data fingerprint and run facts."""
     return {"config": to_plain(config), "data_fingerprint": fingerprint, **facts}
 
 
 def describe_resumption(earlier: EarlierRun | None) -> dict[str, Any]:
-    """Return what `run.json` says about the times before; nothing for a run that begins."""
+    """Return the `run.json` entries of a resumed run; empty for a new run."""
     if earlier is None or earlier.checkpoint is None:
         return {}
     return {"started": earlier.facts.get("started"), "resumed": [*earlier.facts.get("resumed", []), now()]}
@@ -142,10 +142,10 @@ def describe_resumption(earlier: EarlierRun | None) -> dict[str, Any]:
 
 @contextmanager
 def adding_resume_hint(run: RunDirectory) -> Iterator[None]:
-    """Add to an error that ends a run how to go on with it, if it has come to a checkpoint.
+    """Add the command that resumes the run to errors that end it, if there is a checkpoint.
 
     Raises:
-        ImgtrainError: The same with one problem more; InterruptedRunError for Ctrl-C.
+        ImgtrainError: The original error with the hint added; InterruptedRunError for Ctrl-C.
     """
     try:
         yield
@@ -161,11 +161,11 @@ def adding_resume_hint(run: RunDirectory) -> Iterator[None]:
 
 def _way_on(run: RunDirectory) -> Problem:
     command = f"imgtrain train {shlex.quote(str(run.config))} --resume"
-    return Problem("", "what was trained is kept", f"go on with: {command}")
+    return Problem("", "training progress is saved", f"resume with: {command}")
 
 
 def _asked_earlier(run: RunDirectory, checkpoint: Checkpoint | None) -> dict[str, Any] | None:
-    """Return the configuration of an earlier run as plain values; None if it came to nothing."""
+    """Return the configuration of an earlier run as plain values; None if it wrote none."""
     if checkpoint is not None:
         return dict(checkpoint.origin["config"])
     return to_plain(load_config(run.config)) if run.config.exists() else None
@@ -175,24 +175,22 @@ def _refuse_changes(config: Config, asked: Mapping[str, Any], where: Path) -> No
     problems = []
     for path, before, after in _differences(asked, to_plain(config)):
         key = ".".join(map(str, path))
-        # A schedule is planned for all epochs: with more of them, every batch would have had another learning rate.
+        # A schedule spans all epochs: with more epochs, earlier batches would have had other learning rates.
         longer = key == "training.epochs" and after >= before and config.training.schedule is None
         if key in _FREE or longer:
             continue
         if before is _ABSENT and after == _default(path):
-            continue  # a key that the imgtrain of the earlier run did not have yet
+            continue  # a key that the earlier run's version of imgtrain did not have
         was = "is not set" if before is _ABSENT else f"is {format_value(before)}"
         what = "is not set" if after is _ABSENT else f"is {format_value(after)}"
-        problems.append(Problem(config.where(*path), f"{what}; in the run to go on with it {was}"))
+        problems.append(Problem(config.where(*path), f"{what}; in the run to resume it {was}"))
     if problems:
-        hint = (
-            "put it back, or start a new run with --output or --overwrite; only more epochs may be asked for"
-        )
-        raise ConfigError([*problems, Problem(where, "was trained with another configuration", hint)])
+        hint = "restore it, or start a new run with --output or --overwrite; only `epochs` can be increased"
+        raise ConfigError([*problems, Problem(where, "was trained with a different configuration", hint)])
 
 
 def _default(path: tuple[str | int, ...]) -> Any:
-    """Return what a key is if nobody writes it."""
+    """Return the default value of a key."""
     value: Any = to_plain(parse_config({"data": {"train": "."}}))
     for key in path:
         value = value[key] if isinstance(value, Mapping) and key in value else _ABSENT
@@ -202,7 +200,7 @@ def _default(path: tuple[str | int, ...]) -> Any:
 def _differences(
     before: Any, after: Any, path: tuple[str | int, ...] = ()
 ) -> Iterator[tuple[tuple[str | int, ...], Any, Any]]:
-    """Yield (path, value before, value after) for each value of two trees that differs."""
+    """Yield (path, value before, value after) for every difference between two nested values."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in dict.fromkeys([*before, *after]):
             yield from _differences(before.get(key, _ABSENT), after.get(key, _ABSENT), (*path, key))
@@ -227,7 +225,7 @@ def _changed_splits(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iter
 
 
 def _divided_differently(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Return whether training and validation together have the same images, and the test as well."""
+    """Return whether only the assignment of images to training and validation differs."""
 
     def images(splits: Mapping[str, Any], *names: str) -> list[tuple[str, tuple[str, str]]]:
         return sorted(image for name in names for image in _images_by_path(splits.get(name)).items())

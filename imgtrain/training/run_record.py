@@ -1,4 +1,4 @@
-"""What `run.json` and `history.csv` say of a run."""
+"""Contents of `run.json` and `history.csv`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
     "record_epochs",
 ]
 
-# What `run.json` says of a run until it is known.
+# Values in `run.json` until they are known.
 NOT_KNOWN_YET: Mapping[str, Any] = {
     "epochs_run": 0,
     "best_epoch": None,
@@ -32,7 +32,7 @@ NOT_KNOWN_YET: Mapping[str, Any] = {
 
 
 def describe_run(plan: Plan, precision: Precision) -> dict[str, Any]:
-    """Return what is known of a run before its first step."""
+    """Return the `run.json` entries that are known before training."""
     return {
         "model": plan.config.output.model,
         "seed": plan.config.training.seed,
@@ -44,13 +44,13 @@ def describe_run(plan: Plan, precision: Precision) -> dict[str, Any]:
 
 
 def record_epochs(run: RunDirectory, facts: dict[str, Any], epochs: Sequence[Epoch]) -> None:
-    """Keep the history on disk, and the count of epochs in what `run.json` will say."""
+    """Write `history.csv`, and set `epochs_run` in the facts for `run.json`."""
     write_text(run.history, _render_history(epochs))
     facts["epochs_run"] = len(epochs)
 
 
 def describe_history(history: History) -> dict[str, Any]:
-    """Return what is known of a run after its last epoch."""
+    """Return the `run.json` entries that are known after training."""
     return {
         "epochs_run": len(history.epochs),
         "best_epoch": history.best_epoch + 1,
@@ -60,7 +60,7 @@ def describe_history(history: History) -> dict[str, Any]:
 
 
 def history_rows(epochs: Sequence[Epoch]) -> tuple[Mapping[str, float], ...]:
-    """Return the rows of `history.csv`: one per epoch, counted from 1 as on the screen."""
+    """Return the rows of `history.csv`: one per epoch, numbered from 1."""
     return tuple(
         {"epoch": epoch.number + 1, "seconds": round(epoch.seconds, 3), **epoch.logs} for epoch in epochs
     )
@@ -72,5 +72,5 @@ def _render_history(epochs: Sequence[Epoch]) -> str:
 
 
 def peak_memory_mib() -> float:
-    """Return the largest resident memory of this process so far, in MiB."""
+    """Return the peak resident memory of this process, in MiB."""
     return round(peak_memory_bytes() / 2**20, 1)

@@ -1,4 +1,4 @@
-"""The learning rate schedule of a run, imgtrain's own or one of Keras's, as one value per batch."""
+"""Evaluates a learning rate schedule, of imgtrain or Keras, for every batch of a run."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def scheduled_rates(
     """Return the learning rate of every batch, shape (epochs × steps_per_epoch,); None without a schedule.
 
     Args:
-        training: Schedule and epochs.
-        optimizer: Its learning rate is the highest of imgtrain's own schedules; those of Keras bring theirs.
-        steps_per_epoch: Batches in an epoch.
+        training: Schedule and number of epochs.
+        optimizer: Its learning rate is the maximum of imgtrain's schedules; Keras schedules define their own.
+        steps_per_epoch: Batches per epoch.
     """
     schedule = training.schedule
     if schedule is None:
@@ -34,6 +34,6 @@ def scheduled_rates(
         )
     rate_at = getattr(keras.optimizers.schedules, schedule.name)(**schedule.arguments)
     steps = tf.range(training.epochs * steps_per_epoch)
-    # One graph for all batches: called one by one, it would cost a millisecond each.
+    # One graph for all batches, because separate calls take about a millisecond each.
     rates = tf.function(lambda: tf.map_fn(rate_at, steps, fn_output_signature=tf.float32))()
     return np.asarray(rates, np.float64)

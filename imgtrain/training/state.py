@@ -1,4 +1,4 @@
-"""What a training run is made of between two batches: taken out of Keras's objects, and put back."""
+"""Captures and restores the training state of Keras objects between two batches."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from imgtrain.training.history import Epoch
 
 __all__ = ["Position", "capture_arrays", "capture_callback", "restore_arrays", "restore_callback"]
 
-# What Keras's callbacks remember from one epoch to the next, besides EarlyStopping's best weights.
+# State of Keras callbacks across epochs, except EarlyStopping's best weights.
 _REMEMBERED = ("best", "best_epoch", "cooldown_counter", "stopped_epoch", "wait")
 
 
 @dataclass(slots=True)
 class Position:
-    """How far training has come.
+    """Training progress.
 
     Attributes:
-        epoch: The epoch, from 0, that is under way or comes next.
-        step: How many batches of it are done.
-        images: How many images of it are done.
-        seconds: How long they took.
-        logs: The running means of its metrics.
-        finished: The epochs before it.
-        stopped: Whether a callback has ended the training.
+        epoch: Current or next epoch, from 0.
+        step: Number of batches trained in this epoch.
+        images: Number of images trained in this epoch.
+        seconds: Training time in this epoch so far.
+        logs: Running means of the metrics in this epoch.
+        finished: Completed epochs.
+        stopped: Whether a callback stopped training.
     """
 
     epoch: int = 0
@@ -42,30 +42,30 @@ class Position:
     stopped: bool = False
 
     def end_epoch(self, epoch: Epoch, *, stopped: bool) -> None:
-        """Go on to the next epoch."""
+        """Advance to the next epoch."""
         self.finished.append(epoch)
         self.epoch, self.step, self.images, self.seconds, self.logs = self.epoch + 1, 0, 0, 0.0, {}
         self.stopped = stopped
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
+        """Return the position as JSON-serializable values."""
         return asdict(self)
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """Return what `to_plain` was made of."""
+        """Return the position from the result of `to_plain`."""
         return cls(**{**plain, "finished": [Epoch(**epoch) for epoch in plain["finished"]]})
 
 
 def capture_arrays(model: Any, best: Sequence[NDArray[Any]] | None) -> dict[str, Sequence[Any]]:
-    """Return every variable that training changes, as it is now, without copying.
+    """Return the current values of all variables that training changes, without copying.
 
-    A tensor that was read from a variable keeps its value: TensorFlow copies the memory before it changes the
-    variable. So a thread may write the tensors while training goes on.
+    A tensor read from a variable keeps its value: TensorFlow copies the memory before it updates the variable. So a
+    background thread can write the tensors to disk during training.
 
     Args:
-        model: Compiled, with its optimizer and metrics built.
-        best: The best weights so far, as `model.get_weights` returned them.
+        model: Compiled model with built optimizer and metrics.
+        best: The best weights so far, as returned by `model.get_weights`.
     """
     arrays: dict[str, Sequence[Any]] = {
         name: [tf.convert_to_tensor(variable.value) for variable in variables]
@@ -75,36 +75,36 @@ def capture_arrays(model: Any, best: Sequence[NDArray[Any]] | None) -> dict[str,
 
 
 def restore_arrays(model: Any, arrays: Mapping[str, Sequence[NDArray[Any]]]) -> None:
-    """Give every variable its value of the checkpoint.
+    """Assign the values of a checkpoint to the model's variables.
 
     Raises:
-        RunFileError: The checkpoint is of another network or optimizer.
+        RunFileError: The checkpoint does not match the model or its optimizer.
     """
     for name, variables in _variables(model).items():
         found = [(array.shape, array.dtype.name) for array in arrays[name]]
         if found != [(tuple(variable.shape), np.dtype(variable.dtype).name) for variable in variables]:
             raise RunFileError(
-                f"the checkpoint's {name} do not fit this network; start again with --overwrite"
+                f"the checkpoint's {name} do not match this model; start again with --overwrite"
             )
         for variable, array in zip(variables, arrays[name], strict=True):
             variable.assign(array)
 
 
 def capture_callback(callback: Any) -> dict[str, Any] | None:
-    """Return what one of Keras's callbacks remembers, as JSON can hold it."""
+    """Return the state of a Keras callback as JSON-serializable values."""
     if callback is None:
         return None
     return {name: getattr(callback, name) for name in _REMEMBERED if hasattr(callback, name)}
 
 
 def restore_callback(callback: Any, remembered: Mapping[str, Any] | None) -> None:
-    """Let a callback remember what `capture_callback` returned; call it after `on_train_begin`."""
+    """Restore the state of a Keras callback; call after `on_train_begin`."""
     for name, value in (remembered or {}).items():
         setattr(callback, name, value)
 
 
 def _variables(model: Any) -> dict[str, list[Any]]:
-    """Return every variable by what it belongs to: the random ones are the states of Dropout and its like."""
+    """Return all variables by group; `random` holds the seed generators of layers such as Dropout."""
     weights = {id(variable) for variable in model.weights}
     return {
         "weights": list(model.weights),

@@ -1,4 +1,4 @@
-"""How long a training step and a validation pass take: some of each, timed on batches that are read ahead as usual."""
+"""Times training steps and validation passes on prefetched batches."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from imgtrain.training.steps import Steps
 
 __all__ = ["time_training", "time_validation"]
 
-# The first steps, which are slower, don't count.
+# The first steps are slower and not timed.
 _WARM_UP_STEPS = 3
 _FEWEST_STEPS = 8
 _VALIDATION_STEPS = 8
 
 
 def time_training(steps: Steps, train: Batches, *, seconds: float) -> float:
-    """Return the mean seconds of a training step; the model is trained by all of them.
+    """Return the mean time of a training step, in seconds. Updates the model's weights.
 
     Args:
-        steps: Of the model.
+        steps: Compiled steps of the model.
         train: Training batches.
-        seconds: How long to measure, if that is not over before 8 steps.
+        seconds: Minimum time to measure; at least 8 steps are timed.
     """
     count, begun, epoch = 0, time.perf_counter(), 0
     while True:
@@ -40,7 +40,7 @@ def time_training(steps: Steps, train: Batches, *, seconds: float) -> float:
 
 
 def time_validation(steps: Steps, validation: Batches) -> float:
-    """Return the seconds of a validation pass, from its first batches."""
+    """Return the estimated time of a validation pass, in seconds, from its first batches."""
     pixels, labels, *_ = validation.batch(0, 0)
     steps.validate((pixels, labels))  # the first call compiles the step
     images, begun = 0, time.perf_counter()

@@ -1,4 +1,4 @@
-"""Keras's training and validation steps, compiled once, their metrics fetched in one piece."""
+"""Keras's training and validation steps, compiled once."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ __all__ = ["Steps"]
 
 
 class Steps:
-    """The compiled steps of a model.
+    """The compiled training and validation steps of a model.
 
-    Each is one graph with an open batch size, so that a short last batch compiles nothing again.
+    The batch size is dynamic, so a smaller last batch does not trigger retracing.
     """
 
     def __init__(self, model: Any, train: Batches) -> None:
-        """Take a compiled model and the batches that it will train on."""
+        """Initialize with a compiled model and its training batches."""
         model.optimizer.build(model.trainable_variables)
         signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in train.batch(0, 0))
         self._train = _Compiled(model.train_step, signature)
         self._validate = _Compiled(model.test_step, signature[:2])
 
     def build(self) -> None:
-        """Make what Keras otherwise makes on the first batch: the variables of the metrics."""
+        """Create the metric variables, which Keras otherwise creates on the first batch."""
         self._train.function.get_concrete_function()
 
     def train(self, batch: Batch) -> dict[str, float]:
-        """Train on a batch; return the means of the metrics since they were reset."""
+        """Train on a batch; return the means of the metrics since the last reset."""
         return self._train(batch)
 
     def validate(self, batch: Batch) -> dict[str, float]:
-        """Return the means of the metrics since they were reset, this batch included."""
+        """Validate on a batch; return the means of the metrics since the last reset."""
         return self._validate(batch)
 
 
 class _Compiled:
-    """A step that returns one vector: fetching each metric by itself would cost a good part of a millisecond."""
+    """A step that returns all metrics as one vector, because fetching each separately is slow."""
 
     def __init__(self, step: Any, signature: tuple[Any, ...]) -> None:
         self._names: list[str] = []

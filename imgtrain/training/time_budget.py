@@ -1,4 +1,4 @@
-"""Epochs that end when the time is up: some steps are timed, and then undone."""
+"""Plans the epochs for a time budget (`training.minutes`) by timing some steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imgtrain.training.steps import Steps
 
 __all__ = ["plan_for_minutes"]
 
-# Of the budget, for timing; and its limits in seconds.
+# Share of the budget used for timing, and its minimum and maximum in seconds.
 _TIMING_SHARE = 0.03
 _TIMING_SECONDS = (1.0, 10.0)
 
@@ -30,18 +30,18 @@ def plan_for_minutes(
     facts: dict[str, Any],
     emit: Emit = ignore,
 ) -> Config:
-    """Return the configuration with the epochs that end when `training.minutes` are over.
+    """Return the configuration with the epochs that fit `training.minutes`.
 
-    Steps are timed on the batches that will be trained on; the model, its optimizer and its random state are then put
-    back. This time is part of the budget.
+    Steps are timed on training batches; the model, its optimizer and its random state are restored afterwards. The
+    time spent on this counts towards the budget.
 
     Args:
-        config: With `training.minutes`; `training.epochs`, if written, limits the passes over the images.
-        model: Compiled.
+        config: A configuration with `training.minutes`; `training.epochs`, if set, is the maximum number of passes.
+        model: A compiled model.
         train: Training batches.
         validation: Validation batches, or None.
-        facts: What `run.json` will say; gets the plan.
-        emit: Takes a message with the plan.
+        facts: Contents of `run.json`; the plan is added.
+        emit: Called with a message that describes the plan.
     """
     training = config.training
     assert training.minutes is not None

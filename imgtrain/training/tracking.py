@@ -1,7 +1,7 @@
-"""What a run tells TensorBoard and MLflow: listeners to the same events that the screen shows.
+"""Experiment tracking with TensorBoard and MLflow, driven by the same events as the console output.
 
-Both are optional packages. A tracker that fails while a run goes on is left out with a warning: what it would have
-shown stands in the run directory too.
+Both are optional packages. A tracker that fails during a run is disabled with a warning; the same results are saved in
+the run directory.
 """
 
 from __future__ import annotations
@@ -32,46 +32,46 @@ _SAMPLE_IMAGES = 16
 
 
 class Tracker(Protocol):
-    """Something that follows a run."""
+    """Interface of an experiment tracker."""
 
     def take_epoch(self, event: EpochEnded) -> None:
-        """Follow the curves."""
+        """Log the metrics of an epoch."""
 
     def take_samples(self, images: NDArray[np.uint8]) -> None:
-        """Show what is trained on: (b, height, width, channels)."""
+        """Log training images, shape (batch_size, height, width, channels)."""
 
     def finish(self, metrics: Mapping[str, Any], run: RunDirectory) -> None:
-        """Show the scores of a run whose files are written."""
+        """Log the final scores, after all files of the run are written."""
 
     def close(self, *, failed: bool) -> None:
-        """Let go."""
+        """Close the tracker."""
 
 
 class Trackers:
-    """All trackers of a run; one that raises is left out from then on."""
+    """All trackers of a run. A tracker that raises is disabled."""
 
     def __init__(self, trackers: list[Tracker], emit: Emit) -> None:
         self._trackers = trackers
         self._emit = emit
 
     def listen(self, event: Event) -> None:
-        """Pass an event on to the screen, and to the trackers what they follow."""
+        """Forward events to `emit`, and the metrics of epochs to the trackers."""
         self._emit(event)
         if isinstance(event, EpochEnded):
             self._tell(lambda tracker: tracker.take_epoch(event))
 
     def take_samples(self, train: Batches) -> None:
-        """Show the first images as they are trained on."""
+        """Log the first augmented training images."""
         if self._trackers:
             images = train.batch(0, 0)[0][:_SAMPLE_IMAGES]
             self._tell(lambda tracker: tracker.take_samples(images))
 
     def finish(self, metrics: Mapping[str, Any], run: RunDirectory) -> None:
-        """Show the scores of a run whose files are written."""
+        """Log the final scores, after all files of the run are written."""
         self._tell(lambda tracker: tracker.finish(metrics, run))
 
     def close(self, *, failed: bool) -> None:
-        """Let go of all."""
+        """Close all trackers."""
         self._tell(lambda tracker: tracker.close(failed=failed))
 
     def _tell(self, what: Callable[[Tracker], None]) -> None:
@@ -81,12 +81,16 @@ class Trackers:
             except Exception as error:
                 self._trackers.remove(tracker)
                 reason = f"{type(error).__name__}: {error}"[:300]
-                self._emit(Message(f"{type(tracker).__name__} is left out from here on: {reason}", "warning"))
+                self._emit(
+                    Message(
+                        f"{type(tracker).__name__} failed and is disabled for this run: {reason}", "warning"
+                    )
+                )
 
 
 @contextmanager
 def track(config: Config, run: RunDirectory, emit: Emit) -> Iterator[Trackers]:
-    """Open the trackers that the configuration asks for.
+    """Open the configured trackers.
 
     Raises:
         ConfigError: A tracker cannot be opened.
@@ -100,7 +104,7 @@ def track(config: Config, run: RunDirectory, emit: Emit) -> Iterator[Trackers]:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"[:300]
             raise ConfigError(
-                Problem(config.where("training", "mlflow"), f"MLflow does not take the run: {reason}")
+                Problem(config.where("training", "mlflow"), f"MLflow cannot create the run: {reason}")
             ) from error
     opened = Trackers(trackers, emit)
     try:
@@ -110,7 +114,7 @@ def track(config: Config, run: RunDirectory, emit: Emit) -> Iterator[Trackers]:
 
 
 class TensorBoard:
-    """Curves, the confusion matrices and sample images, in the run's folder `tensorboard`."""
+    """Logs metrics, confusion matrices and sample images to the run's `tensorboard` folder."""
 
     def __init__(self, run: RunDirectory) -> None:
         self._folder = run.tensorboard
@@ -118,11 +122,11 @@ class TensorBoard:
 
     @cached_property
     def _writer(self) -> Any:
-        # Not before something is to be written: the run directory does not stand yet.
+        # Created on first use, because the run directory does not exist before.
         return tf.summary.create_file_writer(str(self._folder))
 
     def take_epoch(self, event: EpochEnded) -> None:
-        """Write every metric under its name: training and validation of one metric beside each other."""
+        """Write all metrics; training and validation curves of a metric share a group."""
         self._last_epoch = event.epoch + 1
         with self._writer.as_default(step=self._last_epoch):
             for name, value in event.logs.items():
@@ -134,12 +138,12 @@ class TensorBoard:
         self._writer.flush()
 
     def take_samples(self, images: NDArray[np.uint8]) -> None:
-        """Write them as pictures."""
+        """Write the images."""
         with self._writer.as_default(step=0):
             tf.summary.image("augmented training images", images, max_outputs=len(images))
 
     def finish(self, metrics: Mapping[str, Any], run: RunDirectory) -> None:
-        """Write the confusion matrix of every split, and its scores."""
+        """Write the confusion matrix and the scores of every split."""
         with self._writer.as_default(step=self._last_epoch):
             for split, scores in metrics.items():
                 tf.summary.image(f"confusion matrix/{split}", _draw_confusions(scores)[None])
@@ -147,12 +151,12 @@ class TensorBoard:
                     tf.summary.scalar(f"{split}/{name}", value)
 
     def close(self, *, failed: bool) -> None:
-        """Write out what is left."""
+        """Flush and close the writer."""
         self._writer.close()
 
 
 class MLflow:
-    """Parameters, curves, scores, model and report in an experiment; MLFLOW_TRACKING_URI says where."""
+    """Logs parameters, metrics, model and report to an MLflow experiment at MLFLOW_TRACKING_URI."""
 
     def __init__(self, config: Config, experiment: str, run: RunDirectory) -> None:
         import mlflow
@@ -165,15 +169,15 @@ class MLflow:
             self._client.log_param(self._run, name, str(value)[:500])
 
     def take_epoch(self, event: EpochEnded) -> None:
-        """Log every metric."""
+        """Log all metrics."""
         for name, value in event.logs.items():
             self._client.log_metric(self._run, name, value, step=event.epoch + 1)
 
     def take_samples(self, images: NDArray[np.uint8]) -> None:
-        """Log nothing: the report shows them."""
+        """Do nothing: the report contains sample images."""
 
     def finish(self, metrics: Mapping[str, Any], run: RunDirectory) -> None:
-        """Log the scores, and the run's files but for its checkpoints and log."""
+        """Log the scores and the run's files, except checkpoints and log."""
         for split, scores in metrics.items():
             for name, value in _numbers(scores).items():
                 self._client.log_metric(self._run, f"{split}_{name}", value)
@@ -183,12 +187,12 @@ class MLflow:
                 self._client.log_artifact(self._run, str(path))
 
     def close(self, *, failed: bool) -> None:
-        """Say how it ended."""
+        """Set the final status of the MLflow run."""
         self._client.set_terminated(self._run, "FAILED" if failed else "FINISHED")
 
 
 def check_trackers(config: Config) -> list[Problem]:
-    """Return a problem for each tracker that is asked for and not installed."""
+    """Return a problem for each tracker that is configured but not installed."""
     asked = {"tensorboard": config.training.tensorboard, "mlflow": config.training.mlflow is not None}
     return [
         Problem(
@@ -202,7 +206,7 @@ def check_trackers(config: Config) -> list[Problem]:
 
 
 def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
-    """Return the scores that are single numbers."""
+    """Return the scalar scores."""
     return {name: float(value) for name, value in scores.items() if isinstance(value, int | float)}
 
 
@@ -215,7 +219,7 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _draw_confusions(scores: Mapping[str, Any]) -> NDArray[np.uint8]:
-    """Return the confusion matrix as a picture (height, width, 3); a row's shares as shades."""
+    """Return the row-normalized confusion matrix as an RGB image, shape (height, width, 3)."""
     counts = np.array(scores["confusion_matrix"])
     names = [printable(name)[:20] for name in scores["class_names"]]
     side = min(20.0, 2.5 + 0.6 * len(names))

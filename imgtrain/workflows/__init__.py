@@ -1,1 +1,1 @@
-"""One module per command: what each does, one paragraph per package. Prints nothing."""
+"""One module per command, composed of the other packages. Prints nothing."""

@@ -1,4 +1,4 @@
-"""`imgtrain check`: audit data and configuration, and measure what training will take."""
+"""`imgtrain check`: audit data and configuration, and measure the cost of training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check(
     """Audit a configuration and its data, or a folder of images.
 
     Args:
-        source: A configuration file, or a folder as for `imgtrain init`.
+        source: A configuration file, or a folder of images as for `imgtrain init`.
         overrides: As in `load_config`; only with a configuration.
         fix_split: Where to write a split file without leaks, for `data.split_file`.
         sheet: Where to write an image of duplicates and bad files; ends in .png.

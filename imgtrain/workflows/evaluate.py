@@ -23,9 +23,9 @@ class EvaluateResult:
     """An evaluated model.
 
     Attributes:
-        folder: The images.
-        directory: Where the files are; None if none were asked for.
-        predictions: Of every image.
+        folder: The evaluated images.
+        directory: The output folder; None if no files were written.
+        predictions: Predictions for all images.
         metrics: The contents of `metrics.json`.
     """
 
@@ -54,18 +54,18 @@ def evaluate(
         model: A `.keras` or `.h5` file, or a run directory.
         folder: One sub-folder per class; default: the test folder that the model was trained with.
         output: A folder for `metrics.json`, `predictions.csv` and `report.html`.
-        batch_size: Images in a batch.
-        max_model_gib: The most memory that the model may claim before it is loaded.
-        config: For a model that imgtrain did not make: the configuration that says how images are read.
-        rescale: For a model that imgtrain did not make: the factor that its inputs were scaled by.
-        classes: For a model that imgtrain did not make: its class names in order.
+        batch_size: Number of images per batch.
+        max_model_gib: Maximum memory requirement of the model in GiB, checked before it is loaded.
+        config: For models not saved by imgtrain: the configuration that defines how images are read.
+        rescale: For models not saved by imgtrain: the scaling factor of the inputs.
+        classes: For models not saved by imgtrain: class names in label order.
         overwrite: Replace an earlier evaluation in `output`.
-        emit: Takes events while the work goes on.
+        emit: Called with progress events.
 
     Raises:
-        ConfigError: It is not said how the images are to be read, or it is said twice.
-        DataError: The images are wrong, or their folders do not fit the model's classes.
-        RunFileError: The model cannot be loaded, or the output cannot be written or exists.
+        ConfigError: How to read the images is not specified, or specified twice.
+        DataError: The images are invalid, or their folders do not match the model's classes.
+        RunFileError: The model cannot be loaded, or the output already exists or cannot be written.
     """
     file = find_model(model)
     directory = None if output is None else RunDirectory(Path(output))
@@ -83,7 +83,7 @@ def evaluate(
     )
     inputs = None if file.metadata is None else inputs_of_imgtrain_model(file.metadata, asked)
 
-    # Only here does TensorFlow start.
+    # TensorFlow is imported from here on.
     from imgtrain.batches.make_batches import file_order_batches
     from imgtrain.evaluation.baselines import Baselines, majority, score_beside_baselines
     from imgtrain.evaluation.decide import Decision

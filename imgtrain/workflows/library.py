@@ -1,4 +1,4 @@
-"""What the library offers beside the commands: the batches and the model of a plan, for a loop of your own."""
+"""Python API for custom training loops: the batches and the model of a plan."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["OpenBatches", "build_model", "open_batches"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenBatches:
-    """The batches of every split, for `model.fit`, `model.evaluate` or your own loop.
+    """The batches of every split, for `model.fit`, `model.evaluate` or a custom loop.
 
     Attributes:
-        plan: What they were made of.
-        train: Augmented and shuffled, anew in every epoch.
-        validation: Unchanged images in file order; None without validation images.
-        test: Unchanged images in file order; None without test images.
+        plan: The plan that the batches were made from.
+        train: Training batches, shuffled and augmented differently in every epoch.
+        validation: Images in file order, not augmented; None without validation images.
+        test: Images in file order, not augmented; None without test images.
     """
 
     plan: Plan
@@ -36,11 +36,11 @@ def open_batches(plan: Plan, *, emit: Emit = ignore) -> OpenBatches:
     """Return the batches of every split as `keras.utils.PyDataset`s.
 
     Args:
-        plan: What `make_plan` returned.
-        emit: Takes events while images are decoded.
+        plan: A plan, as returned by `make_plan`.
+        emit: Called with progress events while images are decoded.
 
     Raises:
-        DataError: The images are wrong.
+        DataError: The images are invalid.
         RunFileError: The cache cannot be written.
     """
     images = load_images(plan.config, plan.splits, emit)
@@ -50,10 +50,10 @@ def open_batches(plan: Plan, *, emit: Emit = ignore) -> OpenBatches:
 
 
 def build_model(batches: OpenBatches) -> Any:
-    """Return the compiled `keras.Sequential` that was planned, with fresh weights, in float32.
+    """Return the planned model as a compiled, newly initialized `keras.Sequential` in float32.
 
     Args:
-        batches: What `open_batches` returned; the featurewise preprocessing is fitted on its training images.
+        batches: Batches, as returned by `open_batches`; featurewise preprocessing is fitted on the training images.
 
     Raises:
         ConfigError: A layer or the optimizer does not accept its arguments or its input.

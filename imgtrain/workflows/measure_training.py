@@ -1,4 +1,4 @@
-"""The first steps of training, timed in a process of their own: `check` starts no TensorFlow itself."""
+"""Times the first training steps in a subprocess, so that `check` does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from imgtrain.run.machine import peak_memory_bytes
 
 __all__ = ["main", "measure_training"]
 
-# A few steps take seconds; a network that takes longer is not worth waiting for.
+# Timeout; a few steps normally take seconds.
 _MOST_SECONDS = 120
 _TIMING_SECONDS = 2.0
 _CONFIG_PROBLEMS = 2
 
 
 def measure_training(config: Path, overrides: Sequence[str]) -> MeasuredTraining | None:
-    """Return how long an epoch will take and how much memory, from some steps of it.
+    """Return the estimated time per epoch and memory usage, measured over some steps.
 
     Args:
-        config: A configuration in which `make_plan` finds nothing wrong.
+        config: A configuration that `make_plan` accepts.
         overrides: As for `load_config`.
 
     Returns:
-        The measurement; None if there is none: the images are wrong, or the process took too long or was killed.
+        The measurement; None if the images are invalid, or the process timed out or was killed.
 
     Raises:
-        ConfigError: The network does not fit together, or into memory.
+        ConfigError: The layers are incompatible, or the model does not fit into memory.
     """
     command = [sys.executable, "-m", "imgtrain.workflows.measure_training", str(config), *overrides]
     try:

@@ -1,4 +1,4 @@
-"""`imgtrain predict`: classify files, one after the other."""
+"""`imgtrain predict`: classify image files."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["PredictResult", "predict"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PredictResult:
-    """Classified files.
+    """Result of `predict`.
 
     Attributes:
-        output: The file with the answers; None if none was asked for.
-        counts: How often each answer was given; all classes, and `unsure` if it was.
+        output: The file with the predictions; None if no file was written.
+        counts: Number of predictions per class; includes `unsure` if it occurred.
         unreadable: (path, reason) of every file that could not be decoded.
     """
 
@@ -51,41 +51,41 @@ def predict(
     overwrite: bool = False,
     emit: Emit = ignore,
 ) -> PredictResult:
-    """Classify files, one after the other, in memory that does not grow with their number.
+    """Classify files. Memory usage does not depend on their number.
 
     Args:
-        model: A file that imgtrain saved, or a run directory.
-        names: Files, folders and patterns.
-        output: A `.csv`, `.json` or `.jsonl` file, which appears when all files are classified; until then the rows are
-            in `<output>.partial`. Without it every answer is told as an event.
-        top: Only so many of the most probable classes; None: all in a file, one in an event.
-        batch_size: Images in a batch.
-        max_model_gib: The most memory that the model may claim before it is loaded.
-        resume: Continue an interrupted prediction after its last whole row; begin if there is none.
+        model: A model file saved by imgtrain, or a run directory.
+        names: Files, folders and glob patterns.
+        output: A `.csv`, `.json` or `.jsonl` file, written when all files are classified; until then, rows are in
+            `<output>.partial`. If None, every prediction is emitted as an event.
+        top: Number of most probable classes to return; None returns all in a file, one in an event.
+        batch_size: Number of images per batch.
+        max_model_gib: Maximum memory requirement of the model in GiB, checked before it is loaded.
+        resume: Continue an interrupted prediction after its last complete row, if there is one.
         overwrite: Replace the output if it exists.
-        emit: Takes events while the work goes on.
+        emit: Called with progress events.
 
     Raises:
-        ConfigError: The output's suffix is none of these, the model was not made by imgtrain, or the interrupted
-            prediction is one of another model or other files.
-        DataError: There is no file to classify.
-        RunFileError: The model cannot be loaded, or the output cannot be written or exists.
-        InterruptedRunError: Ctrl-C, while an output is written.
+        ConfigError: The output's suffix is not supported, the model was not saved by imgtrain, or the interrupted
+            prediction used a different model or different files.
+        DataError: There are no files to classify.
+        RunFileError: The model cannot be loaded, or the output already exists or cannot be written.
+        InterruptedRunError: Ctrl-C while writing an output file.
     """
     if output is not None:
         check_prediction_path(Path(output), resume=resume, overwrite=overwrite)
     elif resume:
-        raise ConfigError("--resume needs --output: without it, answers are printed and not kept")
+        raise ConfigError("--resume requires --output: without it, predictions are printed and not saved")
     file = find_model(model)
     if file.metadata is None:
-        hint = "`imgtrain evaluate` takes such models, with --rescale"
-        raise ConfigError(Problem(file.path, "was not made by imgtrain: its classes are not known", hint))
+        hint = "evaluate such models with `imgtrain evaluate --rescale`"
+        raise ConfigError(Problem(file.path, "was not saved by imgtrain: its class names are unknown", hint))
     class_names = file.metadata.class_names
     paths = list(expand_paths(names))
     if not paths:
-        raise DataError(Problem("", "there is nothing to classify: no image was found"))
+        raise DataError(Problem("", "no images found to classify"))
 
-    # Only here does TensorFlow start.
+    # TensorFlow is imported from here on.
     from imgtrain.evaluation.classify import classify
     from imgtrain.model.archive import load_model
 

@@ -1,4 +1,4 @@
-"""`imgtrain preview-aug`: a picture of what the augmentation does."""
+"""`imgtrain preview-aug`: write sample images of the augmentation."""
 
 from __future__ import annotations
 
@@ -23,25 +23,29 @@ def write_preview(
     """Write the preview of a configuration's augmentation.
 
     Args:
-        config: What `load_config` returned.
-        output: The picture file or, with `each`, the folder; None for `preview-aug.png` or `preview-aug`.
-        count: Augmented versions of each image.
-        images: How many images.
-        each: Write a PNG of every version instead of one sheet.
-        emit: Takes a warning for every file that cannot be decoded.
+        config: A configuration, as returned by `load_config`.
+        output: The image file or, with `each`, the folder; None for `preview-aug.png` or `preview-aug`.
+        count: Number of augmented versions per image.
+        images: Number of images.
+        each: Write one PNG file per version instead of a contact sheet.
+        emit: Called with a warning for every file that cannot be decoded.
 
     Returns:
-        What was written.
+        The path of the file or folder written.
 
     Raises:
-        ConfigError: `output` has a suffix that is no picture's; or see `split_data`.
-        DataError: No file can be decoded; or see `split_data`.
+        ConfigError: The suffix of `output` is not a supported image format; or see `split_data`.
+        DataError: None of the files can be decoded; or see `split_data`.
         RunFileError: `output` cannot be written.
     """
     output = output or Path("preview-aug" if each else "preview-aug.png")
     if not each and Image.registered_extensions().get(output.suffix.lower()) not in Image.SAVE:
         raise ConfigError(
-            Problem("--output", f"{output} is not the name of a picture file", "end it in .png")
+            Problem(
+                "--output",
+                f"{output} is not a supported image file name",
+                "use a file name that ends in .png",
+            )
         )
     train = draw_validation(split_data(config)).train
     versions = make_versions(config, train, images=images, epochs=count, emit=emit)

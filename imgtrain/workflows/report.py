@@ -26,17 +26,17 @@ __all__ = ["try_report", "write_report"]
 
 
 def write_report(directory: Path | str, *, emit: Emit = ignore) -> Path:
-    """Write `report.html` of a finished run, or of an evaluation's output, again.
+    """Write `report.html` of a finished run or evaluation again.
 
     Args:
-        directory: The run directory.
-        emit: Takes a warning for what can no longer be shown, such as images that have gone.
+        directory: A run directory, or the output folder of an evaluation.
+        emit: Called with a warning for content that is unavailable, such as deleted images.
 
     Returns:
-        The page.
+        The path of the report.
 
     Raises:
-        RunFileError: The directory holds no scores, or a file in it is damaged.
+        RunFileError: The directory does not contain scores, or a file in it is damaged.
     """
     run = RunDirectory(Path(directory))
     facts = load_facts(run.path)
@@ -46,22 +46,22 @@ def write_report(directory: Path | str, *, emit: Emit = ignore) -> Path:
     try:
         sheet = draw_augmentation(config, _trained_on(split_data(config).train, facts.data))
     except ImgtrainError as error:
-        emit(Message(f"the report shows no augmentation: {error.problems[0].what}", "warning"))
+        emit(Message(f"the report does not show the augmentation: {error.problems[0].what}", "warning"))
         sheet = None
     try:
-        # Only here does TensorFlow start.
+        # TensorFlow is imported from here on.
         from imgtrain.model.archive import load_model
 
         model = load_model(run.path).model
     except ImgtrainError as error:
-        emit(Message(f"the report shows no Grad-CAM: {error.problems[0].what}", "warning"))
+        emit(Message(f"the report does not show Grad-CAM: {error.problems[0].what}", "warning"))
         model = None
     read = pixels_of_files(facts.root, facts.predictions.paths, DecodeSettings.of(config.data), emit)
     return _write(facts, read, model, sheet)
 
 
 def _trained_on(train: Split, data: Mapping[str, Any] | None) -> Split:
-    """Return the images that `data.json` names as training images; all, if it names none that is still there."""
+    """Return the training images listed in `data.json`; all images if none of those listed exists."""
     try:
         named = {image["path"] for image in (data or {})["splits"]["train"]["images"]}
     except (KeyError, TypeError):
@@ -78,22 +78,22 @@ def try_report(
     sheet: Callable[[], Image.Image | None] = lambda: None,
     emit: Emit = ignore,
 ) -> None:
-    """Write `report.html` at the end of a training or evaluation, whose files are all written.
+    """Write `report.html` at the end of a training or evaluation, after all other files.
 
-    Whatever goes wrong here is a warning: the run is done, and the report can be made again.
+    Errors only trigger a warning, because the report can be written again.
 
     Args:
-        facts: What the page says.
-        part: The images that were evaluated.
-        model: Takes raw pixels.
+        facts: Contents of the report.
+        part: The evaluated images.
+        model: A model whose inputs are raw pixels.
         sheet: Draws the contact sheet of the augmentation.
-        emit: Takes the warning.
+        emit: Called with the warning.
     """
     try:
         _write(facts, pixels_of_split(part), model, sheet())
     except Exception as error:
         what = f"report.html could not be written ({type(error).__name__}: {error})"
-        emit(Message(f"{what}; everything else is; `imgtrain report` tries again", "warning"))
+        emit(Message(f"{what}; all other files are saved. Retry with `imgtrain report`", "warning"))
 
 
 def _write(facts: Facts, read: ReadPixels | None, model: Any, sheet: Image.Image | None) -> Path:

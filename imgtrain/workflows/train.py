@@ -1,4 +1,4 @@
-"""`imgtrain train`: from a plan to a trained, evaluated and saved model; all that needs no TensorFlow comes first."""
+"""`imgtrain train`: train, evaluate and save a model. Everything that does not need TensorFlow runs first."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class TrainResult:
     """A finished run.
 
     Attributes:
-        directory: Where its files are; None for a dry run.
-        model: The trained Keras model, as saved; None for a run that was completed before.
-        history: Every epoch; None for a dry run and for a run that was completed before.
+        directory: The run directory; None for a dry run.
+        model: The trained Keras model, as saved; None if the run was already completed.
+        history: All epochs; None for a dry run or if the run was already completed.
         metrics: The contents of `metrics.json`.
     """
 
@@ -44,22 +44,22 @@ def train(
     dry_run: bool = False,
     emit: Emit = ignore,
 ) -> TrainResult:
-    """Train, evaluate and save what was planned.
+    """Train, evaluate and save a model.
 
     Args:
-        plan: What `make_plan` returned.
-        overwrite: Replace an earlier run in the same directory.
-        resume: Resume an earlier run in the same directory, if there is one.
-        dry_run: Check everything and build the network, but decode, train and write nothing.
-        emit: Takes events while the work goes on.
+        plan: A plan, as returned by `make_plan`.
+        overwrite: Replace an existing run in the same directory.
+        resume: Resume the run in the same directory, if there is one.
+        dry_run: Check the configuration and build the model, without decoding images, training or writing files.
+        emit: Called with progress events.
 
     Raises:
-        ConfigError: The network does not fit together, or the run to resume was configured otherwise;
-            nothing was written.
-        DataError: The images are wrong, or not those of the run to resume.
-        RunFileError: The run directory is in the way, or something cannot be written.
+        ConfigError: The layers are incompatible, or the run to resume has a different configuration. Nothing is
+            written.
+        DataError: The images are invalid, or differ from those of the run to resume.
+        RunFileError: The run directory already exists, or a file cannot be written.
         DivergedError: The loss became NaN or infinite.
-        InterruptedRunError: A signal asked it to stop.
+        InterruptedRunError: Ctrl-C or SIGTERM was received.
     """
     for warning in plan.warnings:
         emit(Message(warning, "warning"))
@@ -75,10 +75,10 @@ def train(
             plan = replace(plan, config=keep_epoch_plan(plan.config, run))
         earlier = find_earlier_run(plan.config, run, emit) if resume else None
         if earlier is not None and earlier.is_complete:
-            emit(Message("the run is completed already"))
+            emit(Message("the run is already completed"))
             return TrainResult(run.path, None, None, read_json(run.metrics))
 
-        # Only here does TensorFlow start.
+        # TensorFlow is imported from here on.
         from imgtrain.workflows.train_and_evaluate import train_and_evaluate
 
         return train_and_evaluate(plan, run, earlier, emit)

@@ -1,4 +1,4 @@
-"""What of `imgtrain train` needs TensorFlow: images, network, training, evaluation, the saved model, the report."""
+"""The part of `imgtrain train` that needs TensorFlow: load, build, train, evaluate, save and report."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ __all__ = ["show_network", "train_and_evaluate"]
 
 
 def show_network(plan: Plan, emit: Emit) -> Any:
-    """Build and show the network; statistics of the images, which preprocessing may need, are left out.
+    """Build the model and emit its summary, without image statistics for preprocessing.
 
     Raises:
-        ConfigError: The network does not fit together.
+        ConfigError: The layers are incompatible.
     """
     _start(plan)
     config = plan.config.model_copy(update={"preprocessing": PreprocessingConfig()})
@@ -65,13 +65,13 @@ def train_and_evaluate(plan: Plan, run: RunDirectory, earlier: EarlierRun | None
     """Train, evaluate and save.
 
     Args:
-        plan: What to train.
-        run: Its directory, locked.
-        earlier: The run to resume; None begins.
-        emit: Takes events while the work goes on.
+        plan: The plan to train.
+        run: The run directory; must be locked.
+        earlier: The run to resume; None starts a new run.
+        emit: Called with progress events.
 
     Raises:
-        ImgtrainError: As `train`.
+        ImgtrainError: See `train`.
     """
     _start(plan)
     with track(plan.config, run, emit) as trackers:
@@ -99,7 +99,7 @@ def _run(
         check_same_images(earlier, run, fingerprint, images.describe)
     else:
         run.clear()
-    # The weights follow from the number format: it stays, also on hardware that would choose another.
+    # Resume with the same precision even on hardware that defaults to another, because the weights depend on it.
     begun_in = None if earlier is None else earlier.origin("precision")
     precision = choose_precision(begun_in or config.training.precision)
     described = describe_run(plan, precision)
@@ -108,7 +108,7 @@ def _run(
         write_text(run.config, render_config(config))
         write_json(run.data, images.describe())
 
-        # The network.
+        # Model.
         batches = make_batches(plan, images, inference_batch_size=inference_batch_size(plan))
         trackers.take_samples(batches["train"])
         model = build_and_compile(plan, batches["train"], precision.name, for_training=True)
@@ -137,7 +137,7 @@ def _run(
         record_epochs(run, facts, history.epochs)
         facts.update(describe_history(history))
 
-        # Evaluation, and what is kept of it.
+        # Evaluation and saving.
         model = float32_copy(model, config)
         evaluation = evaluate_splits(model, plan, images, emit)
         path = run.model(config.output.model)
@@ -151,7 +151,7 @@ def _run(
         facts["peak_memory_mib"] = peak_memory_mib()
 
     _report(plan, run, images, model, history, evaluation, facts, emit)
-    # More epochs can follow the last one, but nothing follows an early stop.
+    # A completed run can be resumed with more epochs, unless it stopped early.
     if history.stopped_early:
         store.remove()
     else:
@@ -162,7 +162,7 @@ def _run(
 def _plan_epochs(
     plan: Plan, run: RunDirectory, model: Any, batches: dict[str, Batches], facts: dict[str, Any], emit: Emit
 ) -> Plan:
-    """Return the plan with the epochs that fit into its time budget, if it has one, and write them down."""
+    """Return the plan with the epochs that fit its time budget, if any; updates `config.yaml` and `run.json`."""
     if plan.config.training.minutes is None:
         return plan
     config = plan_for_minutes(plan.config, model, batches["train"], batches.get("validation"), facts, emit)
@@ -182,10 +182,10 @@ def _report(
     facts: Mapping[str, Any],
     emit: Emit,
 ) -> None:
-    """Write the report, from the values in memory."""
+    """Write the report from the values in memory."""
     shown = images.test or images.validation
     if shown is None:
-        emit(Message("there is no report, because there are neither validation nor test images"))
+        emit(Message("no report written: there are neither validation nor test images"))
     else:
         report = Facts(
             directory=run.path,

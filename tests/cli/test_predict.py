@@ -172,9 +172,9 @@ def test_answers_on_the_terminal_and_a_list_on_standard_input(run, imgtrain):
     ("arguments", "status", "message"),
     [
         (["run", "test", "--output", "a.xlsx"], 2, ".jsonl"),
-        (["run", "run"], 3, "no image was found"),
+        (["run", "run"], 3, "no images found"),
         (["nowhere", "test"], 4, "no such model file"),
-        (["run", "test", "--resume"], 2, "--resume needs --output"),
+        (["run", "test", "--resume"], 2, "--resume requires --output"),
         (["run", "test", "-o", "a.csv", "--resume", "--overwrite"], 2, "choose one"),
         (["run", "test", "-o", "config.csv"], 4, "exists already"),
         (["run", "test", "-o", "no/folder/a.csv"], 4, "there is no folder"),

@@ -87,13 +87,13 @@ def model(tmp_path):
     ("call", "told"),
     [
         ("train(plan)", "already contains a run"),
-        ("train(plan, resume=True)", "another configuration"),
+        ("train(plan, resume=True)", "a different configuration"),
         ("evaluate('missing.keras')", "no such model file"),
         ("evaluate('model.keras')", "is not there"),
         ("evaluate('model.keras', folder='train', classes=('a', 'b'))", "leave it out"),
         ("evaluate('model.keras', folder='train', output='run')", "contains a run"),
         ("predict('missing.keras', ['train'])", "no such model file"),
-        ("predict('other.keras', ['train'])", "was not made by imgtrain"),
+        ("predict('other.keras', ['train'])", "was not saved by imgtrain"),
         ("write_report('train')", "no metrics.json"),
     ],
 )

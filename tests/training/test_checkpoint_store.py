@@ -95,7 +95,7 @@ def test_a_checkpoint_of_another_version_is_not_read(tmp_path, monkeypatch):
     folder.save(make(1))
     monkeypatch.undo()
     warnings = []
-    with pytest.raises(RunFileError, match="every checkpoint in it is damaged"):
+    with pytest.raises(RunFileError, match="all checkpoints are damaged"):
         folder.load(warnings.append)
     assert "format 99" in warnings[0].text
 
@@ -159,5 +159,5 @@ def test_a_captured_state_stays_as_it_was_while_training_goes_on():
     other = keras.Sequential([keras.Input((64,)), keras.layers.Dense(31)])
     other.compile("adam", "mse")
     other.optimizer.build(other.trainable_variables)
-    with pytest.raises(RunFileError, match="do not fit this network"):
+    with pytest.raises(RunFileError, match="do not match this model"):
         restore_arrays(other, copied)

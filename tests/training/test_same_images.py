@@ -62,11 +62,11 @@ def test_a_split_that_divided_equal_images_is_told_apart_from_other_images(
     run.data.write_text(json.dumps(described))
     with pytest.raises(DataError) as caught:
         check_same_images(earlier, run, images.fingerprint(), images.describe)
-    assert "with the same images, but with another validation split of them" in str(caught.value)
+    assert "on the same images, but with a different validation split" in str(caught.value)
     assert "keeps images with identical pixels together: start a new run with --output" in str(caught.value)
 
     splits["train"]["images"].pop()
     run.data.write_text(json.dumps(described))
-    with pytest.raises(DataError, match="was trained on other images than there are now") as caught:
+    with pytest.raises(DataError, match="was trained on different images") as caught:
         check_same_images(earlier, run, images.fingerprint(), images.describe)
-    assert "put the images back" in str(caught.value)
+    assert "restore the images" in str(caught.value)

@@ -64,7 +64,7 @@ def test_without_output_it_writes_to_the_present_directory(config, tmp_path, mon
 
 @pytest.mark.parametrize("name", ["sheet", "sheet.txt"])
 def test_a_name_that_is_no_picture_is_refused(config, tmp_path, name):
-    with pytest.raises(ConfigError, match=r"end it in \.png"):
+    with pytest.raises(ConfigError, match=r"ends in \.png"):
         write_preview(config, output=tmp_path / name, count=1, images=1, each=False)
 
 

@@ -180,8 +180,8 @@ def test_a_signal_ends_it_after_the_batch_and_says_how_to_go_on(train, unbroken,
     with pytest.raises(InterruptedRunError) as caught:
         train(run, "training.checkpoint_minutes=60", emit=emit)
     assert caught.value.exit_status == 130
-    assert "stopped after batch 2 of epoch 2" in str(caught.value)
-    assert f"go on with: imgtrain train '{run}/config.yaml' --resume" in str(caught.value)
+    assert "stopped by the user after batch 2 of epoch 2" in str(caught.value)
+    assert f"resume with: imgtrain train '{run}/config.yaml' --resume" in str(caught.value)
     assert len(batches) == 6
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
@@ -190,7 +190,7 @@ def test_a_signal_ends_it_after_the_batch_and_says_how_to_go_on(train, unbroken,
 
     texts = []
     train(run, resume=True, emit=lambda event: isinstance(event, Message) and texts.append(event.text))
-    assert "going on at epoch 2, batch 3 of 4" in texts
+    assert "resuming at epoch 2, batch 3 of 4" in texts
     assert results(run) == results(unbroken)
     facts = json.loads((run / "run.json").read_text())
     assert len(facts["resumed"]) == 1
@@ -227,7 +227,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(train, unbroken, 
         resume=True,
         emit=lambda event: isinstance(event, Message) and texts.append(event.text),
     )
-    assert any("no checkpoint yet: it begins again" in text for text in texts)
+    assert any("no checkpoint yet; starting from the first epoch" in text for text in texts)
     assert results(tmp_path / "run") == results(unbroken)
 
 
@@ -285,7 +285,7 @@ def test_with_all_checkpoints_damaged_it_says_so_and_touches_nothing(train, kill
     for path in (killed / "checkpoints").glob("*.json"):
         path.write_bytes(b"x")
     before = (killed / "run.json").read_bytes()
-    with pytest.raises(RunFileError, match="every checkpoint in it is damaged"):
+    with pytest.raises(RunFileError, match="all checkpoints are damaged"):
         train(killed, resume=True)
     assert (killed / "run.json").read_bytes() == before
 
@@ -296,9 +296,9 @@ def test_another_configuration_is_refused_with_every_key_that_differs(train, kil
     with pytest.raises(ConfigError) as caught:
         train(killed, *changes, resume=True)
     text = str(caught.value)
-    assert "training.optimizer.learning_rate: is 0.1; in the run to go on with it is 0.02" in text
-    assert "model.layers[3].Dropout.rate: is 0.4; in the run to go on with it is 0.3" in text
-    assert "training.epochs: is 5; in the run to go on with it is 6" in text
+    assert "training.optimizer.learning_rate: is 0.1; in the run to resume it is 0.02" in text
+    assert "model.layers[3].Dropout.rate: is 0.4; in the run to resume it is 0.3" in text
+    assert "training.epochs: is 5; in the run to resume it is 6" in text
     assert "--set training.epochs=5" in text
     assert (killed / "run.json").read_bytes() == before
 
@@ -317,7 +317,7 @@ def test_other_images_are_refused_and_named(train, killed, folders):
         (folders / "train/b/new.png").unlink()
     text = str(caught.value)
     assert "train: of 24 images 1 new, first b/new.png; 1 changed, first a/003.png" in text
-    assert "other images" in text
+    assert "different images" in text
     assert (killed / "run.json").read_bytes() == before
 
 
@@ -340,7 +340,7 @@ def test_a_completed_run_says_so_and_goes_on_with_more_epochs(train, unbroken, t
         resume=True,
         emit=lambda event: isinstance(event, Message) and texts.append(event.text),
     )
-    assert texts == ["the run is completed already"]
+    assert texts == ["the run is already completed"]
     assert done.metrics == json.loads((tmp_path / "run/metrics.json").read_text())
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
@@ -367,7 +367,7 @@ def test_an_early_stop_leaves_no_checkpoint_and_more_epochs_change_nothing(train
         resume=True,
         emit=lambda event: isinstance(event, Message) and texts.append(event.text),
     )
-    assert texts == ["the run is completed already"]
+    assert texts == ["the run is already completed"]
 
 
 def test_a_full_disk_keeps_what_was_trained_and_the_run_goes_on_later(train, unbroken, tmp_path, monkeypatch):
