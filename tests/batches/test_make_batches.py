@@ -23,7 +23,7 @@ def make(image_folders: Callable[..., Path]) -> Callable[..., dict[str, Batches]
     (train / "a/00.png").write_bytes(b"")
 
     def make(**training: Any) -> dict[str, Batches]:
-        data = {"train": str(train), "validation_split": 0.25, "target_size": [4, 4], "batch_size": 50}
+        data = {"train": str(train), "validation_split": 0.25, "target_size": [8, 8], "batch_size": 50}
         config = parse_config(
             {"data": {**data, "cache": "memory", "on_bad_image": "skip"}, "training": training}
         )
