@@ -8,32 +8,67 @@ from typing import Annotated
 
 import typer
 
-from imgtrain.cli.options import Quiet, Verbose
+from imgtrain.cli.options import (
+    MaxModelGib,
+    OtherModelClasses,
+    OtherModelConfig,
+    OtherModelRescale,
+    Quiet,
+    Verbose,
+)
+from imgtrain.run.defaults import INFERENCE_BATCH_SIZE, MAX_MODEL_GIB
 
 __all__ = ["compare"]
 
 
 def compare(
-    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run directory.")],
-    run_b: Annotated[
-        Path, typer.Argument(metavar="RUN_B", help="Another run directory, tested on the same images.")
+    a: Annotated[Path, typer.Argument(metavar="A", help="A run directory; with --data also a model file.")],
+    b: Annotated[
+        Path, typer.Argument(metavar="B", help="The run directory or model file to compare with A.")
     ],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Folder with one subfolder per class to compare the models on.  "
+            "[default: the test images of both runs, or else their validation images]",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Images per batch.")
+    ] = INFERENCE_BATCH_SIZE,
+    max_model_gib: MaxModelGib = MAX_MODEL_GIB,
+    config: OtherModelConfig = None,
+    rescale: OtherModelRescale = None,
+    classes: OtherModelClasses = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the comparison as JSON and nothing else.")
     ] = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Test whether one run is significantly better than another.
+    """Test whether B is significantly better than A.
 
     Example: imgtrain compare runs/small runs/large
+    Example: imgtrain compare old.h5 runs/new --data new-photos --rescale 1/255
     """
     from imgtrain.cli.display import Display
-    from imgtrain.evaluation.compare import compare_runs
+    from imgtrain.workflows.compare import compare as compare_models
 
-    comparison = compare_runs(run_a, run_b)
-    if as_json:
-        typer.echo(json.dumps(comparison.content, indent=2))
-    else:
-        with Display(verbose=verbose, quiet=quiet) as display:
+    with Display(verbose=verbose, quiet=quiet or as_json) as display:
+        comparison = compare_models(
+            a,
+            b,
+            folder=data,
+            batch_size=batch_size,
+            max_model_gib=max_model_gib,
+            config=config,
+            rescale=rescale,
+            classes=None if classes is None else tuple(classes.split(",")),
+            emit=display.show,
+        )
+        if as_json:
+            typer.echo(json.dumps(comparison.content, indent=2))
+        else:
             display.show_comparison(comparison)

@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from imgtrain.cli.options import MaxModelGib, Quiet, Verbose
+from imgtrain.cli.options import (
+    MaxModelGib,
+    OtherModelClasses,
+    OtherModelConfig,
+    OtherModelRescale,
+    Quiet,
+    Verbose,
+)
 from imgtrain.run.defaults import INFERENCE_BATCH_SIZE, MAX_MODEL_GIB
 
 __all__ = ["evaluate"]
@@ -40,31 +47,9 @@ def evaluate(
         int, typer.Option("--batch-size", min=1, help="Images per batch.")
     ] = INFERENCE_BATCH_SIZE,
     max_model_gib: MaxModelGib = MAX_MODEL_GIB,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            help="For models not made by imgtrain: the configuration for reading images.",
-            show_default=False,
-        ),
-    ] = None,
-    rescale: Annotated[
-        str | None,
-        typer.Option(
-            "--rescale",
-            help="For models not made by imgtrain: the factor its inputs were scaled by, such as 1/255.",
-            show_default=False,
-        ),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            "--classes",
-            help="For models not made by imgtrain: class names in order, separated by commas.  "
-            "[default: the sorted folder names]",
-            show_default=False,
-        ),
-    ] = None,
+    config: OtherModelConfig = None,
+    rescale: OtherModelRescale = None,
+    classes: OtherModelClasses = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the metrics as JSON and nothing else.")
     ] = False,

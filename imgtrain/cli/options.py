@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["ConfigPath", "MaxModelGib", "Overrides", "Quiet", "Verbose"]
+__all__ = [
+    "ConfigPath",
+    "MaxModelGib",
+    "OtherModelClasses",
+    "OtherModelConfig",
+    "OtherModelRescale",
+    "Overrides",
+    "Quiet",
+    "Verbose",
+]
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML configuration.", show_default=False)]
 Overrides = Annotated[
@@ -22,6 +31,31 @@ Overrides = Annotated[
 MaxModelGib = Annotated[
     float,
     typer.Option("--max-model-gib", min=0, help="Reject models that need more memory than this, in GiB."),
+]
+OtherModelConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="For models not made by imgtrain: the configuration for reading images.",
+        show_default=False,
+    ),
+]
+OtherModelRescale = Annotated[
+    str | None,
+    typer.Option(
+        "--rescale",
+        help="For models not made by imgtrain: the factor its inputs were scaled by, such as 1/255.",
+        show_default=False,
+    ),
+]
+OtherModelClasses = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        help="For models not made by imgtrain: class names in order, separated by commas.  "
+        "[default: the sorted folder names]",
+        show_default=False,
+    ),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Verbose output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only print warnings, errors and the result.")]

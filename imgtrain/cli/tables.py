@@ -11,7 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from imgtrain.evaluation.score_names import describe_accuracy, explain_interval, list_scores
+from imgtrain.evaluation.score_names import describe_accuracy, explain_accuracy, format_p, list_scores
 from imgtrain.events import EpochEnded, ImageClassified, ModelBuilt
 from imgtrain.text import format_bytes, printable
 
@@ -90,22 +90,24 @@ def draw_comparison(content: Mapping[str, Any]) -> RenderableType:
     columns = ("A", "B", "B − A", "95 % CI")
     totals = _table("Score", *columns, right=columns, optional=("A", "B", "95 % CI"))
     for key, title in (("accuracy", "Accuracy"), ("macro_f1", "Macro F1")):
-        low, high = content[f"{key}_difference_ci95"]
+        limits = content[f"{key}_difference_ci95"]
         totals.add_row(
             title,
             f"{content['a'][key]:.3f}",
             f"{content['b'][key]:.3f}",
             f"{content[f'{key}_difference']:+.3f}",
-            f"[{low:+.3f}, {high:+.3f}]",
+            "–" if limits is None else f"[{limits[0]:+.3f}, {limits[1]:+.3f}]",
         )
     columns = ("Support", "Different\npredictions", "Only A\ncorrect", "Only B\ncorrect")
     classes = _table("Class", *columns, right=columns, optional=("Different\npredictions", "Support"))
     for name, counts in content["per_class"].items():
         classes.add_row(plain(name), *(f"{count:,}" for count in counts.values()))
-    test = content["mcnemar"]
+    counts, groups = content["mcnemar"], content["groups"]
+    split = "" if content["split"] == "evaluation" else f"{content['split']} "
     line = (
-        f"{content['images']:,} test images; {test['only_a_right']:,} classified correctly only by A, "
-        f"{test['only_b_right']:,} only by B (McNemar's exact test: p = {test['p_value']:.3g})"
+        f"{content['images']:,} {split}images{'' if groups is None else f' in {groups:,} groups'}; "
+        f"{counts['only_a_right']:,} classified correctly only by A, {counts['only_b_right']:,} only by B "
+        f"({content['test']}: {format_p(content['p_value'])})"
     )
     runs = (plain(f"{name.upper()}: {content[name]['run']}") for name in "ab")
     return Group(*runs, Text(line), totals, classes)
@@ -115,9 +117,10 @@ def draw_scores(name: str, metrics: Mapping[str, Any]) -> RenderableType:
     """Return the scores of a split: headline, all scores, scores by class, confusion matrix."""
     parts: list[RenderableType] = [
         plain(describe_accuracy(name, metrics), style="bold"),
-        Text(explain_interval(metrics)),
+        Text(explain_accuracy(name, metrics)),
         _draw_overall(metrics),
         _draw_classes(metrics["per_class"]),
+        *(plain(f"No CI (–): {note}") for note in metrics.get("interval_notes", ())),
     ]
     if len(metrics["class_names"]) <= _MAX_MATRIX_CLASSES:
         parts.append(_ConfusionMatrix(metrics["class_names"], metrics["confusion_matrix"]))

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from imgtrain.dataset.groups import assign_groups, match_groups
 from imgtrain.dataset.index import NESTED_IMAGE, ImageFolder, index_folder, read_only
 from imgtrain.dataset.layout import count, name_some, why_no_folder
-from imgtrain.dataset.split_file import read_split_file
+from imgtrain.dataset.split_file import group_path, read_split_file
 from imgtrain.dataset.walk import NOT_AN_IMAGE
 from imgtrain.errors import DataError, Problem
 
 if TYPE_CHECKING:
     from imgtrain.config.schema import Config
 
-__all__ = ["Holdout", "Split", "Splits", "name_classes", "name_ignored", "split_data"]
+__all__ = ["Holdout", "Split", "Splits", "find_group_paths", "name_classes", "name_ignored", "split_data"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,6 +155,24 @@ def split_data(config: Config) -> Splits:
     return replace(result, warnings=(*warnings, *name_ignored(result.folders)))
 
 
+def find_group_paths(config: Config, root: Path, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the `group_paths` of images by their paths alone, as a run's `data.json` has them.
+
+    Args:
+        config: The configuration that the images were split with.
+        root: The folder that the paths are relative to, absolute.
+        paths: Relative, with POSIX separators.
+    """
+    if config.data.split_file is None:
+        return tuple(paths)
+    return tuple(group_path(str(root / path), _folders(config), root) for path in paths)
+
+
+def _folders(config: Config) -> list[Path]:
+    data = config.data
+    return [_absolute(path) for path in (data.train, data.validation, data.test) if path]
+
+
 def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 (resolve() would replace links)
 
@@ -198,11 +216,10 @@ def _from_folders(config: Config) -> dict[str, Split]:
 def _from_split_file(config: Config) -> dict[str, Split]:
     data = config.data
     assert data.split_file is not None
-    folders = [_absolute(path) for path in (data.train, data.validation, data.test) if path]
     where = config.where("data", "split_file")
     folder, by_split = read_split_file(
         _absolute(data.split_file),
-        folders=folders,
+        folders=_folders(config),
         class_names=data.classes,
         where=where,
     )

@@ -16,7 +16,7 @@ from imgtrain.dataset.layout import name_some, split_of_name
 from imgtrain.dataset.walk import FoundFile
 from imgtrain.errors import DataError, Problem, did_you_mean
 
-__all__ = ["read_split_file"]
+__all__ = ["group_path", "read_split_file"]
 
 _SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -86,13 +86,22 @@ def read_split_file(
         for row in rows
     )
     folder = make_image_folder(root, class_names, [(label, file) for label, file, _ in found], {})
-    group_paths = tuple(
-        next(_below(str(folder.file(index)), [*folders, root])) for index in range(len(folder))
-    )
-    folder = replace(folder, group_paths=group_paths)
+    group_paths = (group_path(str(folder.file(index)), folders, root) for index in range(len(folder)))
+    folder = replace(folder, group_paths=tuple(group_paths))
     splits = np.array([split for _, _, split in found])
     by_split = {name: np.flatnonzero(splits == name) for name in ("train", "validation", "test")}
     return folder, {name: indices for name, indices in by_split.items() if len(indices)}
+
+
+def group_path(file: str, folders: Sequence[Path], root: Path) -> str:
+    """Return where `data.group_by` is searched: the path relative to the deepest of the folders that it lies in.
+
+    Args:
+        file: An image, absolute.
+        folders: Those of the configuration, absolute.
+        root: The folder that all images of the split file lie in, absolute.
+    """
+    return next(_below(file, [*folders, root]))
 
 
 def _problem(path: Path, line: int, what: str, hint: str = "") -> Problem:

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from imgtrain.evaluation.metrics import score
 from imgtrain.evaluation.predictions import Predictions
+from imgtrain.evaluation.score_names import compare_with_baselines
 from imgtrain.events import Emit, Message, ignore
 from imgtrain.pixels.load_images import SplitImages
 
@@ -24,10 +25,6 @@ __all__ = ["MAJORITY", "THUMBNAILS", "Baselines", "fit_baselines", "majority", "
 MAJORITY = "majority_class"
 THUMBNAILS = "thumbnail_logistic_regression"
 
-_IN_WORDS = {
-    MAJORITY: "always answering the most frequent class",
-    THUMBNAILS: "a logistic regression on 8×8 thumbnails",
-}
 _SIDE = 8  # pixels: colours and coarse layout survive, shapes and textures do not
 _MOST_IMAGES = 4000  # to learn from; more change little
 _ITERATIONS = 200
@@ -104,23 +101,14 @@ def score_beside_baselines(
     Args:
         predictions: Of the model, by the splits' names.
         guesses: What each baseline predicts for the same images, (n,) each, by the splits' and baselines' names.
-        seed: Of the bootstrap.
-        emit: Takes a warning for each baseline that the model's accuracy is not surely above.
+        seed: Of the intervals' resampling.
+        emit: Takes a warning for each baseline that the model is not significantly better than.
     """
     metrics = {
         name: score(of_split, baselines=guesses[name], seed=seed) for name, of_split in predictions.items()
     }
     for name, scores in metrics.items():
-        for sentence in _not_above_baselines(name, scores):
-            emit(Message(sentence, "warning"))
+        for conclusion in compare_with_baselines(scores):
+            if not conclusion.is_better:
+                emit(Message(f"{name}: {conclusion.sentence}", "warning"))
     return metrics
-
-
-def _not_above_baselines(split: str, scores: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{split}: the model ({scores['accuracy']:.1%}) is not surely better than {_IN_WORDS.get(name, name)} "
-        f"({baseline['accuracy']:.1%}): the difference lies between {100 * low:+.1f} and {100 * high:+.1f} points"
-        for name, baseline in scores["baselines"].items()
-        for low, high in [baseline["gain_ci95"]]
-        if low <= 0
-    ]

@@ -1,45 +1,60 @@
-"""Is one run really better than another? Both are judged on the same test images, picture by picture.
+"""Is one model really better than another? Both are judged on the same images, picture by picture.
 
 Two accuracies with their intervals do not answer this: most of what makes them uncertain, the choice of the
-test images, is the same for both. So the images are drawn once for both runs (paired bootstrap), and the
-exact test of McNemar looks at the images that only one of them has right.
+images, is the same for both. So the interval is that of the difference, and an exact test looks at the images (or the
+groups) that only one of them gets right. A difference is called one only if both agree.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
-from sklearn.metrics import f1_score
 
-from imgtrain.config.load import load_config
-from imgtrain.dataset.groups import assign_groups
-from imgtrain.errors import DataError, Problem, RunFileError
-from imgtrain.evaluation.bootstrap import bootstrap, interval
-from imgtrain.evaluation.predictions import Predictions, load_predictions
-from imgtrain.evaluation.weighted import DecisionScores
-from imgtrain.run.run_directory import RunDirectory, read_json
+from imgtrain.dataset.groups import join_groups
+from imgtrain.dataset.layout import name_some
+from imgtrain.errors import DataError, Problem
+from imgtrain.evaluation.class_scores import f1_changes, score_classes
+from imgtrain.evaluation.intervals import Interval, difference_interval, paired_interval
+from imgtrain.evaluation.predictions import Predictions
+from imgtrain.evaluation.score_names import SIGNIFICANCE_LEVEL, format_p
+from imgtrain.evaluation.sign_flip import sign_flip_p_value
 
-__all__ = ["Comparison", "compare_runs"]
+__all__ = ["Candidate", "Comparison", "compare"]
 
 Verdict = Literal["same", "better", "worse", "cannot tell"]
 
-# A difference that chance alone would show less often than this is called one.
-_LEVEL = 0.05
+_TEST = "McNemar's exact test"
+_TEST_OVER_GROUPS = "the exact sign-flip test over groups"
+# Fewer units than this, all in favor of the same model, happen by chance at least as often.
+_FEWEST_UNITS = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """One of the models to compare.
+
+    Attributes:
+        name: What it is called in errors and results: a path.
+        predictions: Of every image.
+        keys: For each image what it shows, and the name of its class; equal for the same images.
+    """
+
+    name: str
+    predictions: Predictions
+    keys: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """What is known of the difference between two runs, A and B.
+    """What is known of the difference between two models, A and B.
 
     Attributes:
         verdict: Whether B is better or worse than A, or the same in every answer, or nobody can tell.
-        sentence: The verdict in words.
+        sentence: The verdict in words, with what decides it.
         content: All numbers, as `--json` prints them; differences are B − A.
     """
 
@@ -48,182 +63,209 @@ class Comparison:
     content: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Judged:
-    """A run's answers; `keys` tells for each image what it shows and which class it has."""
+def compare(a: Candidate, b: Candidate, *, split: str, warnings: tuple[str, ...] = ()) -> Comparison:
+    """Compare two models on the same images, which are matched by `keys`, whatever they are called.
 
-    name: str
-    predictions: Predictions
-    keys: list[tuple[str, str]]
-
-
-def compare_runs(a: Path, b: Path, *, seed: int = 0) -> Comparison:
-    """Compare two runs on their common test images, which are matched by content, whatever they are called.
+    Exchanging A and B exchanges "better" and "worse", and the signs of the differences. Where the two group the
+    images differently, groups that share an image are joined.
 
     Args:
-        a: A run directory.
-        b: A run directory.
-        seed: Of the bootstrap.
+        a: One model.
+        b: The other.
+        split: What the images are called: `test`, `validation` or `evaluation`.
+        warnings: What the user should know of the images.
 
     Raises:
-        DataError: The runs were not tested on the same images with the same classes; says how they differ.
-        RunFileError: One of them is no finished run with test images.
+        DataError: The images or classes are not the same; says how they differ.
     """
-    first, second = _load(a), _load(b)
-    _refuse_other_images(first, second)
-    order_a, order_b = _order(first.keys), _order(second.keys)
-    names = first.predictions.class_names
-    relabel = np.array([names.index(name) for name in second.predictions.class_names], np.int32)
-    labels = first.predictions.labels[order_a]
-    answers_a = first.predictions.predicted[order_a]
-    answers_b = relabel[second.predictions.predicted[order_b]]
-    groups = assign_groups([first.predictions.paths[row] for row in order_a], _group_by(a))
-    return _compare((str(a), str(b)), names, labels, answers_a, answers_b, groups, seed=seed)
+    _refuse_other_images(a, b)
+    order_a, order_b = _order(a.keys), _order(b.keys)
+    names = a.predictions.class_names
+    relabel = np.array([names.index(name) for name in b.predictions.class_names], np.int32)
+    groups, notes = _common_groups(a.predictions.groups, order_a, b.predictions.groups, order_b)
+    labels = a.predictions.labels[order_a]
+    predicted = a.predictions.predicted[order_a], relabel[b.predictions.predicted[order_b]]
+    content = {
+        "split": split,
+        "a": {"run": a.name},
+        "b": {"run": b.name},
+        "images": len(labels),
+        "groups": None if groups is None else int(groups.max()) + 1,
+    }
+    verdict, sentence = _compare(content, names, labels, predicted, groups)
+    content |= {"verdict": verdict, "warnings": [*warnings, *notes], "sentence": sentence}
+    return Comparison(verdict, sentence, content)
 
 
 def _compare(
-    runs: tuple[str, str],
+    content: dict[str, Any],
     names: tuple[str, ...],
     labels: NDArray[np.int32],
-    answers_a: NDArray[np.int32],
-    answers_b: NDArray[np.int32],
+    predicted: tuple[NDArray[np.int32], NDArray[np.int32]],
     groups: NDArray[np.intp] | None,
-    *,
-    seed: int,
-) -> Comparison:
-    right_a, right_b = answers_a == labels, answers_b == labels
-    scores_a, scores_b = (DecisionScores(labels, answers, len(names)) for answers in (answers_a, answers_b))
-    gain = right_b.astype(np.float64) - right_a
-
-    def differences(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        macro_f1 = scores_b(weights)["macro_f1"] - scores_a(weights)["macro_f1"]
-        return {"accuracy": gain @ weights / weights.sum(axis=0), "macro_f1": macro_f1}
-
-    draws = bootstrap(differences, len(labels), groups=groups, seed=seed)
-    f1_a, f1_b = (_macro_f1(labels, answers) for answers in (answers_a, answers_b))
-    accuracy = float(gain.mean())
-    limits = interval(accuracy, draws["accuracy"])
-    assert limits is not None  # every draw has an accuracy
-    only_a, only_b = int(np.sum(right_a & ~right_b)), int(np.sum(right_b & ~right_a))
-    p_value = float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0
-    verdict = _judge(answers_a, answers_b, limits, None if groups is not None else p_value)
-    content = {
-        "a": {"run": runs[0], "accuracy": float(right_a.mean()), "macro_f1": f1_a},
-        "b": {"run": runs[1], "accuracy": float(right_b.mean()), "macro_f1": f1_b},
-        "images": len(labels),
-        "groups": None if groups is None else int(groups.max()) + 1,
+) -> tuple[Verdict, str]:
+    """Put all numbers into `content`, and return the verdict."""
+    right_a, right_b = (answers == labels for answers in predicted)
+    differ = predicted[0] != predicted[1]
+    f1 = _macro_f1s(labels, predicted, len(names), groups)
+    for which, right, (score, _) in zip("ab", (right_a, right_b), f1, strict=True):
+        content[which] |= {"accuracy": float(right.mean()), "macro_f1": score}
+    gains = right_b.astype(np.intp) - right_a
+    of_units = gains if groups is None else np.bincount(groups, gains).astype(np.intp)
+    p_value = sign_flip_p_value(of_units)
+    accuracy, limits = float(gains.mean()), difference_interval(right_a, right_b, groups)
+    only_a, only_b = right_a & ~right_b, right_b & ~right_a
+    content |= {
         "accuracy_difference": accuracy,
         "accuracy_difference_ci95": limits,
-        "macro_f1_difference": f1_b - f1_a,
-        "macro_f1_difference_ci95": interval(f1_b - f1_a, draws["macro_f1"]),
-        "mcnemar": {"only_a_right": only_a, "only_b_right": only_b, "p_value": p_value},
+        "macro_f1_difference": f1[1][0] - f1[0][0],
+        "macro_f1_difference_ci95": _macro_f1_difference(labels, predicted, len(names), groups, f1),
+        "test": _TEST if groups is None else _TEST_OVER_GROUPS,
+        "p_value": p_value,
+        "mcnemar": {
+            "only_a_right": int(only_a.sum()),
+            "only_b_right": int(only_b.sum()),
+            # Images of a group are not independent, which McNemar's test takes them to be.
+            "p_value": p_value if groups is None else None,
+        },
         "per_class": {
             name: {
                 "images": int(of_class.sum()),
-                "different_answers": int(np.sum((answers_a != answers_b) & of_class)),
-                "only_a_right": int(np.sum(right_a & ~right_b & of_class)),
-                "only_b_right": int(np.sum(right_b & ~right_a & of_class)),
+                "different_answers": int(np.sum(differ & of_class)),
+                "only_a_right": int(np.sum(only_a & of_class)),
+                "only_b_right": int(np.sum(only_b & of_class)),
             }
             for label, name in enumerate(names)
             for of_class in [labels == label]
         },
-        "verdict": verdict,
     }
-    sentence = _say(verdict, accuracy, limits)
-    return Comparison(verdict, sentence, content | {"sentence": sentence})
+    if not differ.any():
+        return "same", "No difference: A and B give the same answer for every image."
+    if limits is None:
+        return "cannot tell", f"{_cannot_tell(accuracy)}; all images belong to one group."
+    return _conclude(accuracy, limits, p_value, content["test"], int(np.count_nonzero(of_units)))
 
 
-def _judge(
-    answers_a: NDArray[np.int32], answers_b: NDArray[np.int32], limits: list[float], p_value: float | None
-) -> Verdict:
-    """Return the verdict; the interval and, where images are independent, McNemar's test must agree on it."""
-    if (answers_a == answers_b).all():
-        return "same"
-    if p_value is not None and p_value >= _LEVEL:
-        return "cannot tell"
-    low, high = limits
-    return "better" if low > 0 else "worse" if high < 0 else "cannot tell"
+def _conclude(
+    difference: float, limits: Interval, p_value: float, test: str, units: int
+) -> tuple[Verdict, str]:
+    """Return the verdict and the reason that decides it.
 
-
-def _say(verdict: Verdict, difference: float, limits: list[float]) -> str:
-    points = f"{abs(100 * difference):.1f} points"
+    Args:
+        difference: Of the accuracies.
+        limits: Its interval.
+        p_value: Of the exact test.
+        test: The name of the test.
+        units: How many images or groups only one of the two gets right (or more of).
+    """
     low, high = (100 * limit for limit in limits)
-    if verdict == "same":
-        return "No difference: A and B give the same answer for every image."
-    if verdict == "cannot tell":
-        which = (
-            "as good as A here"
-            if difference == 0
-            else f"{'above' if difference > 0 else 'below'} A by {points}"
-        )
-        return (
-            f"Cannot tell which is better: B is {which}, but with these images the difference may lie "
-            f"anywhere from {low:+.1f} to {high:+.1f} points."
-        )
-    if verdict == "worse":
-        low, high = -high, -low
-    return f"B is {verdict} than A by {points} of accuracy, 95 % interval {low:.1f} to {high:.1f}."
+    excludes_0 = low > 0 or high < 0
+    p = format_p(p_value)
+    if excludes_0 and p_value < SIGNIFICANCE_LEVEL:
+        verdict: Verdict = "better" if low > 0 else "worse"
+        low, high = (low, high) if low > 0 else (-high, -low)
+        by = f"{100 * abs(difference):.1f} points of accuracy"
+        return verdict, f"B is {verdict} than A by {by}, 95 % interval {low:.1f} to {high:.1f} ({test}: {p})."
+    interval = f"the 95 % interval of the difference ({low:+.1f} to {high:+.1f} points)"
+    few = f"{units} groups that differ are too few: even if all favor one model, p is not below {SIGNIFICANCE_LEVEL}"
+    if test == _TEST_OVER_GROUPS and 0 < units < _FEWEST_UNITS:
+        reason = f"{interval} {'excludes 0, but' if excludes_0 else 'includes 0, and'} {few}"
+    elif excludes_0:
+        reason = f"{interval} excludes 0, but {test} gives {p}"
+    elif p_value < SIGNIFICANCE_LEVEL:
+        reason = f"{test} gives {p}, but {interval} includes 0"
+    else:
+        reason = f"{interval} includes 0 ({test}: {p})"
+    return "cannot tell", f"{_cannot_tell(difference)}; {reason}."
 
 
-def _macro_f1(labels: NDArray[np.int32], answers: NDArray[np.int32]) -> float:
-    return float(f1_score(labels, answers, labels=np.unique(labels), average="macro", zero_division=0))
+def _cannot_tell(difference: float) -> str:
+    above = "above" if difference > 0 else "below"
+    which = "as good as A here" if difference == 0 else f"{above} A by {100 * abs(difference):.1f} points"
+    return f"Cannot tell which is better: B is {which}"
 
 
-def _load(path: Path) -> _Judged:
-    run = RunDirectory(path)
-    if not run.run.exists():
-        raise RunFileError(Problem(path, "is no run directory: it holds no run.json"))
-    file = run.predictions("test")
-    if not file.exists():
-        hint = "compare needs runs that were trained with data.test and finished"
-        raise RunFileError(Problem(path, f"holds no {file.name}", hint))
-    predictions = load_predictions(file)
-    try:
-        images = read_json(run.data)["splits"]["test"]["images"]
-        digests = {image["path"]: image["digest"] for image in images}
-        names = predictions.class_names
-        keys = [
-            (digests[path], names[label])
-            for path, label in zip(predictions.paths, predictions.labels, strict=True)
-        ]
-    except (KeyError, TypeError):
-        hint = "train it again with this version of imgtrain"
-        raise RunFileError(Problem(run.data, "does not say what the test images hold", hint)) from None
-    return _Judged(str(path), predictions, keys)
+def _macro_f1s(
+    labels: NDArray[np.int32],
+    predicted: tuple[NDArray[np.int32], NDArray[np.int32]],
+    class_count: int,
+    groups: NDArray[np.intp] | None,
+) -> list[tuple[float, Interval | None]]:
+    """Return the macro F1 of both, each with its interval."""
+    overall = [score_classes(labels, answers, class_count, groups)[0] for answers in predicted]
+    return [(scores["macro_f1"], scores["macro_f1_ci95"]) for scores in overall]
 
 
-def _group_by(path: Path) -> str | None:
-    return load_config(RunDirectory(path).config).data.group_by
+def _macro_f1_difference(
+    labels: NDArray[np.int32],
+    predicted: tuple[NDArray[np.int32], NDArray[np.int32]],
+    class_count: int,
+    groups: NDArray[np.intp] | None,
+    scores: list[tuple[float, Interval | None]],
+) -> Interval | None:
+    """Return the interval of the difference of the macro F1s, from their intervals and their correlation."""
+    (score_a, limits_a), (score_b, limits_b) = scores
+    if limits_a is None or limits_b is None:
+        return None
+    units = np.arange(len(labels)) if groups is None else groups
+    occurs = np.unique(labels)
+    changes = [
+        f1_changes(labels, answers, class_count, units)[0][:, occurs].sum(axis=1) for answers in predicted
+    ]
+    norms = np.linalg.norm(changes[0]) * np.linalg.norm(changes[1])
+    correlation = float(changes[0] @ changes[1] / norms) if norms else 0.0
+    return paired_interval((score_a, limits_a), (score_b, limits_b), correlation)
+
+
+def _common_groups(
+    of_a: NDArray[np.intp] | None, order_a: list[int], of_b: NDArray[np.intp] | None, order_b: list[int]
+) -> tuple[NDArray[np.intp] | None, list[str]]:
+    """Return the groups that neither model's grouping divides, in order, and what there is to say of them."""
+    if of_a is None and of_b is None:
+        return None, []
+    alone = np.arange(len(order_a))
+    first = alone if of_a is None else of_a[order_a]
+    second = alone if of_b is None else of_b[order_b]
+    joined = np.unique(join_groups(first, second), return_inverse=True)[1].astype(np.intp)
+    count = int(joined.max()) + 1
+    if count == len(np.unique(first)) == len(np.unique(second)):
+        return joined, []
+    return joined, [
+        f"A and B group the images differently (data.group_by); with those that share an image joined, there are "
+        f"{count:,} groups"
+    ]
 
 
 def _order(keys: list[tuple[str, str]]) -> list[int]:
-    """Return the rows sorted by content, so that equal lists of keys give the same images in the same places."""
+    """Return the indices sorted by key, so that equal lists of keys give the same images in the same places."""
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 
-def _refuse_other_images(a: _Judged, b: _Judged) -> None:
+def _refuse_other_images(a: Candidate, b: Candidate) -> None:
     problems = []
     classes_a, classes_b = set(a.predictions.class_names), set(b.predictions.class_names)
     for one, other, more in ((a, b, classes_a - classes_b), (b, a, classes_b - classes_a)):
         if more:
-            names = ", ".join(sorted(more))
-            problems.append(Problem(one.name, f"has classes that {other.name} has not: {names}"))
+            what = f"has classes that are missing in {other.name}: {name_some(sorted(more))}"
+            problems.append(Problem(one.name, what))
     if not problems:
         problems = [*_differences(a, b), *_differences(b, a)]
     if problems:
-        hint = "train one of them again with the other's data.test, then both are judged on the same images"
-        raise DataError([*problems, Problem("", "the runs were not tested on the same images", hint)])
+        hint = "evaluate both on the same images: imgtrain compare A B --data FOLDER"
+        raise DataError(
+            [*problems, Problem("", "only models evaluated on the same images can be compared", hint)]
+        )
 
 
-def _differences(one: _Judged, other: _Judged) -> list[Problem]:
-    """Return what `one` was tested on and `other` was not."""
+def _differences(one: Candidate, other: Candidate) -> list[Problem]:
+    """Return what `one` was evaluated on and `other` was not."""
     more = Counter(one.keys) - Counter(other.keys)
     if not more:
         return []
     first = next(path for path, key in zip(one.predictions.paths, one.keys, strict=True) if key in more)
-    elsewhere = {digest for digest, _ in other.keys}
-    relabelled = sum(count for (digest, _), count in more.items() if digest in elsewhere)
-    what = f"{sum(more.values()):,} of its {len(one.keys):,} test images are not those of {other.name}"
+    elsewhere = {shown for shown, _ in other.keys}
+    relabelled = sum(count for (shown, _), count in more.items() if shown in elsewhere)
+    what = f"{sum(more.values()):,} of its {len(one.keys):,} images are not those of {other.name}"
     if relabelled:
         what += f" ({relabelled:,} of them are there, but with another class or more often)"
     return [Problem(one.name, f"{what}, first {first}")]

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["BASELINES", "ScoreRow", "describe_accuracy", "explain_interval", "list_scores"]
+__all__ = [
+    "SIGNIFICANCE_LEVEL",
+    "Conclusion",
+    "ScoreRow",
+    "compare_with_baselines",
+    "describe_accuracy",
+    "explain_accuracy",
+    "format_p",
+    "list_scores",
+]
+
+SIGNIFICANCE_LEVEL = 0.05
+"""A difference that chance alone would show less often than this is called one."""
 
 _SCORES = {
     "accuracy": ("Accuracy", "share of correct predictions"),
@@ -21,11 +33,23 @@ _SCORES = {
         "mean gap between confidence and accuracy; 0 is perfect",
     ),
 }
-BASELINES = {
-    "majority_class": "most frequent class",
+# The predictors without a network that the model is compared with, by their key in `metrics.json`.
+_BASELINES = {
+    "majority_class": "always predicting the most frequent class",
     "thumbnail_logistic_regression": "logistic regression on 8×8 thumbnails",
 }
-"""The predictors without a network that the model is compared with, by their key in `metrics.json`."""
+
+
+class Conclusion(NamedTuple):
+    """What the comparison of the model with a baseline comes to.
+
+    Attributes:
+        is_better: Whether the model is significantly better.
+        sentence: The conclusion in words.
+    """
+
+    is_better: bool
+    sentence: str
 
 
 class ScoreRow(NamedTuple):
@@ -53,21 +77,64 @@ def describe_accuracy(name: str, metrics: Mapping[str, Any]) -> str:
         name: The split, or the folder of evaluated images.
         metrics: Its entry in `metrics.json`.
     """
-    low, high = _accuracy_interval(metrics)
     title = f"{name.capitalize()} accuracy" if name in ("test", "validation") else f"Accuracy on {name}:"
-    return (
-        f"{title} {100 * metrics['accuracy']:.1f} % "
-        f"(95 % CI {100 * low:.1f}–{100 * high:.1f} %, {metrics['images']:,} images)"
-    )
+    interval = "too few groups for a CI"
+    if (limits := _accuracy_limits(metrics)) is not None:
+        interval = f"95 % CI {100 * limits[0]:.1f}–{100 * limits[1]:.1f} %"
+    return f"{title} {100 * metrics['accuracy']:.1f} % ({interval}, {metrics['images']:,} images)"
 
 
-def explain_interval(metrics: Mapping[str, Any]) -> str:
-    """Return what the confidence interval of the accuracy means, in one sentence."""
-    low, high = _accuracy_interval(metrics)
+def explain_accuracy(name: str, metrics: Mapping[str, Any]) -> str:
+    """Return what the accuracy and its confidence interval mean, in a few words.
+
+    Args:
+        name: The split, or the folder of evaluated images.
+        metrics: Its entry in `metrics.json`.
+    """
+    if name == "validation":
+        return (
+            "Training chose the best epoch on these images, so the accuracy on new images is likely to be lower. "
+            "Use a test set to measure it."
+        )
+    limits = _accuracy_limits(metrics)
+    if limits is None:
+        return "The accuracy on other groups may be quite different: all images belong to one group."
+    low, high = limits
     return (
         f"Of other images of the same kind, between {100 * low:.0f} % and {100 * high:.0f} % would be "
         "classified correctly."
     )
+
+
+def compare_with_baselines(metrics: Mapping[str, Any]) -> Iterator[Conclusion]:
+    """Yield whether the model is better than each baseline on the same images.
+
+    Args:
+        metrics: A split's entry in `metrics.json`.
+    """
+    model = f"{100 * metrics['accuracy']:.1f} %"
+    for key, baseline in metrics["baselines"].items():
+        other = f"{_BASELINES.get(key, key)} ({100 * baseline['accuracy']:.1f} %)"
+        if baseline["gain_ci95"] is None:
+            yield Conclusion(False, f"{model} cannot be compared with {other}: too few groups.")
+            continue
+        low, high = (100 * limit for limit in baseline["gain_ci95"])
+        if low > 0:
+            yield Conclusion(
+                True,
+                f"{model} is significantly better than {other}, by {low:.1f} to {high:.1f} percentage points.",
+            )
+        elif high < 0:
+            yield Conclusion(
+                False,
+                f"{model} is significantly worse than {other}, by {-high:.1f} to {-low:.1f} percentage points.",
+            )
+        else:
+            yield Conclusion(
+                False,
+                f"{model} is not significantly better than {other}: the difference is between {low:+.1f} and "
+                f"{high:+.1f} percentage points.",
+            )
 
 
 def list_scores(metrics: Mapping[str, Any]) -> Iterator[ScoreRow]:
@@ -92,14 +159,22 @@ def list_scores(metrics: Mapping[str, Any]) -> Iterator[ScoreRow]:
             "share of correct predictions without “unsure”",
         )
     for key, baseline in metrics["baselines"].items():
-        title = f"Baseline: {BASELINES.get(key, key)}"
+        title = f"Baseline: {_BASELINES.get(key, key)}"
         limits = _limits(baseline["accuracy_ci95"])
         yield ScoreRow(title, baseline["accuracy"], limits, "accuracy without a network", is_baseline=True)
 
 
-def _accuracy_interval(metrics: Mapping[str, Any]) -> tuple[float, float]:
-    low, high = metrics.get("accuracy_grouped_ci95") or metrics["accuracy_ci95"]
-    return low, high
+def format_p(p_value: float) -> str:
+    """Return `p = 0.0501`, with as many digits as it takes to see on which side of 0.05 it lies."""
+    texts = (f"{p_value:.{digits}g}" for digits in range(3, 18))
+    is_significant = p_value < SIGNIFICANCE_LEVEL
+    return "p = " + next(text for text in texts if (float(text) < SIGNIFICANCE_LEVEL) == is_significant)
+
+
+def _accuracy_limits(metrics: Mapping[str, Any]) -> list[float] | None:
+    """Return the interval to be believed: over groups where there are any, even if there are too few for one."""
+    limits: list[float] | None = metrics.get("accuracy_grouped_ci95", metrics["accuracy_ci95"])
+    return limits
 
 
 def _limits(limits: list[float] | None) -> tuple[float, float] | None:

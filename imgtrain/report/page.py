@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imgtrain.evaluation.predictions import Predictions
-from imgtrain.evaluation.score_names import BASELINES, describe_accuracy, explain_interval, list_scores
+from imgtrain.evaluation.score_names import (
+    compare_with_baselines,
+    describe_accuracy,
+    explain_accuracy,
+    list_scores,
+)
 from imgtrain.report.facts import Facts
 from imgtrain.report.figures import draw_calibration, draw_history, draw_precision_recall, draw_roc
 from imgtrain.report.gallery import Gallery
@@ -81,15 +86,8 @@ def render_page(facts: Facts, pictures: Pictures | None) -> str:
 def _headline(facts: Facts) -> list[str]:
     """Return what the scores mean, in plain sentences."""
     scores = facts.scores
-    sentences = [explain_interval(scores)]
-    for name, baseline in scores["baselines"].items():
-        low, high = (100 * limit for limit in baseline["gain_ci95"])
-        what = f"Baseline ({BASELINES.get(name, name)}): {100 * baseline['accuracy']:.1f} %"
-        if low > 0:
-            sentences.append(f"{what}; the model is better by {low:.0f} to {high:.0f} percentage points.")
-        else:
-            difference = f"{low:+.0f} to {high:+.0f} percentage points"
-            sentences.append(f"{what}; the model is not significantly better ({difference}).")
+    sentences = [explain_accuracy(facts.split, scores)]
+    sentences += [conclusion.sentence for conclusion in compare_with_baselines(scores)]
     hardest = min(
         (name for name, of_class in scores["per_class"].items() if of_class["support"]),
         key=lambda name: scores["per_class"][name]["recall"],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgtrain.events import Emit, Message, ignore
+from imgtrain.events import Emit, ignore
 from imgtrain.run.defaults import INFERENCE_BATCH_SIZE, MAX_MODEL_GIB
 from imgtrain.run.model_metadata import find_model
 from imgtrain.run.run_directory import RunDirectory, write_json, write_text
@@ -72,7 +72,7 @@ def evaluate(
     if directory is not None:
         directory.refuse_if_evaluated(overwrite=overwrite)
 
-    from imgtrain.evaluation.eval_inputs import EvalOptions, inputs_of_imgtrain_model, inputs_of_other_model
+    from imgtrain.evaluation.eval_inputs import EvalOptions, inputs_of_imgtrain_model
 
     asked = EvalOptions(
         model=str(file.path),
@@ -84,43 +84,20 @@ def evaluate(
     inputs = None if file.metadata is None else inputs_of_imgtrain_model(file.metadata, asked)
 
     # TensorFlow is imported from here on.
-    from imgtrain.batches.make_batches import file_order_batches
     from imgtrain.evaluation.baselines import Baselines, majority, score_beside_baselines
-    from imgtrain.evaluation.decide import Decision
-    from imgtrain.evaluation.predict import predict_split
-    from imgtrain.evaluation.predictions import Predictions, render_predictions
-    from imgtrain.model.archive import load_model
-    from imgtrain.model.preprocess import with_preprocessing
-    from imgtrain.pixels.load_images import leave_out_pictures, load_splits
+    from imgtrain.evaluation.predict_folder import load_for_evaluation, predict_folder
+    from imgtrain.evaluation.predictions import render_predictions
     from imgtrain.report.facts import Facts
     from imgtrain.workflows.report import try_report
 
-    loaded = load_model(file, max_gib=max_model_gib)
-    if inputs is None:
-        inputs = inputs_of_other_model(asked, loaded.shape.image_shape, loaded.shape.units)
-    for warning in inputs.warnings:
-        emit(Message(warning, "warning"))
+    loaded = load_for_evaluation(file, inputs, asked, max_gib=max_model_gib, emit=emit)
     if directory is not None:
         directory.create()
-
-    part = load_splits(
-        [inputs.split],
-        inputs.settings,
-        cache="auto",
-        cache_directory=None,
-        on_bad_image=inputs.on_bad_image,
-        emit=emit,
-    )["evaluation"]
-    part = leave_out_pictures(part, inputs.leaked_pictures, emit)
+    inputs = loaded.inputs
+    part, predictions = predict_folder(
+        loaded, inputs.leaked_pictures, batch_size=batch_size, task="evaluating", emit=emit
+    )
     split = part.split
-
-    network = loaded.model
-    if inputs.preprocessing is not None:
-        network = with_preprocessing(network, inputs.preprocessing, inputs.settings.shape)
-    batches = file_order_batches(part, inputs.class_mode, batch_size)
-    probabilities, loss = predict_split(network, batches, loss=inputs.loss, task="evaluating", emit=emit)
-    decision = Decision(inputs.threshold, abstain_below=inputs.abstain_below)
-    predictions = Predictions.decided(split, probabilities, loss, decision, group_by=inputs.group_by)
     most_frequent = majority(split.labels) if inputs.majority_label is None else inputs.majority_label
     guesses = {"evaluation": Baselines(most_frequent, None).predict(part)}
     metrics = score_beside_baselines({"evaluation": predictions}, guesses, emit=emit)
@@ -128,6 +105,6 @@ def evaluate(
     if directory is not None:
         write_text(directory.predictions(), render_predictions(predictions))
         write_json(directory.metrics, metrics)
-        try_report(Facts(directory.path, "evaluation", metrics, predictions), part, network, emit=emit)
+        try_report(Facts(directory.path, "evaluation", metrics, predictions), part, loaded.network, emit=emit)
     written = None if directory is None else directory.path
     return EvaluateResult(split.folder.root, written, predictions, metrics)

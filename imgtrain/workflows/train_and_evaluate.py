@@ -143,10 +143,8 @@ def _run(
         path = run.model(config.output.model)
         save_model(model, describe_model(plan, images, fingerprint, evaluation), path)
         verify_saved_model(path, model, batches["train"].batch(0, 0)[0])
-        shown = images.test or images.validation
-        if shown is not None:
-            name = shown.split.name
-            write_text(run.predictions(name), render_predictions(evaluation.predictions[name]))
+        for name, predictions in evaluation.predictions.items():
+            write_text(run.predictions(name), render_predictions(predictions))
         write_json(run.metrics, evaluation.metrics)
         facts["peak_memory_mib"] = peak_memory_mib()
 

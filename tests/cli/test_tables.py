@@ -72,6 +72,10 @@ def make_epochs(count=3):
 
 
 COMPARISON = {
+    "split": "test",
+    "groups": None,
+    "test": "McNemar's exact test",
+    "p_value": 0.00123,
     "a": {"run": "runs/a", "accuracy": 0.8, "macro_f1": 0.7},
     "b": {"run": "runs/b", "accuracy": 0.9, "macro_f1": 0.8},
     "images": 12_345,
@@ -142,6 +146,26 @@ def test_the_headline_says_split_accuracy_interval_and_count():
     assert text.startswith("Test accuracy 82.4 % (95 % CI 79.2–85.3 %, 24,690 images)\n")
     grouped = make_scores(["dark", "light"], accuracy_grouped_ci95=[0.5, 0.95])
     assert "(95 % CI 50.0–95.0 %" in printed(draw_scores("test", grouped), 110)
+
+
+def test_an_interval_that_cannot_be_given_is_replaced_by_the_reason():
+    note = "all images belong to one group: intervals need at least two"
+    scores = make_scores(["dark", "light"], accuracy_grouped_ci95=None, interval_notes=[note])
+    text = printed(draw_scores("test", scores), 110)
+    assert text.startswith("Test accuracy 82.4 % (too few groups for a CI, 24,690 images)\n")
+    assert f"No CI (–): {note}" in text
+    nothing = {"groups": 1, "accuracy_difference_ci95": None, "macro_f1_difference_ci95": None}
+    text = printed(draw_comparison(COMPARISON | nothing), 110)
+    assert [line.split()[-1] for line in text.splitlines() if "Accuracy" in line or "Macro" in line] == [
+        "–",
+        "–",
+    ]
+
+
+def test_scores_of_validation_images_are_said_to_be_too_good():
+    text = printed(draw_scores("validation", make_scores(["dark", "light"])), 110)
+    assert "Training chose the best epoch on these images" in text
+    assert "Of other images of the same kind" not in text
 
 
 def test_only_the_last_epochs_are_shown_where_asked():

@@ -21,6 +21,7 @@ RUN_FILES = {
     "model.keras",
     "metrics.json",
     "predictions-test.csv",
+    "predictions-validation.csv",
     "log.txt",
 }
 TINY = """

@@ -7,13 +7,16 @@ import pytest
 from scipy.stats import binom
 
 from imgtrain.errors import DataError, RunFileError
-from imgtrain.evaluation.compare import compare_runs
+from imgtrain.evaluation.compare import Candidate, compare
+from imgtrain.evaluation.compare_runs import compare_runs
 from imgtrain.evaluation.predictions import Predictions, render_predictions
 
 NAMES = ("ant", "bee", "cow")
 
 
-def make_run(path, labels, answers, *, names=NAMES, digests=None, order=None, prefix="", group_by=None):
+def make_run(
+    path, labels, answers, *, names=NAMES, digests=None, order=None, prefix="", group_by=None, split="test"
+):
     """Write what `compare` reads of a run; `order` shuffles the rows, `names` may come in another order."""
     path.mkdir()
     rows = np.arange(len(labels)) if order is None else order
@@ -23,9 +26,10 @@ def make_run(path, labels, answers, *, names=NAMES, digests=None, order=None, pr
     labels, answers = place[np.asarray(labels)[rows]], place[np.asarray(answers)[rows]]
     probabilities = np.eye(3, dtype=np.float32)[answers]
     predictions = Predictions(tuple(paths), labels, probabilities, answers, 0.0, names)
-    (path / "predictions-test.csv").write_text(render_predictions(predictions))
+    (path / f"predictions-{split}.csv").write_text(render_predictions(predictions))
     images = [{"path": name, "digest": digests[row]} for name, row in zip(paths, rows, strict=True)]
-    (path / "data.json").write_text(json.dumps({"splits": {"test": {"images": images}}}))
+    described = {"folder": str(path.parent / "data"), "images": images}
+    (path / "data.json").write_text(json.dumps({"splits": {split: described}}))
     (path / "run.json").write_text("{}")
     (path.parent / "train").mkdir(exist_ok=True)
     grouping = f"\n  group_by: '{group_by}'" if group_by else ""
@@ -51,7 +55,9 @@ def test_a_run_and_itself_do_not_differ(tmp_path, labels):
     comparison = compare_runs(run, run)
     assert comparison.verdict == "same"
     assert comparison.sentence.startswith("No difference")
-    assert comparison.content["accuracy_difference_ci95"] == [0, 0]
+    # With these images there is none; on others there may be.
+    low, high = comparison.content["accuracy_difference_ci95"]
+    assert -0.01 < low < 0 < high < 0.01
     assert comparison.content["mcnemar"]["p_value"] == 1
 
 
@@ -71,7 +77,7 @@ def test_a_clear_difference_is_told_with_its_interval(tmp_path, labels):
     assert forth.sentence.startswith("B is better than A by 15.0 points of accuracy, 95 % interval ")
     low, high = forth.content["accuracy_difference_ci95"]
     assert 0.08 < low < 0.15 < high < 0.22
-    assert back.content["accuracy_difference_ci95"] == pytest.approx([-high, -low], abs=0.005)
+    assert back.content["accuracy_difference_ci95"] == pytest.approx([-high, -low])
     only_a, only_b = (forth.content["mcnemar"][key] for key in ("only_a_right", "only_b_right"))
     assert only_b - only_a == 60
     # The chance of so uneven a division, or a more uneven one, of images that fall to either side alike.
@@ -85,9 +91,13 @@ def test_a_difference_that_may_be_chance_is_not_called_one(tmp_path, labels):
     b = make_run(tmp_path / "b", labels, answers_with(labels, 55, 2))
     comparison = compare_runs(a, b)
     assert comparison.verdict == "cannot tell"
-    assert comparison.sentence.startswith("Cannot tell which is better: B is above A by 1.2 points")
     low, high = comparison.content["accuracy_difference_ci95"]
     assert low < 0 < high
+    p_value = comparison.content["p_value"]
+    assert comparison.sentence == (
+        "Cannot tell which is better: B is above A by 1.2 points; the 95 % interval of the difference "
+        f"({100 * low:+.1f} to {100 * high:+.1f} points) includes 0 (McNemar's exact test: p = {p_value:.3g})."
+    )
 
 
 def test_the_paired_interval_is_narrower_than_that_of_independent_images(tmp_path, labels):
@@ -101,7 +111,7 @@ def test_the_paired_interval_is_narrower_than_that_of_independent_images(tmp_pat
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.03 * 0.97 / 400), rel=0.15)
 
 
-def test_groups_are_drawn_whole(tmp_path, labels):
+def test_groups_count_rather_than_images(tmp_path, labels):
     # All images of a group (ten in a row) fall to the same side: 40 groups say less than 400 images.
     rng = np.random.default_rng(3)
     right_a, right_b = np.repeat(rng.random((2, 40)) < [[0.7], [0.8]], 10, axis=1)
@@ -117,12 +127,120 @@ def test_groups_are_drawn_whole(tmp_path, labels):
     assert widths[1] == pytest.approx(np.sqrt(10) * widths[0], rel=0.25)
 
 
+def candidate(labels, right, groups=None):
+    answers = np.where(right, labels, (labels + 1) % 3).astype(np.int32)
+    paths = tuple(f"{number:04d}" for number in range(len(labels)))
+    probabilities = np.eye(3, dtype=np.float32)[answers]
+    predictions = Predictions(paths, labels.astype(np.int32), probabilities, answers, 0.0, NAMES, groups)
+    return Candidate(
+        "run", predictions, [(path, NAMES[label]) for path, label in zip(paths, labels, strict=True)]
+    )
+
+
+def test_the_sentence_says_what_decides_when_interval_and_test_disagree(labels):
+    right_a, right_b = np.ones(400, bool), np.ones(400, bool)
+    right_a[:22], right_b[100:110] = False, False
+    comparison = compare(candidate(labels, right_a), candidate(labels, right_b), split="test")
+    assert comparison.content["p_value"] == pytest.approx(2 * binom.cdf(10, 32, 0.5))
+    low, high = comparison.content["accuracy_difference_ci95"]
+    assert low > 0
+    assert comparison.verdict == "cannot tell"
+    assert comparison.sentence == (
+        "Cannot tell which is better: B is above A by 3.0 points; the 95 % interval of the difference "
+        f"({100 * low:+.1f} to {100 * high:+.1f} points) excludes 0, but McNemar's exact test gives p = 0.0501."
+    )
+
+
+def test_fewer_than_six_groups_never_decide(labels):
+    # B is right wherever A is wrong: by 400 images there is no doubt.
+    for count in (1, 2, 5, 6):
+        groups = np.arange(400) % count
+        right = np.random.default_rng(0).random(400) < 0.5
+        a, b = candidate(labels, right, groups), candidate(labels, np.ones(400, bool), groups)
+        comparison = compare(a, b, split="test")
+        assert comparison.verdict == ("better" if count == 6 else "cannot tell"), count
+        assert comparison.content["p_value"] == pytest.approx(min(1, 2 / 2**count))
+        assert comparison.content["mcnemar"]["p_value"] is None
+    assert (
+        compare(candidate(labels, right), candidate(labels, np.ones(400, bool)), split="test").verdict
+        == "better"
+    )
+
+
+def test_too_few_groups_are_the_reason_that_is_given(labels):
+    groups = np.arange(400) // 100
+    right = np.random.default_rng(0).random(400) < 0.5
+    a, b = candidate(labels, right, groups), candidate(labels, np.ones(400, bool), groups)
+    assert "4 groups that differ are too few" in compare(a, b, split="test").sentence
+    one = np.zeros(400, np.intp)
+    comparison = compare(
+        candidate(labels, right, one), candidate(labels, np.ones(400, bool), one), split="test"
+    )
+    assert comparison.content["accuracy_difference_ci95"] is None
+    assert comparison.sentence.endswith("; all images belong to one group.")
+
+
+def test_groups_of_both_runs_are_joined_so_that_neither_order_contradicts_the_other(labels):
+    rng = np.random.default_rng(0)
+    right_a, right_b = rng.random(400) < 0.6, rng.random(400) < 0.8
+    fine, coarse = np.arange(400) // 4, np.arange(400) // 100
+    for groups_a, groups_b, count in ((fine, None, 100), (None, coarse, 4), (fine, coarse, 4)):
+        a, b = candidate(labels, right_a, groups_a), candidate(labels, right_b, groups_b)
+        forth, back = compare(a, b, split="test"), compare(b, a, split="test")
+        assert forth.content["groups"] == back.content["groups"] == count
+        assert {forth.verdict, back.verdict} in ({"better", "worse"}, {"cannot tell"})
+        low, high = forth.content["accuracy_difference_ci95"]
+        assert back.content["accuracy_difference_ci95"] == pytest.approx([-high, -low])
+        assert forth.content["warnings"] == back.content["warnings"] != []
+
+
+def test_groups_of_a_split_file_over_several_folders_are_those_of_the_folders(tmp_path, labels):
+    # `imgtrain evaluate` searches the paths below data.train and data.test, which both begin with the patient.
+    right = np.random.default_rng(0).random(400) < 0.7
+    runs = []
+    for name, answers in (("a", labels), ("b", np.where(right, labels, (labels + 1) % 3))):
+        run = make_run(tmp_path / name, labels, answers)
+        renamed = {f"{NAMES[label]}/{row:04d}.png": f"{'tests' if row % 3 else 'more'}/p{row % 6}/{row:04d}.png"
+                   for row, label in enumerate(labels)}  # fmt: skip
+        for file in (run / "predictions-test.csv", run / "data.json"):
+            text = file.read_text()
+            for old, new in renamed.items():
+                text = text.replace(old, new)
+            file.write_text(text)
+        (tmp_path / "splits.csv").touch()
+        (run / "config.yaml").write_text(
+            "data: {train: ../data/more, test: ../data/tests, split_file: ../splits.csv, group_by: '^(p[0-9]+)'}\n"
+        )
+        runs.append(run)
+    assert compare_runs(*runs).content["groups"] == 6
+
+
+def test_runs_without_test_images_are_compared_on_validation_with_a_caveat(tmp_path, labels):
+    a = make_run(tmp_path / "a", labels, answers_with(labels, 100, 1), split="validation")
+    b = make_run(tmp_path / "b", labels, answers_with(labels, 40, 2), split="validation")
+    comparison = compare_runs(a, b)
+    assert (comparison.verdict, comparison.content["split"]) == ("better", "validation")
+    (warning,) = comparison.content["warnings"]
+    assert "Training chose the best epoch on them" in warning
+
+
+def test_runs_whose_predictions_are_of_different_splits_are_refused_with_the_way_out(tmp_path, labels):
+    a = make_run(tmp_path / "a", labels, labels)
+    b = make_run(tmp_path / "b", labels, labels, split="validation")
+    with pytest.raises(RunFileError) as error:
+        compare_runs(a, b)
+    assert "has only predictions-test.csv" in str(error.value)
+    assert "has only predictions-validation.csv" in str(error.value)
+    assert "--data FOLDER" in str(error.value)
+
+
 def test_other_test_images_are_refused_with_what_differs(tmp_path, labels):
     a = make_run(tmp_path / "a", labels, labels)
     b = make_run(tmp_path / "b", labels[:390], labels[:390])
-    with pytest.raises(DataError, match=r"10 of its 400 test images are not those of") as error:
+    with pytest.raises(DataError, match=r"10 of its 400 images are not those of") as error:
         compare_runs(a, b)
     assert "0390.png" in str(error.value)
+    assert "--data FOLDER" in str(error.value)
     changed = labels.copy()
     changed[7] = (changed[7] + 1) % 3
     c = make_run(tmp_path / "c", changed, changed)
@@ -136,16 +254,16 @@ def test_the_same_picture_twice_is_matched_twice(tmp_path, labels):
     a = make_run(tmp_path / "a", labels, labels, digests=digests)
     assert compare_runs(a, a).verdict == "same"
     b = make_run(tmp_path / "b", labels[1:], labels[1:], digests=digests[1:])
-    with pytest.raises(DataError, match="1 of its 400 test images"):
+    with pytest.raises(DataError, match="1 of its 400 images"):
         compare_runs(a, b)
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path, labels):
     run = make_run(tmp_path / "a", labels, labels)
-    with pytest.raises(RunFileError, match="no run directory"):
+    with pytest.raises(RunFileError, match="not a run directory"):
         compare_runs(run, tmp_path)
     (run / "predictions-test.csv").unlink()
-    with pytest.raises(RunFileError, match=r"predictions-test\.csv"):
+    with pytest.raises(RunFileError, match="has no predictions"):
         compare_runs(run, run)
 
 
@@ -160,7 +278,7 @@ def test_compare_needs_no_tensorflow_and_prints_a_sentence_or_json(
     printed = json.loads(imgtrain("compare", a, b, "--json").stdout)
     assert printed["verdict"] == "better"
     code = (
-        "from pathlib import Path\nfrom imgtrain.evaluation.compare import compare_runs\n"
-        f"compare_runs(Path({str(a)!r}), Path({str(b)!r}))"
+        "from pathlib import Path\nfrom imgtrain.workflows.compare import compare\n"
+        f"compare(Path({str(a)!r}), Path({str(b)!r}))"
     )
     assert not imported_modules(code) & {"tensorflow", "keras"}

@@ -2,14 +2,13 @@
 
 import csv
 import io
-import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgtrain.evaluation.metrics import accuracy_interval, score
+from imgtrain.evaluation.metrics import score
 from imgtrain.evaluation.predictions import Predictions, render_predictions
 
 
@@ -61,16 +60,6 @@ def test_scores_follow_from_the_confusion_matrix(pairs):
         )
     low, high = scores["accuracy_ci95"]
     assert 0 <= low <= scores["accuracy"] <= high <= 1
-
-
-@pytest.mark.parametrize(("correct", "images"), [(0, 10), (5, 10), (81, 263), (10, 10)])
-def test_the_interval_is_wilsons(correct, images):
-    # Its limits are the shares p at which the observed share lies 1.96 standard deviations of p away.
-    for limit in accuracy_interval(correct, images):
-        distance = abs(correct / images - limit)
-        assert distance == pytest.approx(
-            1.959963984540054 * math.sqrt(limit * (1 - limit) / images), abs=1e-7
-        )
 
 
 def test_rows_keep_their_file_names_and_exact_probabilities():

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from imgtrain.evaluation.class_scores import f1_changes
 from imgtrain.evaluation.metrics import score
 from imgtrain.evaluation.predictions import Predictions, load_predictions, render_predictions
-from imgtrain.evaluation.weighted import DecisionScores, MeanScores, RankingScores
+from imgtrain.evaluation.probability_scores import MeanScores
+from imgtrain.evaluation.ranking_scores import RankingScores
 
 
 def make_predictions(images, class_count, *, seed=0, digits=None, **more):
@@ -93,27 +95,17 @@ def test_losses_top_k_and_calibration_by_definition(class_count):
 )
 @settings(max_examples=60, deadline=None)
 def test_weighted_scores_are_scikit_learns(class_count, seed, digits, weights):
-    # What the bootstrap computes for all draws at once, one draw at a time.
+    # What the jackknife computes for all replicates at once, one weighting at a time.
     predictions = make_predictions(30, class_count, seed=seed, digits=digits)
     weights = np.array(weights, float)
     weights[: class_count * 2] += 1  # every class occurs
     drawn = np.repeat(np.arange(30), weights.astype(int))
-    labels, predicted = predictions.labels[drawn], predictions.predicted[drawn]
-    probabilities = predictions.probabilities[drawn]
+    labels, probabilities = predictions.labels[drawn], predictions.probabilities[drawn]
     every = np.arange(class_count)
-    decisions = DecisionScores(predictions.labels, predictions.predicted, class_count)(weights[:, None])
-    means = MeanScores(predictions.labels, predictions.predicted, predictions.probabilities)(weights[:, None])
-    for average in ("macro", "weighted"):
-        expected = sk.f1_score(labels, predicted, labels=every, average=average, zero_division=0)
-        assert decisions[f"{average}_f1"][0] == pytest.approx(expected)
-    assert decisions["balanced_accuracy"][0] == pytest.approx(sk.balanced_accuracy_score(labels, predicted))
-    precision, recall, *_ = sk.precision_recall_fscore_support(
-        labels, predicted, labels=every, zero_division=0
-    )
-    assert decisions["precision"][:, 0] == pytest.approx(precision)
-    assert decisions["recall"][:, 0] == pytest.approx(recall)
-    assert means["accuracy"][0] == pytest.approx(sk.accuracy_score(labels, predicted))
+    means = MeanScores(predictions.labels, predictions.probabilities)(weights[:, None])
     assert means["log_loss"][0] == pytest.approx(sk.log_loss(labels, probabilities, labels=every), abs=1e-6)
+    if class_count == 2:
+        assert means["brier"][0] == pytest.approx(sk.brier_score_loss(labels, probabilities[:, 1]))
     for k in every:
         ranking = RankingScores(predictions.labels == k, predictions.probabilities[:, k])
         area, precision_area = ranking(weights[:, None])
@@ -121,6 +113,19 @@ def test_weighted_scores_are_scikit_learns(class_count, seed, digits, weights):
         assert precision_area[0] == pytest.approx(
             sk.average_precision_score(labels == k, probabilities[:, k])
         )
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(40) // 4])
+def test_what_a_unit_changes_is_the_f1_without_it(groups):
+    predictions = make_predictions(40, 3)
+    units = np.arange(40) if groups is None else groups
+    every = {"labels": np.arange(3), "average": None}
+    whole = sk.f1_score(predictions.labels, predictions.predicted, **every)
+    changes, _ = f1_changes(predictions.labels, predictions.predicted, 3, units)
+    for unit, changed in enumerate(changes.toarray()):
+        rest = units != unit
+        without = sk.f1_score(predictions.labels[rest], predictions.predicted[rest], **every)
+        assert changed == pytest.approx(without - whole)
 
 
 @given(class_count=st.integers(3, 8), seed=st.integers(0, 1000), digits=st.sampled_from([None, 1]))
@@ -169,12 +174,56 @@ def test_a_baseline_is_compared_on_the_same_images():
     scores = score(predictions, baselines={"same": predictions.predicted, "worse": np.zeros(300, np.int32)})
     same, worse = scores["baselines"]["same"], scores["baselines"]["worse"]
     assert same["gain"] == 0
-    assert same["gain_ci95"] == [0, 0]
+    # On 300 images they are the same; on others they may differ.
+    low, high = same["gain_ci95"]
+    assert -0.02 < low < 0 < high < 0.02
     assert worse["accuracy"] == pytest.approx(np.mean(predictions.labels == 0))
     assert worse["gain_ci95"][0] > 0
     assert worse["macro_f1"] == pytest.approx(
         sk.f1_score(predictions.labels, np.zeros(300), average="macro", zero_division=0)
     )
+
+
+def test_one_image_shows_no_gain_over_a_baseline():
+    right, probabilities = np.array([1], np.int32), np.array([[0.1, 0.9]], np.float32)
+    one = Predictions(("x",), right, probabilities, right, 0.0, ("a", "b"))
+    gain = score(one, baselines={"wrong": np.array([0], np.int32)})["baselines"]["wrong"]
+    assert gain["gain"] == 1
+    assert gain["gain_ci95"][0] < 0
+
+
+@pytest.mark.parametrize("class_count", [2, 4])
+@pytest.mark.parametrize("groups", [None, np.arange(40) // 4])
+def test_no_score_of_a_perfect_test_has_an_interval_without_width(class_count, groups):
+    perfect = make_predictions(40, class_count, groups=groups)
+    certain = np.full((40, class_count), 0.01 / (class_count - 1), np.float32)
+    certain[np.arange(40), perfect.labels] = 0.99
+    scores = score(replace(perfect, probabilities=certain, predicted=perfect.labels))
+    limits = [scores[key] for key in scores if key.endswith("_ci95") and key != "top_k_ci95"]
+    limits += scores["top_k_ci95"].values()
+    limits += [
+        of_class[key]
+        for of_class in scores["per_class"].values()
+        for key in of_class
+        if key.endswith("_ci95")
+    ]
+    assert len(limits) > 15
+    assert all(low + 0.005 < high for low, high in limits)
+    assert scores["macro_f1_ci95"][1] == scores["auc_ci95"][1] == 1
+    assert scores["interval_notes"] == []
+
+
+def test_why_an_interval_is_missing_is_said():
+    predictions = make_predictions(40, 3)
+    of_one = score(replace(predictions, groups=np.zeros(40, np.intp)))
+    assert of_one["accuracy_grouped_ci95"] is of_one["macro_f1_ci95"] is of_one["auc_ci95"] is None
+    assert of_one["accuracy_ci95"] is not None
+    assert of_one["interval_notes"] == ["all images belong to one group: intervals need at least two"]
+    by_class = score(replace(predictions, groups=predictions.labels.astype(np.intp)))
+    assert by_class["per_class"]["a"]["recall_ci95"] is None
+    assert by_class["accuracy_grouped_ci95"] is not None
+    (note,) = by_class["interval_notes"]
+    assert note.startswith("too few groups for some intervals of a, b, c")
 
 
 def test_predictions_are_read_as_they_were_written(tmp_path):
