@@ -393,12 +393,21 @@ def test_a_full_disk_keeps_what_was_trained_and_the_run_goes_on_later(train, unb
 
 def test_a_disk_that_fills_at_the_model_keeps_the_training(train, unbroken, tmp_path, monkeypatch):
     from imgtrain.model import archive
+    from imgtrain.workflows import train_and_evaluate
+
+    save_model = train_and_evaluate.save_model
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    def save_on_a_full_disk(*arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr(archive.zipfile.ZipFile, "writestr", full)
+            save_model(*arguments)
+
     with monkeypatch.context() as patch:
-        patch.setattr(archive.zipfile.ZipFile, "writestr", full)
+        # The check before training saves archives, too, while there is room.
+        patch.setattr(train_and_evaluate, "save_model", save_on_a_full_disk)
         with pytest.raises(RunFileError, match=r"model\.keras: cannot be written: No space"):
             train(tmp_path / "run")
     train(tmp_path / "run", resume=True, emit=at_batch(1, lambda: pytest.fail("a batch was trained again")))
