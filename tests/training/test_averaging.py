@@ -34,8 +34,7 @@ class Trained:
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trained]:
-    from imgtrain.model.build_from_plan import build_from_plan
-
+    from imgtrain.model.build import build_and_compile
     from imgtrain.training.fit import fit
     from imgtrain.workflows.library import open_batches
 
@@ -63,7 +62,7 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trained]:
         )
         batches = open_batches(make_plan(config))
         assert batches.validation is not None
-        model = build_from_plan(batches.plan, batches.train.batches, precision, for_training=True)
+        model = build_and_compile(batches.plan, batches.train.batches, precision, for_training=True)
         averages: list[list[np.ndarray]] = []
         inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
 

@@ -12,7 +12,8 @@ def test_a_run_trains_with_the_faster_layers_and_updates_and_saves_keras_own(
     from imgtrain.config import parse_config
     from imgtrain.dataset.plan import make_plan
     from imgtrain.model import training_layers
-    from imgtrain.workflows import train as workflow
+    from imgtrain.workflows import train_and_evaluate as workflow
+    from imgtrain.workflows.train import train
 
     make_folders(tmp_path, {"train": {"a": 12, "b": 12}, "validation": {"a": 4, "b": 4}}, side=16)
     config = parse_config(
@@ -43,7 +44,7 @@ def test_a_run_trains_with_the_faster_layers_and_updates_and_saves_keras_own(
 
     real_fit = workflow.fit
     monkeypatch.setattr(workflow, "fit", fit)
-    saved = workflow.train(make_plan(config)).model
+    saved = train(make_plan(config)).model
     (model,) = trained
     faster = [type(layer) for layer in model.layers[1:4]]
     assert faster == [training_layers.Conv2D, training_layers.MaxPooling2D, training_layers.Dropout]
