@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from imgtrain.dataset.plan import make_plan
     from imgtrain.errors import ImgtrainError
     from imgtrain.workflows.check import check
+    from imgtrain.workflows.compare import compare
     from imgtrain.workflows.evaluate import evaluate
     from imgtrain.workflows.library import build_model, open_batches
     from imgtrain.workflows.predict import predict
@@ -27,6 +28,7 @@ __all__ = [
     "ImgtrainError",
     "build_model",
     "check",
+    "compare",
     "evaluate",
     "load_config",
     "make_plan",
@@ -43,6 +45,7 @@ _HOMES = {
     "ImgtrainError": "imgtrain.errors",
     "build_model": "imgtrain.workflows.library",
     "check": "imgtrain.workflows.check",
+    "compare": "imgtrain.workflows.compare",
     "evaluate": "imgtrain.workflows.evaluate",
     "load_config": "imgtrain.config.load",
     "make_plan": "imgtrain.dataset.plan",

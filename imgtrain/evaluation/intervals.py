@@ -1,8 +1,8 @@
 """95 % intervals in closed form: of a share of images, of the difference of two shares, of a mean over classes.
 
-All of them hold where the usual ± 1.96 standard errors, and the bootstrap, say nothing: for few images, and where
-every image is right. Where images belong together (a patient, a video), the groups are what was sampled. Their
-number takes the place of the number of images, and Student's t that of the normal distribution.
+They hold where ± 1.96 standard errors and the bootstrap fail: for few images, and where every image is right. Where
+images belong together (a patient, a video), the groups are what was sampled. Their number takes the place of the
+number of images, and Student's t that of the normal distribution.
 docs/decisions/0021-intervals-in-closed-form.md has the measurements.
 """
 
@@ -48,10 +48,10 @@ def wilson(share: float, trials: float, quantile: float = NORMAL_QUANTILE) -> In
         quantile: Of the distribution that the share's distance from the truth follows, in standard deviations.
     """
     z2 = quantile**2
-    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    center = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = quantile / (1 + z2 / trials) * np.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
     # At 0 and n of n the limits are 0 and 1; rounding must not put the share itself outside.
-    return [max(0.0, min(share, float(centre - half))), min(1.0, max(share, float(centre + half)))]
+    return [max(0.0, min(share, float(center - half))), min(1.0, max(share, float(center + half)))]
 
 
 def student_quantile(units: float) -> float:

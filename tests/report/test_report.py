@@ -89,6 +89,26 @@ def test_names_from_outside_stay_text(tmp_path):
     assert all(address.startswith(("data:", "#")) for address in addresses)
 
 
+def test_scores_of_validation_images_are_not_said_to_be_those_of_others(tmp_path):
+    predictions = make_run(tmp_path / "run", images=100, class_count=2)
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    (tmp_path / "run/metrics.json").write_text(json.dumps({"validation": metrics["test"]}))
+    page = render(tmp_path / "run", predictions, side=16)
+    assert "Validation accuracy" in page
+    assert "Training chose the best epoch on these images" in page
+    assert "Of other images of the same kind" not in page
+
+
+def test_why_an_interval_is_missing_is_on_the_page(tmp_path):
+    predictions = make_run(tmp_path / "run", images=100, class_count=2)
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    metrics["test"] |= {"accuracy_grouped_ci95": None, "interval_notes": ["all images belong to one group"]}
+    (tmp_path / "run/metrics.json").write_text(json.dumps(metrics))
+    page = render(tmp_path / "run", predictions, side=16)
+    assert "(too few groups for a CI, 100 images)" in page
+    assert "No interval (–): all images belong to one group." in page
+
+
 def test_the_page_says_what_the_numbers_mean(tmp_path):
     predictions = make_run(tmp_path / "run", images=400, class_count=3)
     page = render(tmp_path / "run", predictions, side=16)

@@ -1,0 +1,50 @@
+"""Conclusions are said straight: better, worse, or not known, and why."""
+
+import pytest
+
+from imgtrain.evaluation.score_names import compare_with_baselines, format_p
+
+THUMBNAILS = "thumbnail_logistic_regression"
+
+
+@pytest.mark.parametrize(
+    ("limits", "is_better", "sentence"),
+    [
+        (
+            [0.01, 0.2],
+            True,
+            "58.3 % is significantly better than logistic regression on 8×8 thumbnails (86.7 %), "
+            "by 1.0 to 20.0 percentage points.",
+        ),
+        (
+            [-0.45, -0.1],
+            False,
+            "58.3 % is significantly worse than logistic regression on 8×8 thumbnails (86.7 %), "
+            "by 10.0 to 45.0 percentage points.",
+        ),
+        (
+            [-0.3, 0.05],
+            False,
+            "58.3 % is not significantly better than logistic regression on 8×8 thumbnails (86.7 %): "
+            "the difference is between -30.0 and +5.0 percentage points.",
+        ),
+        (
+            None,
+            False,
+            "58.3 % cannot be compared with logistic regression on 8×8 thumbnails (86.7 %): too few groups.",
+        ),
+    ],
+)
+def test_the_conclusion_about_a_baseline(limits, is_better, sentence):
+    metrics = {"accuracy": 0.583, "baselines": {THUMBNAILS: {"accuracy": 0.867, "gain_ci95": limits}}}
+    (conclusion,) = compare_with_baselines(metrics)
+    assert conclusion == (is_better, sentence)
+
+
+@pytest.mark.parametrize(
+    ("p_value", "text"),
+    [(1.0, "p = 1"), (0.0123456, "p = 0.0123"), (0.050099, "p = 0.0501"), (0.04999, "p = 0.04999"),
+     (0.050001, "p = 0.05"), (0.05, "p = 0.05"), (1.5e-12, "p = 1.5e-12")],
+)  # fmt: skip
+def test_a_p_value_shows_on_which_side_of_the_level_it_is(p_value, text):
+    assert format_p(p_value) == text
