@@ -104,12 +104,19 @@ def _explain_missing_intervals(scores: Mapping[str, Any], groups: NDArray[np.int
     """Return a sentence for each reason why a score that is defined has no interval."""
     if groups is not None and scores["groups"] == 1:
         return ["all images belong to one group: intervals need at least two"]
-    unit = "image" if groups is None else "group"
+    if scores["images"] == 1:
+        return ["most intervals need at least two images"]
     single = [
         name
         for name, of_class in scores["per_class"].items()
-        if of_class["support"] and (of_class["recall_ci95"] is None or of_class["auc_ci95"] is None)
+        if of_class["support"] and (of_class["recall_ci95"] is None or _lacks_interval(of_class, "auc"))
     ]
     if not single:
         return []
-    return [f"too few {unit}s for some intervals of {name_some(single)}: a class needs at least two"]
+    unit = "images" if groups is None else "groups"
+    return [f"too few {unit} for some intervals of {name_some(single)}: a class needs at least two"]
+
+
+def _lacks_interval(scores: Mapping[str, Any], name: str) -> bool:
+    """Return whether a score is defined, but not its interval."""
+    return scores[name] is not None and scores[f"{name}_ci95"] is None

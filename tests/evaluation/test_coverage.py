@@ -72,7 +72,7 @@ def test_scores_of_single_images(images, model):
 def test_scores_of_groups(count, model):
     groups = np.repeat(np.arange(count), 10)
     names = ("accuracy_grouped", *OVERALL)
-    found = coverage(names, images=10 * count, repetitions=150, groups=groups, **model)
+    found = coverage(names, images=10 * count, repetitions=400, groups=groups, **model)
     assert all(share >= LEAST for share in found.values()), found
 
 
@@ -140,7 +140,7 @@ def test_the_difference_of_two_models(count, accuracies):
     assert np.mean(covered) >= LEAST
 
 
-def verdicts(count, accuracies, *, size=20, repetitions=500):
+def verdicts(count, accuracies, *, size=20, repetitions=400):
     """Return how often `compare` gives each verdict."""
     rng = np.random.default_rng(0)
     groups = np.arange(200) if count is None else np.repeat(np.arange(count), size)

@@ -222,6 +222,9 @@ def test_why_an_interval_is_missing_is_said():
     by_class = score(replace(predictions, groups=predictions.labels.astype(np.intp)))
     assert by_class["per_class"]["a"]["recall_ci95"] is None
     assert by_class["accuracy_grouped_ci95"] is not None
+    one_class = score(replace(predictions, labels=np.zeros(40, np.int32)))
+    assert one_class["auc"] is None  # not defined, whatever the number of images
+    assert one_class["interval_notes"] == []
     (note,) = by_class["interval_notes"]
     assert note.startswith("too few groups for some intervals of a, b, c")
 
