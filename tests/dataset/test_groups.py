@@ -42,3 +42,9 @@ def test_what_cannot_be_used_is_said_in_time(
     with pytest.raises(ConfigError, match=said):
         match_groups(["a" * 40 + "b"], expression)
     assert time.monotonic() - started < 10
+
+
+def test_compiling_an_expression_counts_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "_SECONDS", 0.2)
+    with pytest.raises(ConfigError, match="longer than 0 seconds"):
+        match_groups(["a"], "(?i)(" + "[\\0-\U0010ffff]" * 180 + ")")
