@@ -129,8 +129,8 @@ def augment_with_pillow(image: Image.Image) -> Image.Image:
     zoom_x, zoom_y = 0.8 + 0.4 * draw[2], 0.8 + 0.4 * draw[3]
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = turn @ np.array([[1, -np.sin(shear)], [0, np.cos(shear)]]) @ np.diag([zoom_x, zoom_y])
-    centre = np.full(2, (SIDE - 1) / 2)
-    offset = centre - linear @ centre + (2 * np.array(draw[4:6]) - 1) * 0.1 * SIDE
+    center = np.full(2, (SIDE - 1) / 2)
+    offset = center - linear @ center + (2 * np.array(draw[4:6]) - 1) * 0.1 * SIDE
     matrix = [*linear[0], offset[0], *linear[1], offset[1]]
     image = image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
     if draw[6] < 0.5:

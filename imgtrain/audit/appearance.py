@@ -46,18 +46,18 @@ def check_appearance(config: Config, inventory: Inventory) -> list[Finding]:
     """Return findings about the options that change colors, detail and labels."""
     augmentation = config.augmentation
     train = np.intersect1d(inventory.indices_of("train"), inventory.decoded)
-    traits = inventory.traits[train]
-    has_color = config.data.color_mode != "grayscale" and not _are_gray(traits)
+    stats = inventory.stats[train]
+    has_color = config.data.color_mode != "grayscale" and not _are_gray(stats)
     return [
         *_weak(augmentation),
         *_undone(config),
         *_without_color(config, has_color=has_color),
         *_one_class(augmentation, inventory),
         *_always(augmentation, has_color=has_color),
-        *_scans(augmentation, traits),
+        *_scans(augmentation, stats),
         *_too_strong(augmentation, min(config.data.target_size)),
         *_recolored(augmentation, inventory.class_names),
-        *_small_subjects(augmentation, traits),
+        *_small_subjects(augmentation, stats),
     ]
 
 
@@ -133,10 +133,10 @@ def _always(augmentation: AugmentationConfig, *, has_color: bool) -> Iterator[Fi
         yield option_finding(CONTRADICTION, "erasing", what, NEVER_AS_TESTED, "use 0.1 to 0.5")
 
 
-def _scans(augmentation: AugmentationConfig, traits: NDArray[np.void]) -> Iterator[Finding]:
-    if augmentation.jpeg_quality is None or not len(traits):
+def _scans(augmentation: AugmentationConfig, stats: NDArray[np.void]) -> Iterator[Finding]:
+    if augmentation.jpeg_quality is None or not len(stats):
         return
-    black_and_white = np.mean(traits["mode"] == b"1")
+    black_and_white = np.mean(stats["mode"] == b"1")
     if black_and_white > 0.5:
         what = (
             f"{black_and_white:.0%} of the images are black and white; JPEG adds gray artifacts to every edge"
@@ -181,8 +181,8 @@ def _recolored(augmentation: AugmentationConfig, class_names: tuple[str, ...]) -
             yield option_finding(ALTERED_LABEL, key, what, WRONG_LABEL, remedy)
 
 
-def _small_subjects(augmentation: AugmentationConfig, traits: NDArray[np.void]) -> Iterator[Finding]:
-    share = _share_of_small_subjects(traits)
+def _small_subjects(augmentation: AugmentationConfig, stats: NDArray[np.void]) -> Iterator[Finding]:
+    share = _share_of_small_subjects(stats)
     if share < _MANY:
         return
     where = f"in {share:.0%} of the images the subject covers less than {_SMALL_SUBJECT:.0%} of the area"
@@ -198,23 +198,23 @@ def _small_subjects(augmentation: AugmentationConfig, traits: NDArray[np.void]) 
         yield option_finding(ALTERED_LABEL, "cutmix", what, WRONG_LABEL, remedy)
 
 
-def _are_gray(traits: NDArray[np.void]) -> bool:
+def _are_gray(stats: NDArray[np.void]) -> bool:
     """Return whether almost all images are gray, whatever the color mode of the files."""
-    spread = np.ptp(traits["colour"].astype(np.intp), axis=1)
-    return bool(len(traits)) and bool(np.mean(spread <= _EQUAL_CHANNELS) >= _MOST)
+    spread = np.ptp(stats["color"].astype(np.intp), axis=1)
+    return bool(len(stats)) and bool(np.mean(spread <= _EQUAL_CHANNELS) >= _MOST)
 
 
-def _share_of_small_subjects(traits: NDArray[np.void]) -> float:
+def _share_of_small_subjects(stats: NDArray[np.void]) -> float:
     """Return the share of images in which everything that differs from the background fits into a small rectangle.
 
     Images without a uniform border are not counted, because their subject is unknown.
     """
-    if not len(traits):
+    if not len(stats):
         return 0.0
-    background = traits["border"] @ _LUMA
-    stands_out = np.abs(traits["thumbnail"] - background[:, None, None]) > _STANDS_OUT
+    background = stats["border"] @ _LUMA
+    stands_out = np.abs(stats["thumbnail"] - background[:, None, None]) > _STANDS_OUT
     area = _extent(stands_out.any(axis=2)) * _extent(stands_out.any(axis=1))
-    small = (traits["border_spread"] <= _FLAT_BORDER) & (area > 0) & (area < _SMALL_SUBJECT)
+    small = (stats["border_spread"] <= _FLAT_BORDER) & (area > 0) & (area < _SMALL_SUBJECT)
     return float(small.mean())
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from imgtrain.audit.findings import Finding, Severity
-from imgtrain.config.class_meaning import are_characters, sided_class, why_no_flip
+from imgtrain.config.class_meaning import are_characters, find_flip_problem, sided_class
 from imgtrain.config.schema import AugmentationConfig, Config
 
 __all__ = [
@@ -153,7 +153,7 @@ def _contradicting(config: Config) -> Iterator[Finding]:
 def _destroying(
     augmentation: AugmentationConfig, class_names: Sequence[str], target_size: tuple[int, int]
 ) -> Iterator[Finding]:
-    if (reason := why_no_flip(class_names)) and augmentation.horizontal_flip:
+    if (reason := find_flip_problem(class_names)) and augmentation.horizontal_flip:
         yield option_finding(ALTERED_LABEL, "horizontal_flip", reason, WRONG_LABEL, "set it to false")
     if augmentation.vertical_flip and (are_characters(class_names) or sided_class(class_names)):
         what = "vertically flipped digits, letters and signs are invalid or have another label"
@@ -181,8 +181,8 @@ def _destroying(
         yield option_finding(ALTERED_LABEL, "shear_range", what, lost, "use 5 to 20")
     brightness = augmentation.brightness_range
     if brightness is not None and (brightness[0] < _DARKEST or brightness[1] > _BRIGHTEST):
-        colour = "black" if brightness[0] < _DARKEST else "white"
-        what = f"[{brightness[0]:g}, {brightness[1]:g}] makes images almost {colour}"
+        color = "black" if brightness[0] < _DARKEST else "white"
+        what = f"[{brightness[0]:g}, {brightness[1]:g}] makes images almost {color}"
         yield option_finding(ALTERED_LABEL, "brightness_range", what, WRONG_LABEL, "use [0.7, 1.3]")
 
 

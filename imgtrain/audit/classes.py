@@ -6,7 +6,7 @@ import numpy as np
 
 from imgtrain.audit.findings import Finding
 from imgtrain.audit.inventory import Inventory
-from imgtrain.dataset.layout import count, name_some
+from imgtrain.dataset.layout import count, format_names
 
 __all__ = ["check_classes"]
 
@@ -31,7 +31,7 @@ def check_classes(inventory: Inventory, *, balanced: bool) -> list[Finding]:
                 Finding(
                     "missing-class",
                     "error" if split == "train" else "warning",
-                    f"no {split} images of {name_some(missing)}",
+                    f"no {split} images of {format_names(missing)}",
                     "it cannot be learned" if split == "train" else "its scores are undefined",
                     f"add {split} images of it, or exclude it with data.classes",
                 )
@@ -47,7 +47,7 @@ def check_classes(inventory: Inventory, *, balanced: bool) -> list[Finding]:
                 Finding(
                     "small-class",
                     "warning",
-                    f"{count(len(small), 'class')} with fewer than {fewest} {split} images: {name_some(small)}",
+                    f"{count(len(small), 'class')} with fewer than {fewest} {split} images: {format_names(small)}",
                     "the network can learn little about them"
                     if split == "train"
                     else "a single image changes their scores by 20 % or more",
@@ -61,8 +61,8 @@ def check_classes(inventory: Inventory, *, balanced: bool) -> list[Finding]:
             Finding(
                 "imbalance",
                 "warning",
-                f"{name_some([names[largest]])} has {counts[largest]:,} training images and "
-                f"{name_some([names[smallest]])} only {counts[smallest]:,}",
+                f"{format_names([names[largest]])} has {counts[largest]:,} training images and "
+                f"{format_names([names[smallest]])} only {counts[smallest]:,}",
                 "a network that never predicts the small class can still have a high accuracy",
                 "set `training.class_weight: balanced` or `data.balance: oversample`, and use macro F1",
             )

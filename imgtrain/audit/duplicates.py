@@ -16,7 +16,7 @@ from imgtrain.audit.inventory import Inventory
 from imgtrain.dataset.layout import count
 from imgtrain.dataset.split import Splits
 from imgtrain.pixels.equal_pictures import find_equal_pictures
-from imgtrain.pixels.leaks import Leak, find_leaks, say_leak
+from imgtrain.pixels.leaks import Leak, describe_leak, find_leaks
 
 __all__ = ["Duplicates", "check_duplicates", "find_duplicates", "near_duplicate_pairs"]
 
@@ -56,7 +56,7 @@ def find_duplicates(inventory: Inventory) -> Duplicates:
     decoded = np.isin(np.arange(len(inventory)), inventory.decoded)
     exact = find_equal_pictures(inventory.digests, decoded)
     distinct = np.unique(exact[decoded])
-    near = distinct[near_duplicate_pairs(inventory.traits["thumbnail"][distinct])]
+    near = distinct[near_duplicate_pairs(inventory.stats["thumbnail"][distinct])]
     return Duplicates(exact, _connect(exact, near), near)
 
 
@@ -74,8 +74,8 @@ def near_duplicate_pairs(thumbnails: NDArray[np.uint8]) -> NDArray[np.intp]:
     indices = np.flatnonzero(spread >= _FLAT)
     if len(indices) < 2:
         return np.empty((0, 2), np.intp)
-    centred = values[indices] - values[indices].mean(1, keepdims=True)
-    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    centered = values[indices] - values[indices].mean(1, keepdims=True)
+    unit = centered / np.linalg.norm(centered, axis=1, keepdims=True)
     pairs = _close_pairs(unit)
     left, right = values[indices[pairs[:, 0]]], values[indices[pairs[:, 1]]]
     return indices[pairs[_correlation(left, right) >= SAME]]
@@ -244,7 +244,7 @@ def _leak(
     return Finding(
         code,
         severity,
-        say_leak(leak, len(leaked), _decoded(inventory, name), kind=kind),
+        describe_leak(leak, len(leaked), _decoded(inventory, name), kind=kind),
         harm,
         remedy,
         tuple(_item(inventory, members[picture]) for picture in np.unique(pictures[leaked]).tolist()),

@@ -33,7 +33,7 @@ _SUFFIXES = {
     "TGA": {".tga"},
     "PCX": {".pcx"},
 }
-_GREY = {b"1", b"L", b"LA", b"La", b"I", b"F", b"I;16", b"I;16B", b"I;16L", b"I;16N"}
+_GRAY = {b"1", b"L", b"LA", b"La", b"I", b"F", b"I;16", b"I;16B", b"I;16L", b"I;16N"}
 # Images enlarged by more than this lack detail.
 _SMALL = 2.0
 # Images whose aspect ratio changes by more than this look distorted.
@@ -105,7 +105,7 @@ def _undecodable(inventory: Inventory, severity: Severity) -> list[Finding]:
 def _wrong_suffix(inventory: Inventory) -> list[Finding]:
     indices, details = [], []
     for index in inventory.decoded.tolist():
-        name = inventory.traits["format"][index].decode()
+        name = inventory.stats["format"][index].decode()
         suffix = PurePosixPath(inventory.paths[index]).suffix.lower()
         if name in _SUFFIXES and suffix not in _SUFFIXES[name]:
             indices.append(index)
@@ -125,7 +125,7 @@ def _wrong_suffix(inventory: Inventory) -> list[Finding]:
 
 
 def _animated(inventory: Inventory) -> list[Finding]:
-    indices = np.flatnonzero(inventory.traits["animated"])
+    indices = np.flatnonzero(inventory.stats["animated"])
     if not len(indices):
         return []
     return [
@@ -141,10 +141,10 @@ def _animated(inventory: Inventory) -> list[Finding]:
 
 
 def _turned(inventory: Inventory) -> list[Finding]:
-    indices = np.flatnonzero(inventory.traits["orientation"] > 1)
+    indices = np.flatnonzero(inventory.stats["orientation"] > 1)
     if not len(indices):
         return []
-    details = [f"EXIF orientation {inventory.traits['orientation'][index]}" for index in indices]
+    details = [f"EXIF orientation {inventory.stats['orientation'][index]}" for index in indices]
     return [
         Finding(
             "exif-orientation",
@@ -160,10 +160,10 @@ def _turned(inventory: Inventory) -> list[Finding]:
 def _kinds(inventory: Inventory) -> list[Finding]:
     """Return findings about color modes that are common in one class or split and rare in another."""
     decoded = inventory.decoded
-    modes = inventory.traits["mode"][decoded]
-    kinds = np.full(len(decoded), "colour", "U12")
-    kinds[np.isin(modes, list(_GREY))] = "grey"
-    kinds[inventory.traits["transparent"][decoded]] = "transparent"
+    modes = inventory.stats["mode"][decoded]
+    kinds = np.full(len(decoded), "color", "U12")
+    kinds[np.isin(modes, list(_GRAY))] = "gray"
+    kinds[inventory.stats["transparent"][decoded]] = "transparent"
     kinds[modes == b"CMYK"] = "CMYK"
     findings = []
     sides: list[tuple[str, NDArray[np.integer], Sequence[str]]] = [

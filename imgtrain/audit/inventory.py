@@ -35,7 +35,7 @@ class Inventory:
         reasons: Why an image cannot be decoded, by image index.
         digests: (n, 16) hashes of the full-size images; 0 if not decodable.
         sizes: (n, 2) height and width of the upright full-size images; 0 if not decodable.
-        traits: Image statistics of dtype `IMAGE_STATS`; 0 if not decodable.
+        stats: Image statistics of dtype `IMAGE_STATS`; 0 if not decodable.
     """
 
     root: Path
@@ -48,7 +48,7 @@ class Inventory:
     reasons: Mapping[int, str]
     digests: NDArray[np.uint8]
     sizes: NDArray[np.int64]
-    traits: NDArray[np.void]
+    stats: NDArray[np.void]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -105,7 +105,7 @@ def take_inventory(splits: Splits, pixels: Mapping[ImageFolder, ImageStore]) -> 
         reasons=reasons,
         digests=_joined(parts, [decoded.digests for decoded in opened]),
         sizes=_joined(parts, [decoded.original_sizes for decoded in opened]),
-        traits=_joined(parts, [decoded.traits for decoded in opened]),
+        stats=_joined(parts, [decoded.stats for decoded in opened]),
     )
 
 

@@ -15,7 +15,7 @@ from imgtrain.audit.findings import Finding, Item
 from imgtrain.audit.inventory import Inventory
 from imgtrain.dataset.groups import match_groups
 from imgtrain.dataset.index import FOLDER_LINK, LOOSE_IMAGE, NESTED_IMAGE
-from imgtrain.dataset.layout import count, name_some
+from imgtrain.dataset.layout import count, format_names
 from imgtrain.dataset.split import Splits
 from imgtrain.dataset.walk import is_hidden
 
@@ -97,7 +97,7 @@ def _hidden(inventory: Inventory, splits: Splits) -> list[Finding]:
         Finding(
             "hidden",
             "note",
-            f"{count(len(found), 'hidden file')} or folders: {name_some([Path(path).name for path in found])}",
+            f"{count(len(found), 'hidden file')} or folders: {format_names([Path(path).name for path in found])}",
             "imgtrain ignores them; other tools may treat hidden folders as classes and hidden files as images",
             "remove them if you use other tools",
             tuple(Item((path,)) for path in dict.fromkeys(found)),
@@ -120,13 +120,13 @@ def _unportable(inventory: Inventory) -> list[Finding]:
                 "name-clash",
                 "warning",
                 f"{count(len(clashes), 'pair')} of names that differ only by case or by how accents are written: "
-                f"{name_some(clashes[0])}",
+                f"{format_names(clashes[0])}",
                 "on Windows and macOS they are the same file, so copying the data set there loses files",
                 "rename them",
                 tuple(Item(names) for names in clashes),
             )
         )
-    bad = {path: reason for path in inventory.paths if (reason := _why_unportable(path))}
+    bad = {path: reason for path in inventory.paths if (reason := _find_portability_problem(path))}
     if bad:
         findings.append(
             Finding(
@@ -141,7 +141,7 @@ def _unportable(inventory: Inventory) -> list[Finding]:
     return findings
 
 
-def _why_unportable(path: str) -> str:
+def _find_portability_problem(path: str) -> str:
     for name in path.split("/"):
         try:
             encoded = name.encode()
@@ -174,7 +174,7 @@ def _shared_groups(inventory: Inventory, expression: str) -> list[Finding]:
         Finding(
             "shared-group",
             "warning",
-            f"{count(len(divided), 'group')} of data.group_by in more than one split: {name_some(divided)}",
+            f"{count(len(divided), 'group')} of data.group_by in more than one split: {format_names(divided)}",
             "the network can recognize the group (the patient, the video) instead of the class: "
             "scores are too optimistic",
             "use `imgtrain check --fix-split splits.csv` and `data.split_file: splits.csv`",
@@ -198,7 +198,7 @@ def _hint_at_groups(inventory: Inventory) -> list[Finding]:
     divided = {
         name: indices for name, indices in grouped.items() if len(set(inventory.splits[indices].tolist())) > 1
     }
-    shown = f"names look like {count(len(grouped), 'group')} of images ({name_some(grouped, 3)})"
+    shown = f"names look like {count(len(grouped), 'group')} of images ({format_names(grouped, 3)})"
     split = f", {len(divided):,} of them in more than one split" if divided else ""
     return [
         Finding(

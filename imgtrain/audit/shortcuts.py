@@ -23,7 +23,7 @@ _MOST_IMAGES = 4_000
 _DEEPEST = 6
 _SURE = 0.001
 # Minimum ROC AUC to report.
-_TELLING = {"size": 0.75, "format": 0.75, "border": 0.9, "colour": 0.9}
+_TELLING = {"size": 0.75, "format": 0.75, "border": 0.9, "color": 0.9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Shortcut:
     """A class that can be predicted from one kind of feature.
 
     Attributes:
-        kind: `size`, `format`, `border` or `colour`.
+        kind: `size`, `format`, `border` or `color`.
         class_name: The class.
         area: Cross-validated one-vs-rest ROC AUC; 0.5 is chance.
         p_value: p-value, corrected for multiple tests.
@@ -65,24 +65,24 @@ def check_shortcuts(inventory: Inventory, groups: NDArray[np.intp]) -> list[Find
         of_kind = [shortcut for shortcut in found if shortcut.kind == kind]
         best = of_kind[0]
         others = f" and {len(of_kind) - 1} more" if len(of_kind) > 1 else ""
-        name = {"size": "image size", "format": "file format", "border": "border", "colour": "mean color"}[
+        name = {"size": "image size", "format": "file format", "border": "border", "color": "mean color"}[
             kind
         ]
         findings.append(
             Finding(
                 "shortcut",
                 # Color may be a legitimate feature: bananas are yellow.
-                "note" if kind == "colour" else "warning",
+                "note" if kind == "color" else "warning",
                 f"the {name} alone predicts {best.class_name}{others}: ROC AUC "
                 f"{best.area:.2f}, where 0.50 is chance (p {_format_p(best.p_value)}); {best.difference}",
                 "the network may learn this instead of the content, and fail on other images"
-                if kind != "colour"
+                if kind != "color"
                 else "if color is not a legitimate feature of the classes, the network may learn the lighting instead",
                 {
                     "size": "resize all images in the same way to one size and aspect ratio",
                     "format": "save all images in one format and color mode, from the originals",
                     "border": "crop frames, or photograph all classes in front of the same backgrounds",
-                    "colour": "photograph all classes in the same light, or try data.color_mode: grayscale",
+                    "color": "photograph all classes in the same light, or try data.color_mode: grayscale",
                 }[kind],
             )
         )
@@ -139,9 +139,9 @@ def _choose_images(inventory: Inventory) -> NDArray[np.intp]:
 def _features(
     inventory: Inventory, indices: NDArray[np.intp]
 ) -> dict[str, tuple[NDArray[np.float64], list[str]]]:
-    traits = inventory.traits[indices]
+    stats = inventory.stats[indices]
     height, width = inventory.sizes[indices].astype(np.float64).T
-    kinds = np.char.add(np.char.add(traits["format"], b" "), traits["mode"])
+    kinds = np.char.add(np.char.add(stats["format"], b" "), stats["mode"])
     names = np.unique(kinds)
     return {
         "size": (
@@ -153,10 +153,10 @@ def _features(
             [f"share of {name.decode(errors='replace')}" for name in names],
         ),
         "border": (
-            np.column_stack([traits["border"], traits["border_spread"]]).astype(np.float64),
+            np.column_stack([stats["border"], stats["border_spread"]]).astype(np.float64),
             ["border red", "border green", "border blue", "border variation"],
         ),
-        "colour": (traits["colour"].astype(np.float64), ["mean red", "mean green", "mean blue"]),
+        "color": (stats["color"].astype(np.float64), ["mean red", "mean green", "mean blue"]),
     }
 
 

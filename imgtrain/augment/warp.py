@@ -154,8 +154,8 @@ def warp_matrices(params: NDArray[Any], height: int, width: int) -> NDArray[np.f
     rotation = _matrix2(np.cos(theta), -np.sin(theta), np.sin(theta), np.cos(theta))
     shear_and_scale = _matrix2(scale_x, -np.sin(shear) * scale_y, 0, np.cos(shear) * scale_y)
     linear = rotation @ shear_and_scale
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    offset = centre + (rotation @ shift[..., None])[..., 0] - linear @ centre
+    center = np.array([(width - 1) / 2, (height - 1) / 2])
+    offset = center + (rotation @ shift[..., None])[..., 0] - linear @ center
     matrices = np.concatenate([linear, offset[..., None]], axis=-1)
     compose_geometry(matrices, params, height, width)
     return matrices

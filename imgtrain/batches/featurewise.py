@@ -133,10 +133,10 @@ class _PixelProducts:
         ImageDataGenerator would divide by epsilon.
         """
         n = self._count
-        centred = (
+        centered = (
             self._products - np.outer(self._sum, mean) - np.outer(mean, self._sum) + n * np.outer(mean, mean)
         )
-        eigenvalues, vectors = np.linalg.eigh(centred)
+        eigenvalues, vectors = np.linalg.eigh(centered)
         rounding = eigenvalues[-1] * self.size * np.finfo(np.float64).eps
         varies = eigenvalues > max(rounding, 0.0)
         varies[: max(self.size - n, 0)] = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["are_characters", "color_class", "sided_class", "why_no_flip"]
+__all__ = ["are_characters", "color_class", "find_flip_problem", "sided_class"]
 
 _CHARACTER = re.compile(r"\d{1,2}|[a-z]", re.IGNORECASE)
 _CHARACTER_NAMES = frozenset(
@@ -19,7 +19,7 @@ _COLORED = re.compile(
 )
 
 
-def why_no_flip(class_names: Sequence[str]) -> str:
+def find_flip_problem(class_names: Sequence[str]) -> str:
     """Return why flips would change the label, judging by the class names; empty if they wouldn't."""
     if sided := sided_class(class_names):
         return f"a flipped {sided} would have another label"

@@ -150,7 +150,7 @@ class _Reader:
             return self._read_scalar(node, path)
         kind = "map" if isinstance(node, yaml.MappingNode) else "seq"
         if node.tag != _TAG + kind:
-            self._refuse_tag(node, path)
+            self._reject_tag(node, path)
         self.open_nodes.append(node)
         try:
             return self._read_mapping(node, path) if kind == "map" else self._read_list(node, path)
@@ -188,7 +188,7 @@ class _Reader:
         text, kind = node.value, node.tag.removeprefix(_TAG)
         pattern = {"null": _NULL, "bool": _BOOL, "int": _INT, "float": _FLOAT}.get(kind)
         if pattern is None and kind != "str":
-            self._refuse_tag(node, path)
+            self._reject_tag(node, path)
             return text
         if kind == "null" and (not path or not isinstance(path[-1], int) or not self.keeps_text(path)):
             return None
@@ -200,7 +200,7 @@ class _Reader:
             return None
         return _to_value(kind, text)
 
-    def _refuse_tag(self, node: yaml.Node, path: KeyPath) -> None:
+    def _reject_tag(self, node: yaml.Node, path: KeyPath) -> None:
         self._add_mistake(path, node, f"the tag {_shown_tag(node)} is not supported", "remove it")
 
     def _add_mistake(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from imgtrain.dataset.groups import join_groups
 from imgtrain.dataset.index import read_only
-from imgtrain.dataset.split import Split, Splits, name_classes
+from imgtrain.dataset.split import Split, Splits, format_class_names
 from imgtrain.dataset.stratified_split import stratified_group_split, stratified_split
 from imgtrain.errors import DataError, Problem
 
@@ -55,7 +55,7 @@ def draw_validation(splits: Splits, pictures: NDArray[np.intp] | None = None) ->
     warnings = splits.warnings
     if missing:
         why = f"too few {unit}s to hold one out"
-        warnings = (*warnings, f"no validation images of {name_classes(missing)}: {why}")
+        warnings = (*warnings, f"no validation images of {format_class_names(missing)}: {why}")
     return replace(
         splits,
         train=Split("train", train.folder, read_only(train.indices[~held])),

@@ -19,9 +19,9 @@ from imgtrain.dataset.layout import (
     count,
     describe_listing,
     find_class_roots,
-    name_some,
+    find_folder_problem,
+    format_names,
     split_of_name,
-    why_no_folder,
 )
 from imgtrain.dataset.walk import IMAGE_SUFFIXES, FoundFile, Listing, list_folder, walk_below
 from imgtrain.errors import DataError, Problem, did_you_mean
@@ -114,7 +114,7 @@ def index_folder(
         DataError: With all problems, the contents of the folder, and suggestions.
     """
     root = Path(os.path.abspath(root))  # noqa: PTH100 (resolve() would replace links by what the user did not write)
-    if reason := why_no_folder(root):
+    if reason := find_folder_problem(root):
         raise DataError(Problem(where, *reason))
     top = list_folder(root)
     ignored = {
@@ -216,7 +216,7 @@ def _read_class_folder(root: Path, name: str, *, nested: bool, follow_links: boo
 
 def _problems_of_new_classes(root: Path, classes: Mapping[str, _ClassFolder]) -> list[_WhatAndHint]:
     return [
-        _why_empty(root / name, found)
+        _explain_empty(root / name, found)
         for name, found in classes.items()
         if not found.images and not found.unreadable
     ]
@@ -226,7 +226,7 @@ def _problems_of_known_classes(
     root: Path, top: Listing, classes: Mapping[str, _ClassFolder], class_names: Sequence[str]
 ) -> list[_WhatAndHint]:
     if unknown := [
-        _why_unknown(root / name, found, class_names)
+        _explain_unknown(root / name, found, class_names)
         for name, found in classes.items()
         if name not in class_names and (found.images or found.deeper)
     ]:
@@ -234,7 +234,9 @@ def _problems_of_known_classes(
     if any(found.images or found.unreadable for found in classes.values()):
         return []
     what = f"{root} contains no images of any class; found {describe_listing(top)}"
-    return [_why_empty(root / name, found) for name, found in classes.items() if found.deeper] or [(what, "")]
+    return [_explain_empty(root / name, found) for name, found in classes.items() if found.deeper] or [
+        (what, "")
+    ]
 
 
 def _wrong_level(
@@ -250,8 +252,10 @@ def _wrong_level(
     no_images = not any(found.images for found in classes.values())
     as_meant = ""
     if only_deeper and (no_images or any(map(split_of_name, only_deeper))):
-        what = f"is one level too high: {name_some(only_deeper)} only contain folders of images"
-        as_meant = "" if class_names else f" With `nested: true`, the classes would be {name_some(classes)}"
+        what = f"is one level too high: {format_names(only_deeper)} only contain folders of images"
+        as_meant = (
+            "" if class_names else f" With `nested: true`, the classes would be {format_names(classes)}"
+        )
     elif no_images:
         what = "contains no images"
     elif class_names is None and all(map(split_of_name, classes)):
@@ -279,11 +283,11 @@ def _without_folders(root: Path, top: Listing) -> _WhatAndHint:
     return what, "put the images of each class into a subfolder named after the class"
 
 
-def _why_empty(folder: Path, found: _ClassFolder) -> _WhatAndHint:
+def _explain_empty(folder: Path, found: _ClassFolder) -> _WhatAndHint:
     if found.deeper:
         return (
             f"class folder {folder} contains no images itself, but {count(sum(found.deeper.values()), 'image')} in"
-            f" {count(len(found.deeper), 'subfolder')} ({name_some(found.deeper)})",
+            f" {count(len(found.deeper), 'subfolder')} ({format_names(found.deeper)})",
             "move them up, or set `nested: true`",
         )
     return (
@@ -292,8 +296,8 @@ def _why_empty(folder: Path, found: _ClassFolder) -> _WhatAndHint:
     )
 
 
-def _why_unknown(folder: Path, found: _ClassFolder, class_names: Sequence[str]) -> _WhatAndHint:
+def _explain_unknown(folder: Path, found: _ClassFolder, class_names: Sequence[str]) -> _WhatAndHint:
     images = count(len(found.images) or sum(found.deeper.values()), "image")
     what = f"{folder.name!r} is not one of the classes; {folder} contains {images}"
     meant = did_you_mean(folder.name, class_names)
-    return what, f"{meant} The classes are {name_some(class_names, 20)}".lstrip()
+    return what, f"{meant} The classes are {format_names(class_names, 20)}".lstrip()

@@ -18,9 +18,9 @@ __all__ = [
     "count",
     "describe_listing",
     "find_class_roots",
-    "name_some",
+    "find_folder_problem",
+    "format_names",
     "split_of_name",
-    "why_no_folder",
 ]
 
 SPLIT_NAMES = {
@@ -68,7 +68,7 @@ class ClassRoot:
 
     def __str__(self) -> str:
         classes = count(len(self.class_names), "class folder")
-        return f"{self.path} ({classes}: {name_some(self.class_names)}; {count(self.images, 'image')})"
+        return f"{self.path} ({classes}: {format_names(self.class_names)}; {count(self.images, 'image')})"
 
 
 def find_class_roots(root: Path) -> list[ClassRoot]:
@@ -99,7 +99,7 @@ def find_class_roots(root: Path) -> list[ClassRoot]:
     )
 
 
-def why_no_folder(path: Path) -> tuple[str, str] | None:
+def find_folder_problem(path: Path) -> tuple[str, str] | None:
     """Return (problem, hint) if `path` is not a readable folder, otherwise None."""
     try:
         os.scandir(path).close()
@@ -111,16 +111,16 @@ def why_no_folder(path: Path) -> tuple[str, str] | None:
                 f"{path} is a file, not a folder",
                 f"did you mean its folder {path.parent}?",
             )
-        return _why_missing(path)
+        return _describe_missing_folder(path)
     except FileNotFoundError:
-        return _why_missing(path)
+        return _describe_missing_folder(path)
     except OSError as error:
         hint = "change its permissions" if isinstance(error, PermissionError) else ""
         return f"{path} cannot be read: {error.strerror}", hint
     return None
 
 
-def _why_missing(path: Path) -> tuple[str, str]:
+def _describe_missing_folder(path: Path) -> tuple[str, str]:
     nearest = next((parent for parent in path.parents if parent.is_dir()), None)
     if path.is_symlink():
         return f"{path} is a broken link", ""
@@ -159,7 +159,7 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural}"
 
 
-def name_some(names: Sequence[str] | Collection[str], limit: int = 5) -> str:
+def format_names(names: Sequence[str] | Collection[str], limit: int = 5) -> str:
     """Return `a, b, c and 7 more`."""
     names = list(names)
     shown = ", ".join(names[:limit])
@@ -167,4 +167,4 @@ def name_some(names: Sequence[str] | Collection[str], limit: int = 5) -> str:
 
 
 def _named(names: Sequence[str], noun: str) -> str:
-    return f"{count(len(names), noun)} ({name_some(names)})"
+    return f"{count(len(names), noun)} ({format_names(names)})"

@@ -89,7 +89,7 @@ def make_plan(config: Config) -> Plan:
     warnings += check_shift_ranges(config.augmentation)
     warnings += _name_options_without_effect(config, validated=validated)
     if config.data.class_mode == "binary":
-        warnings += _say_which_is_positive(config, splits)
+        warnings += _describe_positive_class(config, splits)
     return Plan(
         config=config,
         splits=splits,
@@ -234,7 +234,7 @@ def _check_class_weights(config: Config, splits: Splits) -> list[Problem]:
     return problems
 
 
-def _say_which_is_positive(config: Config, splits: Splits) -> list[str]:
+def _describe_positive_class(config: Config, splits: Splits) -> list[str]:
     negative, positive = splits.class_names
     if config.data.classes is not None:
         return []

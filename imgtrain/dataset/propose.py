@@ -12,10 +12,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from imgtrain.config.class_meaning import why_no_flip
+from imgtrain.config.class_meaning import find_flip_problem
 from imgtrain.config.render import render_value
 from imgtrain.dataset.index import ImageFolder, index_folder
-from imgtrain.dataset.layout import ClassRoot, count, find_class_roots, name_some, why_no_folder
+from imgtrain.dataset.layout import ClassRoot, count, find_class_roots, find_folder_problem, format_names
 from imgtrain.dataset.recipe import Recipe, choose_recipe
 from imgtrain.errors import DataError, Problem
 from imgtrain.text import printable
@@ -44,12 +44,12 @@ class _Sizes:
 
     Attributes:
         sizes: (height, width) of each image, after applying the EXIF orientation.
-        grey: Whether all of them are grayscale.
+        gray: Whether all of them are grayscale.
         unreadable: Number of files that could not be opened.
     """
 
     sizes: Sequence[tuple[int, int]]
-    grey: bool
+    gray: bool
     unreadable: int
 
     @property
@@ -72,7 +72,7 @@ def propose_config(folder: Path | str, relative_to: Path | str = Path(), *, minu
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would replace links by what they lead to)
     layout = _find_layout(folder)
     sizes = _read_sizes(layout.train)
-    recipe = choose_recipe(len(layout.train), _typical_size(sizes), grey=sizes.grey, minutes=minutes)
+    recipe = choose_recipe(len(layout.train), _typical_size(sizes), gray=sizes.gray, minutes=minutes)
     sections = [
         _introduce(folder, layout, sizes),
         _propose_data(layout, sizes, recipe, Path(relative_to).resolve()),
@@ -96,12 +96,12 @@ def find_data(folder: Path | str) -> dict[str, Path]:
 
 
 def _find_layout(folder: Path) -> _Layout:
-    if reason := why_no_folder(folder):
+    if reason := find_folder_problem(folder):
         raise DataError(Problem("", *reason))
     root = _choose_root(folder)
     train = index_folder(root)
     if len(train.class_names) < 2:
-        what = f"{train.root} contains only one class, {name_some(train.class_names)}"
+        what = f"{train.root} contains only one class, {format_names(train.class_names)}"
         raise DataError(Problem("", what, "classification needs at least two class folders"))
     siblings: dict[str, Path] = {}
     if root != folder:
@@ -137,7 +137,7 @@ def _read_sizes(folder: ImageFolder) -> _Sizes:
     """Read the headers of evenly spaced images of the folder."""
     step = max(1, len(folder) // _SAMPLED_IMAGES)
     indices = range(0, len(folder), step)
-    sizes, grey = [], True
+    sizes, gray = [], True
     for index in indices:
         # Ignore Pillow's errors and warnings about corrupt headers; decoding will report the files.
         with (
@@ -149,11 +149,11 @@ def _read_sizes(folder: ImageFolder) -> _Sizes:
             if image.getexif().get(_EXIF_ORIENTATION, 1) >= _FIRST_SIDEWAYS:
                 width, height = height, width
             sizes.append((height, width))
-            grey = grey and image.mode in ("1", "L", "I;16", "I", "F")
+            gray = gray and image.mode in ("1", "L", "I;16", "I", "F")
     if not sizes:
         what = f"none of {count(len(indices), 'file')} from {folder.root} could be opened as an image"
         raise DataError(Problem("", what, f"such as {folder.paths[0]}"))
-    return _Sizes(sizes, grey, len(indices) - len(sizes))
+    return _Sizes(sizes, gray, len(indices) - len(sizes))
 
 
 def _typical_size(sizes: _Sizes) -> tuple[int, int]:
@@ -181,7 +181,7 @@ def _introduce(folder: Path, layout: _Layout, sizes: _Sizes) -> Iterator[str]:
 
 
 def _describe_sizes(sizes: _Sizes) -> str:
-    kind = "grayscale " if sizes.grey else ""
+    kind = "grayscale " if sizes.gray else ""
     if sizes.equal:
         height, width = sizes.sizes[0]
         return f"{kind}images of height {height} and width {width}"
@@ -226,7 +226,7 @@ def _propose_data(layout: _Layout, sizes: _Sizes, recipe: Recipe, relative_to: P
     yield f"  target_size: [{height}, {width}]  # height, width; larger images need more time"
     if not sizes.equal:
         yield "  # resize: crop  # or pad; both keep the aspect ratio, unlike the default, stretch"
-    if sizes.grey:
+    if sizes.gray:
         yield "  color_mode: grayscale"
     yield from _propose_class_mode(layout.train.class_names)
     yield f"  batch_size: {recipe.batch_size}"
@@ -246,7 +246,7 @@ def _propose_class_mode(class_names: Sequence[str]) -> Iterator[str]:
 
 def _propose_augmentation(class_names: Sequence[str], recipe: Recipe) -> Iterator[str]:
     yield "augmentation:  # `imgtrain preview-aug` shows the effect"
-    reason = why_no_flip(class_names)
+    reason = find_flip_problem(class_names)
     yield f"  rotation_range: {10 if reason else 15}  # degrees, in either direction"
     yield "  width_shift_range: 0.1"
     yield "  height_shift_range: 0.1"

@@ -52,13 +52,13 @@ class Recipe:
     minutes: float
 
 
-def choose_recipe(images: int, size: tuple[int, int], *, grey: bool, minutes: float) -> Recipe:
+def choose_recipe(images: int, size: tuple[int, int], *, gray: bool, minutes: float) -> Recipe:
     """Return the recipe for a set of training images.
 
     Args:
         images: Number of training images, 1 or more.
         size: Their (height, width) in pixels, which determines the aspect ratio.
-        grey: Whether they are grayscale.
+        gray: Whether they are grayscale.
         minutes: Time budget for training, > 0.
     """
     cores = min(available_cores(), _MOST_CORES)
@@ -71,7 +71,7 @@ def choose_recipe(images: int, size: tuple[int, int], *, grey: bool, minutes: fl
         batch_size=32 if images >= 500 else 16,
         blocks=_blocks(min(target)),
         dropout=0.2,
-        cutmix=not grey and images >= _FEWEST_IMAGES_TO_MIX and passes >= _FEWEST_PASSES_TO_MIX,
+        cutmix=not gray and images >= _FEWEST_IMAGES_TO_MIX and passes >= _FEWEST_PASSES_TO_MIX,
         warmup_epochs=3 if passes >= 30 else 1,
         minutes=minutes,
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from imgtrain.dataset.groups import assign_groups, match_groups
 from imgtrain.dataset.index import NESTED_IMAGE, ImageFolder, index_folder, read_only
-from imgtrain.dataset.layout import count, name_some, why_no_folder
+from imgtrain.dataset.layout import count, find_folder_problem, format_names
 from imgtrain.dataset.split_file import group_path, read_split_file
 from imgtrain.dataset.walk import NOT_AN_IMAGE
 from imgtrain.errors import DataError, Problem
@@ -22,7 +22,15 @@ from imgtrain.errors import DataError, Problem
 if TYPE_CHECKING:
     from imgtrain.config.schema import Config
 
-__all__ = ["Holdout", "Split", "Splits", "find_group_paths", "name_classes", "name_ignored", "split_data"]
+__all__ = [
+    "Holdout",
+    "Split",
+    "Splits",
+    "find_group_paths",
+    "format_class_names",
+    "split_data",
+    "warn_about_ignored_files",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,7 +160,7 @@ def split_data(config: Config) -> Splits:
         raise DataError(problems)
     _warn_about_shared_groups(config, splits, warnings)
     result = Splits(splits["train"], splits.get("validation"), splits.get("test"), holdout)
-    return replace(result, warnings=(*warnings, *name_ignored(result.folders)))
+    return replace(result, warnings=(*warnings, *warn_about_ignored_files(result.folders)))
 
 
 def find_group_paths(config: Config, root: Path, paths: Sequence[str]) -> tuple[str, ...]:
@@ -193,7 +201,7 @@ def _from_folders(config: Config) -> dict[str, Split]:
         where = config.where("data", name)
         if name != "train" and "train" not in splits:
             # The classes are unknown if the training folder is invalid: only check that the folder exists.
-            if reason := why_no_folder(_absolute(path)):
+            if reason := find_folder_problem(_absolute(path)):
                 problems.append(Problem(where, *reason))
             continue
         try:
@@ -237,12 +245,12 @@ def _check_classes(config: Config, splits: dict[str, Split], warnings: list[str]
             Problem(
                 config.where("data", "class_mode"),
                 f"binary requires exactly two classes, but {train.folder.root} contains {len(names)}: "
-                f"{name_some(names, 10)}",
+                f"{format_names(names, 10)}",
                 "use `class_mode: categorical`, or two classes (the second one is the positive class)",
             )
         )
     elif len(names) < 2:
-        what = f"{train.folder.root} contains only one class, {name_some(names)}"
+        what = f"{train.folder.root} contains only one class, {format_names(names)}"
         problems.append(
             Problem(config.where("data", "train"), what, "give a folder with at least two class folders")
         )
@@ -253,16 +261,18 @@ def _check_classes(config: Config, splits: dict[str, Split], warnings: list[str]
         if not len(split):
             problems.append(Problem(where, f"{root} contains no images of any class"))
         elif missing and split.name == "train":
-            what = f"no training images of {name_classes(missing)} in {root}"
+            what = f"no training images of {format_class_names(missing)} in {root}"
             problems.append(Problem(where, what, "add images, or remove the name from `data.classes`"))
         elif missing:
-            warnings.append(f"no {split.name} images of {name_classes(missing)} in {root}")
+            warnings.append(f"no {split.name} images of {format_class_names(missing)} in {root}")
     return problems
 
 
-def name_classes(names: Sequence[str]) -> str:
+def format_class_names(names: Sequence[str]) -> str:
     """Return `class a`, or `2 classes: a, b`."""
-    return f"class {name_some(names)}" if len(names) == 1 else f"{len(names)} classes: {name_some(names)}"
+    return (
+        f"class {format_names(names)}" if len(names) == 1 else f"{len(names)} classes: {format_names(names)}"
+    )
 
 
 def _plan_holdout(config: Config, train: Split, share: float, problems: list[Problem]) -> Holdout:
@@ -274,7 +284,7 @@ def _plan_holdout(config: Config, train: Split, share: float, problems: list[Pro
             path for path, group in zip(train.group_paths, groups, strict=True) if group is None
         ]:
             matched = count(len(groups) - len(unmatched), "training path")
-            what = f"matches {matched}, but not {name_some(unmatched, 3)}"
+            what = f"matches {matched}, but not {format_names(unmatched, 3)}"
             hint = f"the expression {data.group_by!r} is searched in such paths"
             problems.append(Problem(config.where("data", "group_by"), what, hint))
     return Holdout(
@@ -302,11 +312,11 @@ def _warn_about_shared_groups(config: Config, splits: dict[str, Split], warnings
             images = sum(group in of_train for group in groups if group is not None)
             warnings.append(
                 f"{count(len(shared), 'group')} of data.group_by in both train and {name}"
-                f" ({name_some(shared)}; {count(images, f'{name} image')}): the {name} scores may be too optimistic"
+                f" ({format_names(shared)}; {count(images, f'{name} image')}): the {name} scores may be too optimistic"
             )
 
 
-def name_ignored(folders: Iterable[ImageFolder]) -> list[str]:
+def warn_about_ignored_files(folders: Iterable[ImageFolder]) -> list[str]:
     """Return a warning for each reason why files in the folders are ignored."""
     warnings = []
     for folder in folders:
@@ -318,6 +328,6 @@ def name_ignored(folders: Iterable[ImageFolder]) -> list[str]:
         for reason in Counter(worth_saying.values()):
             paths = [path for path, why in worth_saying.items() if why == reason]
             hint = "; set `data.nested: true` to use them" if reason == NESTED_IMAGE else ""
-            unused = f"{count(len(paths), 'path')} ignored ({name_some(paths, 3)})"
+            unused = f"{count(len(paths), 'path')} ignored ({format_names(paths, 3)})"
             warnings.append(f"{folder.root}: {unused}: {reason}{hint}")
     return warnings

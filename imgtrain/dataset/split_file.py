@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgtrain.dataset.index import ImageFolder, make_image_folder
-from imgtrain.dataset.layout import name_some, split_of_name
+from imgtrain.dataset.layout import format_names, split_of_name
 from imgtrain.dataset.walk import FoundFile
 from imgtrain.errors import DataError, Problem, did_you_mean
 
@@ -68,7 +68,7 @@ def read_split_file(
             path,
             row.line,
             f"{row.class_name!r} is not one of the classes",
-            f"{did_you_mean(row.class_name, class_names)} The classes are {name_some(class_names, 20)}",
+            f"{did_you_mean(row.class_name, class_names)} The classes are {format_names(class_names, 20)}",
         )
         for row in rows
         if row.class_name not in labels

@@ -97,7 +97,7 @@ def list_folder(folder: str | os.PathLike[str]) -> Listing:
                 if entry.is_dir():
                     folders.append(FoundFolder(name, entry.is_symlink()))
                 elif not entry.is_file():
-                    strays[name] = _why_no_file(entry)
+                    strays[name] = _explain_unusable_entry(entry)
                 elif name[name.rfind(".") :].lower() not in IMAGE_SUFFIXES:
                     strays[name] = NOT_AN_IMAGE
                 else:
@@ -108,7 +108,7 @@ def list_folder(folder: str | os.PathLike[str]) -> Listing:
     return Listing(tuple(sorted(folders)), tuple(sorted(images)), dict(sorted(strays.items())))
 
 
-def _why_no_file(entry: os.DirEntry[str]) -> str:
+def _explain_unusable_entry(entry: os.DirEntry[str]) -> str:
     try:
         mode = entry.stat().st_mode
     except FileNotFoundError:

@@ -25,7 +25,7 @@ __all__ = ["MAJORITY", "THUMBNAILS", "Baselines", "fit_baselines", "majority", "
 MAJORITY = "majority_class"
 THUMBNAILS = "thumbnail_logistic_regression"
 
-_SIDE = 8  # pixels: colours and coarse layout survive, shapes and textures do not
+_SIDE = 8  # pixels: colors and coarse layout survive, shapes and textures do not
 _MOST_IMAGES = 4000  # to learn from; more change little
 _ITERATIONS = 200
 _READ_AT_ONCE = 256
@@ -75,7 +75,7 @@ def majority(labels: NDArray[np.int32]) -> int:
 
 
 def _thumbnails(part: SplitImages, indices: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Return (k, 8·8·channels) mean colours of the fields of an 8×8 grid, 0 to 1."""
+    """Return (k, 8·8·channels) mean colors of the fields of an 8×8 grid, 0 to 1."""
     return np.stack([_thumbnail(image) for image in _read(part, indices)])
 
 

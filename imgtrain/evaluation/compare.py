@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgtrain.dataset.groups import join_groups
-from imgtrain.dataset.layout import name_some
+from imgtrain.dataset.layout import format_names
 from imgtrain.errors import DataError, Problem
 from imgtrain.evaluation.class_scores import f1_changes, score_classes
 from imgtrain.evaluation.intervals import Interval, difference_interval, paired_interval
@@ -246,7 +246,7 @@ def _refuse_other_images(a: Candidate, b: Candidate) -> None:
     classes_a, classes_b = set(a.predictions.class_names), set(b.predictions.class_names)
     for one, other, more in ((a, b, classes_a - classes_b), (b, a, classes_b - classes_a)):
         if more:
-            what = f"has classes that are missing in {other.name}: {name_some(sorted(more))}"
+            what = f"has classes that are missing in {other.name}: {format_names(sorted(more))}"
             problems.append(Problem(one.name, what))
     if not problems:
         problems = [*_differences(a, b), *_differences(b, a)]

@@ -16,7 +16,7 @@ from imgtrain.config.preprocessing import needs_featurewise_statistics
 from imgtrain.config.schema import Config, PreprocessingConfig
 from imgtrain.dataset.groups import match_groups
 from imgtrain.dataset.index import index_folder
-from imgtrain.dataset.split import Split, name_ignored, split_data
+from imgtrain.dataset.split import Split, split_data, warn_about_ignored_files
 from imgtrain.errors import ConfigError, DataError, Problem, RunFileError
 from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.run.color_modes import CHANNELS
@@ -314,7 +314,7 @@ def _refuse_other_count(class_names: tuple[str, ...], units: int, model: str) ->
 def _warnings(split: Split) -> tuple[str, ...]:
     missing = [name for name, count in zip(split.class_names, split.counts(), strict=True) if not count]
     without = f"there are no images of {', '.join(missing)}: their scores say nothing"
-    return (*([without] if missing else []), *name_ignored([split.folder]))
+    return (*([without] if missing else []), *warn_about_ignored_files([split.folder]))
 
 
 def _shape(shape: tuple[int, int, int]) -> str:

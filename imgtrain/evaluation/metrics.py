@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, f1_score
 
-from imgtrain.dataset.layout import name_some
+from imgtrain.dataset.layout import format_names
 from imgtrain.evaluation.class_scores import score_classes
 from imgtrain.evaluation.decide import is_sure
 from imgtrain.evaluation.intervals import difference_interval, share_interval
@@ -114,7 +114,7 @@ def _explain_missing_intervals(scores: Mapping[str, Any], groups: NDArray[np.int
     if not single:
         return []
     unit = "images" if groups is None else "groups"
-    return [f"too few {unit} for some intervals of {name_some(single)}: a class needs at least two"]
+    return [f"too few {unit} for some intervals of {format_names(single)}: a class needs at least two"]
 
 
 def _lacks_interval(scores: Mapping[str, Any], name: str) -> bool:

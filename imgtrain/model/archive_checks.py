@@ -52,7 +52,7 @@ def check_zip(path: Path, *, most_bytes: int) -> None:
                 raise UnsafeFile(f"its member {member.filename!r} is a link")
         if len(set(names)) != len(names):
             raise UnsafeFile("it contains two members with the same name")
-        _refuse_size(sum(member.file_size for member in members), most_bytes, "unpacks to")
+        _raise_if_too_large(sum(member.file_size for member in members), most_bytes, "unpacks to")
         if WEIGHTS_MEMBER in names:
             with archive.open(WEIGHTS_MEMBER) as weights:
                 check_h5(io.BytesIO(weights.read()), most_bytes=most_bytes)
@@ -82,10 +82,12 @@ def check_h5(file: Path | io.BytesIO, *, most_bytes: int) -> None:
                 size += 0 if name.startswith(_NOT_LOADED) else taken
                 stored += item.id.get_storage_size()
             # Inside the loop, because the remaining objects may take forever.
-            _refuse_size(size, most_bytes, "its arrays take")
+            _raise_if_too_large(size, most_bytes, "its arrays take")
         # Strings have the size given in the file, and several can reference the same data: at most all data outside
         # of arrays.
-        _refuse_size(texts * max(0, opened.id.get_filesize() - stored), most_bytes, "its strings may take")
+        _raise_if_too_large(
+            texts * max(0, opened.id.get_filesize() - stored), most_bytes, "its strings may take"
+        )
 
 
 def _objects(root: Any) -> Iterator[tuple[str, Any]]:
@@ -132,7 +134,7 @@ def _escapes(name: str) -> bool:
     return PurePosixPath(name).is_absolute() or bool(windows.anchor) or ".." in windows.parts
 
 
-def _refuse_size(size: int, most_bytes: int, verb: str) -> None:
+def _raise_if_too_large(size: int, most_bytes: int, verb: str) -> None:
     if size > most_bytes:
         limit = format_bytes(most_bytes)
         raise UnsafeFile(f"{verb} {format_bytes(size)}, more than the limit of {limit}")

@@ -115,7 +115,7 @@ class LayerStack:
             self._refuse(spec, "its output must be one array of fixed shape per image")
         if layer.name in {*PREPROCESSING_NAMES, *(other.name for other in self.layers)}:
             self._refuse(spec, f"duplicate layer name {layer.name!r}")
-        self._refuse_size(spec, layer, output)
+        self._raise_if_too_large(spec, layer, output)
         if _wanted_rank(layer) >= 4:
             self._first_dense_on_image = None
         elif spec.name == "Dense" and len(shape) > 2 and self._first_dense_on_image is None:
@@ -144,7 +144,7 @@ class LayerStack:
         same = sum(spec.name == layer_class for spec in self._config.model.layers[: self._position])
         return f"{snake_case(layer_class)}_{same}"
 
-    def _refuse_size(self, spec: LayerSpec, layer: keras.Layer, output: keras.KerasTensor) -> None:
+    def _raise_if_too_large(self, spec: LayerSpec, layer: keras.Layer, output: keras.KerasTensor) -> None:
         memory = memory_bytes()
         sizes = [(variable_bytes(weight), tuple(weight.shape)) for weight in layer.weights]
         self._weight_bytes += sum(size for size, _ in sizes)

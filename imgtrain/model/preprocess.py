@@ -77,8 +77,8 @@ def _samplewise_center(image_shape: tuple[int, int, int]) -> keras.Layer:
     column = layers.Reshape((values, 1), name="column", dtype="float32")(pixels)
     mean = layers.GlobalAveragePooling1D(name="mean", dtype="float32")(column)
     mean = layers.Reshape((1, 1, 1), name="mean_image", dtype="float32")(mean)
-    centred = layers.Subtract(name="subtract_mean", dtype="float32")([pixels, mean])
-    return keras.Model(pixels, centred, name="samplewise_center")
+    centered = layers.Subtract(name="subtract_mean", dtype="float32")([pixels, mean])
+    return keras.Model(pixels, centered, name="samplewise_center")
 
 
 def _samplewise_std() -> keras.Layer:

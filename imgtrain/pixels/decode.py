@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from imgtrain.pixels.image_stats import ImageStats, measure_image_stats
-from imgtrain.pixels.pixel_summary import summarise_pixels
+from imgtrain.pixels.pixel_summary import summarize_pixels
 from imgtrain.text import printable
 
 if TYPE_CHECKING:
@@ -156,14 +156,14 @@ class DecodedImage:
         height: Height of the full-size image, after applying the EXIF orientation.
         digest: 16-byte hash (XXH3, 128 bits) of the full-size upright image in 8-bit RGBA; the same for identical
             images, whatever the file format, target size or color mode.
-        traits: Statistics of the full-size image and its file: a scalar of dtype `IMAGE_STATS`.
+        stats: Statistics of the full-size image and its file: a scalar of dtype `IMAGE_STATS`.
     """
 
     pixels: NDArray[np.uint8]
     width: int
     height: int
     digest: bytes
-    traits: ImageStats
+    stats: ImageStats
 
 
 def decode_image(file: Path | str | BinaryIO, settings: DecodeSettings) -> DecodedImage:
@@ -208,22 +208,22 @@ def _open_regular_file(path: Path | str) -> BinaryIO:
 def _decode_stream(stream: BinaryIO, settings: DecodeSettings) -> DecodedImage:
     try:
         with _NO_PILLOW_WARNINGS, Image.open(stream, formats=_formats()) as image:
-            _refuse_huge(image)
+            _raise_if_huge(image)
             image.load()
             # `load` may have changed the size: in some files the header is wrong.
-            _refuse_huge(image)
+            _raise_if_huge(image)
             orientation = _orientation(image)
             transpose = _TRANSPOSES.get(orientation)
             upright = _to_8_bits(image)
             if transpose is not None:
                 upright = upright.transpose(transpose)
-            summary = summarise_pixels(_convert(upright, "RGBA" if upright.has_transparency_data else "RGB"))
+            summary = summarize_pixels(_convert(upright, "RGBA" if upright.has_transparency_data else "RGB"))
             return DecodedImage(
                 pixels=decode_pixels(upright, settings),
                 width=upright.width,
                 height=upright.height,
                 digest=summary.digest,
-                traits=measure_image_stats(image, summary, orientation=orientation),
+                stats=measure_image_stats(image, summary, orientation=orientation),
             )
     except UndecodableImage:
         raise
@@ -240,7 +240,7 @@ def _formats() -> tuple[str, ...]:
     return (*_COMMON_FORMATS, *others)
 
 
-def _refuse_huge(image: Image.Image) -> None:
+def _raise_if_huge(image: Image.Image) -> None:
     if image.width * image.height > MOST_PIXELS:
         raise UndecodableImage(
             f"too large: {image.width:,} by {image.height:,} pixels, the limit is {MOST_PIXELS:,} in all"
@@ -267,7 +267,7 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     defined white level, are normalized to the minimum and maximum of the image.
     """
     if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> (_grey_bits(image) - 8)).astype(np.uint8))
+        return Image.fromarray((np.asarray(image) >> (_gray_bits(image) - 8)).astype(np.uint8))
     if image.mode not in ("I", "F"):
         return image
     values = np.asarray(image)
@@ -281,7 +281,7 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(scaled).astype(np.uint8))
 
 
-def _grey_bits(image: Image.Image) -> int:
+def _gray_bits(image: Image.Image) -> int:
     bits = getattr(image, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE, (16,))[0]
     return bits if 8 < bits <= 16 else 16
 
@@ -328,7 +328,7 @@ def _reason(error: Exception, stream: BinaryIO) -> str:
     if isinstance(error, OSError) and error.errno in {errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE}:
         return f"unreadable: {error.strerror}"
     if isinstance(error, UnidentifiedImageError):
-        return _why_unidentified(stream)
+        return _explain_unidentified(stream)
     # Python's object representations (<_io.BufferedReader name='…'>) contain addresses or the path.
     message = printable(re.sub(r"<_io\.[^>]*>", "the file", str(error)).split("\n", 1)[0])[:200]
     if "truncated" in message.lower() or isinstance(error, EOFError):
@@ -340,7 +340,7 @@ def _with_type(error: Exception, message: str) -> str:
     return f"corrupt: {type(error).__name__}{f': {message}' if message else ''}"
 
 
-def _why_unidentified(stream: BinaryIO) -> str:
+def _explain_unidentified(stream: BinaryIO) -> str:
     try:
         stream.seek(0)
         start = stream.read(24)

@@ -31,7 +31,7 @@ DECODE_RESULT = np.dtype(
         ("height", "<u4"),
         ("width", "<u4"),
         ("decoded", "u1"),
-        ("traits", IMAGE_STATS),
+        ("stats", IMAGE_STATS),
     ]
 )
 """The result for each file besides its pixels: the hash of the full-size image, XXH3 (64 bits) of the stored pixels,
@@ -94,7 +94,7 @@ def decode_folder(
             keep(index, outcome.pixels)
             checksum = xxhash.xxh3_64_intdigest(outcome.pixels.data)
             digest = np.frombuffer(outcome.digest, np.uint8)
-            table[index] = (digest, checksum, outcome.height, outcome.width, 1, outcome.traits)
+            table[index] = (digest, checksum, outcome.height, outcome.width, 1, outcome.stats)
         with lock:
             done += 1
 

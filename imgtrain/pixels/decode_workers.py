@@ -70,22 +70,22 @@ _START = (
 )
 
 
-# Pixels, width, height, digest, traits: bytes and numbers are transferred several times as fast as arrays.
+# Pixels, width, height, digest, stats: bytes and numbers are transferred several times as fast as arrays.
 _Packed = tuple[bytes, int, int, bytes, bytes]
 
 
 def _pack(image: DecodedImage) -> _Packed:
-    return image.pixels.tobytes(), image.width, image.height, image.digest, image.traits.tobytes()
+    return image.pixels.tobytes(), image.width, image.height, image.digest, image.stats.tobytes()
 
 
 def _unpack(packed: _Packed, settings: DecodeSettings) -> DecodedImage:
-    pixels, width, height, digest, traits = packed
+    pixels, width, height, digest, stats = packed
     return DecodedImage(
         pixels=np.frombuffer(pixels, np.uint8).reshape(settings.shape),
         width=width,
         height=height,
         digest=digest,
-        traits=np.frombuffer(traits, IMAGE_STATS)[0],
+        stats=np.frombuffer(stats, IMAGE_STATS)[0],
     )
 
 

@@ -19,7 +19,7 @@ IMAGE_STATS = np.dtype(
         ("transparent", "?"),  # whether it may have transparent pixels
         ("orientation", "u1"),  # EXIF: 1 is upright, 2 to 8 are rotated or mirrored; 1 if missing
         ("animated", "?"),  # whether the file contains several frames
-        ("colour", "u1", (3,)),  # mean red, green and blue of the upright image
+        ("color", "u1", (3,)),  # mean red, green and blue of the upright image
         ("border", "u1", (3,)),  # mean red, green and blue of its outermost pixels
         ("border_spread", "u1"),  # standard deviation of these, mean of the three channels
         ("thumbnail", "u1", (SMALL_SIDE, SMALL_SIDE)),  # the upright image in grayscale, averaged
@@ -46,17 +46,17 @@ def measure_image_stats(source: Image.Image, summary: PixelSummary, *, orientati
         A scalar of dtype `IMAGE_STATS`.
     """
     border, border_spread = _mean_and_spread(summary.border)
-    traits: Any = np.zeros((), IMAGE_STATS)
-    traits["format"] = (source.format or "").encode("ascii", "replace")
-    traits["mode"] = source.mode.encode("ascii", "replace")
-    traits["transparent"] = source.has_transparency_data
-    traits["orientation"] = orientation if 1 <= orientation <= 8 else 1
-    traits["animated"] = _is_animated(source)
-    traits["colour"] = np.rint(summary.small.mean((0, 1)))
-    traits["border"] = np.rint(border)
-    traits["border_spread"] = np.rint(border_spread)
-    traits["thumbnail"] = np.rint(summary.small @ _RED_GREEN_BLUE)
-    return traits[()]  # type: ignore[no-any-return]
+    stats: Any = np.zeros((), IMAGE_STATS)
+    stats["format"] = (source.format or "").encode("ascii", "replace")
+    stats["mode"] = source.mode.encode("ascii", "replace")
+    stats["transparent"] = source.has_transparency_data
+    stats["orientation"] = orientation if 1 <= orientation <= 8 else 1
+    stats["animated"] = _is_animated(source)
+    stats["color"] = np.rint(summary.small.mean((0, 1)))
+    stats["border"] = np.rint(border)
+    stats["border_spread"] = np.rint(border_spread)
+    stats["thumbnail"] = np.rint(summary.small @ _RED_GREEN_BLUE)
+    return stats[()]  # type: ignore[no-any-return]
 
 
 def _mean_and_spread(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float]:

@@ -60,7 +60,7 @@ class ImageStore(Protocol):
         """(n, 2) height and width of the upright full-size images, read-only; 0 for bad images."""
 
     @property
-    def traits(self) -> NDArray[np.void]:
+    def stats(self) -> NDArray[np.void]:
         """(n,) statistics of dtype `IMAGE_STATS`, read-only; 0 for bad images."""
 
     def __len__(self) -> int: ...
@@ -142,7 +142,7 @@ class _Decoded:
         self.bad = reasons
         self.digests = read_only(np.array(table["digest"]))
         self.original_sizes = read_only(np.stack([table["height"], table["width"]], axis=1).astype(np.int64))
-        self.traits: NDArray[np.void] = read_only(np.array(table["traits"]))
+        self.stats: NDArray[np.void] = read_only(np.array(table["stats"]))
 
     def __len__(self) -> int:
         return len(self.digests)

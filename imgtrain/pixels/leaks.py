@@ -10,11 +10,19 @@ from numpy.typing import NDArray
 
 from imgtrain.config.schema import Config
 from imgtrain.dataset.layout import count
-from imgtrain.dataset.split import Split, Splits, name_classes
+from imgtrain.dataset.split import Split, Splits, format_class_names
 from imgtrain.errors import DataError, Problem
 from imgtrain.events import Emit, Message, ignore
 
-__all__ = ["DroppedImage", "Leak", "LeakSource", "find_leaks", "leak_sources", "resolve_leaks", "say_leak"]
+__all__ = [
+    "DroppedImage",
+    "Leak",
+    "LeakSource",
+    "describe_leak",
+    "find_leaks",
+    "leak_sources",
+    "resolve_leaks",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +161,7 @@ def resolve_leaks(
     for leak in find_leaks(splits, pictures):
         images = _leaked_images(leak, by_name)
         what = (
-            f"{say_leak(leak, len(images), len(by_name[leak.split]))}, first {images[0].path} and "
+            f"{describe_leak(leak, len(images), len(by_name[leak.split]))}, first {images[0].path} and "
             f"{images[0].copy_path}"
         )
         if config.data.on_leak == "drop":
@@ -177,7 +185,7 @@ def resolve_leaks(
     return dropped
 
 
-def say_leak(leak: Leak, leaked: int, images: int, *, kind: str = "the same pixels") -> str:
+def describe_leak(leak: Leak, leaked: int, images: int, *, kind: str = "the same pixels") -> str:
     """Return a description such as `2 of 8 test images have the same pixels as an image of data.train`."""
     have = "has" if leaked == 1 else "have"
     return f"{leaked:,} of {count(images, f'{leak.split} image')} {have} {kind} as {leak.source.name}"
@@ -204,5 +212,5 @@ def _check_rest(config: Config, part: Split, dropped: Sequence[DroppedImage], em
     gone = (part.counts() > 0) & (rest.counts() == 0)
     if gone.any():
         names = [name for name, is_gone in zip(part.class_names, gone, strict=True) if is_gone]
-        emit(Message(f"no {part.name} images of {name_classes(names)} remain", "warning"))
+        emit(Message(f"no {part.name} images of {format_class_names(names)} remain", "warning"))
     return []

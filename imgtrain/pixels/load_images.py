@@ -131,12 +131,12 @@ def load_images(config: Config, splits: Splits, emit: Emit = ignore) -> Images:
     )
     stop_idle_workers()  # to free memory for training
     if data.on_bad_image == "error":
-        _refuse_bad_images(splits, stores)
+        _raise_bad_images(splits, stores)
     drawn = draw_splits(splits, stores)
     for warning in drawn.warnings[len(splits.warnings) :]:
         emit(Message(warning, "warning"))
     parts = {split.name: _leave_out_bad_images(split, stores[split.folder]) for split in drawn}
-    _say_what_was_skipped(parts.values(), emit)
+    _report_skipped(parts.values(), emit)
     validation, test = (parts[name].split if name in parts else None for name in ("validation", "test"))
     drawn = replace(drawn, train=parts["train"].split, validation=validation, test=test)
     dropped = resolve_leaks(config, drawn, pictures_of_splits(drawn, stores), emit)
@@ -228,9 +228,9 @@ def load_splits(
     stores = decode_splits(splits, settings, cache=cache, cache_directory=cache_directory, emit=emit)
     stop_idle_workers()
     if on_bad_image == "error":
-        _refuse_bad_images(splits, stores)
+        _raise_bad_images(splits, stores)
     parts = {split.name: _leave_out_bad_images(split, stores[split.folder]) for split in splits}
-    _say_what_was_skipped(parts.values(), emit)
+    _report_skipped(parts.values(), emit)
     return parts
 
 
@@ -263,7 +263,7 @@ def leave_out_pictures(part: SplitImages, digests: Collection[str], emit: Emit =
     return replace(part, split=part.split.without(leaked))
 
 
-def _refuse_bad_images(splits: Iterable[Split], stores: Mapping[ImageFolder, ImageStore]) -> None:
+def _raise_bad_images(splits: Iterable[Split], stores: Mapping[ImageFolder, ImageStore]) -> None:
     problems = [
         Problem(split.folder.file(index), f"cannot be decoded: {bad[index]}")
         for split in splits
@@ -283,7 +283,7 @@ def _leave_out_bad_images(split: Split, pixels: ImageStore) -> SplitImages:
     return SplitImages(split.without(bad), pixels, skipped)
 
 
-def _say_what_was_skipped(gathered: Iterable[SplitImages], emit: Emit) -> None:
+def _report_skipped(gathered: Iterable[SplitImages], emit: Emit) -> None:
     problems = []
     for part in gathered:
         if part.skipped:

@@ -16,7 +16,7 @@ import xxhash
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["SMALL_SIDE", "PixelSummary", "summarise_pixels"]
+__all__ = ["SMALL_SIDE", "PixelSummary", "summarize_pixels"]
 
 SMALL_SIDE = 16
 
@@ -44,7 +44,7 @@ class PixelSummary:
     border: NDArray[np.uint8]
 
 
-def summarise_pixels(picture: Image.Image) -> PixelSummary:
+def summarize_pixels(picture: Image.Image) -> PixelSummary:
     """Summarize an image.
 
     Args:
@@ -67,8 +67,8 @@ def summarise_pixels(picture: Image.Image) -> PixelSummary:
         if len(edges) == 2:
             edges.append(stripe[0].copy())
     edges.append(stripe[-1])
-    one_colour = np.tile(np.eye(4, dtype=np.float32), (block_width, 1))
-    blocks = strips.reshape(down * across, block_width * 4) @ one_colour
+    one_color = np.tile(np.eye(4, dtype=np.float32), (block_width, 1))
+    blocks = strips.reshape(down * across, block_width * 4) @ one_color
     rows = _shares(height, block_height) @ blocks.reshape(down, across * 4)
     small = _shares(width, block_width) @ rows.reshape(SMALL_SIDE, across, 4)
     return PixelSummary(hasher.digest(), small[..., :3], np.concatenate(edges)[:, :3])

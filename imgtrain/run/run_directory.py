@@ -73,7 +73,7 @@ class RunDirectory:
         """The saved model with the name given in the configuration."""
         return self.path / name
 
-    def refuse_if_taken(self, *, overwrite: bool) -> None:
+    def raise_if_taken(self, *, overwrite: bool) -> None:
         """Raise an error if a new run must not be written here.
 
         Raises:
@@ -132,7 +132,7 @@ class RunDirectory:
                 for folder in made:
                     folder.rmdir()
 
-    def refuse_if_evaluated(self, *, overwrite: bool) -> None:
+    def raise_if_evaluated(self, *, overwrite: bool) -> None:
         """Raise an error if the files of an evaluation must not be written here.
 
         Raises:

@@ -147,7 +147,7 @@ class _Run:
                     step = position.epoch * len(self._train) + position.step
                     self._model.optimizer.learning_rate = self._rates[step]
                 position.logs = self._steps.train(batch)
-                _refuse_nan(position.logs, position.epoch, position.step)
+                _raise_if_nan(position.logs, position.epoch, position.step)
                 position.step += 1
                 position.images += len(batch[0])
                 position.seconds = time.perf_counter() - begun
@@ -160,7 +160,7 @@ class _Run:
         with self._average.in_place():
             if self._validation is not None:
                 logs |= {f"val_{name}": value for name, value in self._validate(self._validation).items()}
-            _refuse_nan(logs, position.epoch)
+            _raise_if_nan(logs, position.epoch)
             logs["learning_rate"] = float(self._model.optimizer.learning_rate)
             self._callbacks.on_epoch_end(position.epoch, dict(logs))
         speed = position.images / position.seconds
@@ -255,7 +255,7 @@ def _make_callbacks(training: TrainingConfig) -> tuple[Any, Any]:
     )
 
 
-def _refuse_nan(logs: Mapping[str, float], epoch: int, step: int | None = None) -> None:
+def _raise_if_nan(logs: Mapping[str, float], epoch: int, step: int | None = None) -> None:
     for name, value in logs.items():
         if not math.isfinite(value):
             place = f"epoch {epoch + 1}" + ("" if step is None else f", batch {step + 1}")

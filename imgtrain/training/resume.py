@@ -83,7 +83,7 @@ def find_earlier_run(config: Config, run: RunDirectory, emit: Emit = ignore) -> 
     checkpoint = CheckpointStore(run.checkpoints).load(emit)
     asked = _asked_earlier(run, checkpoint)
     if asked is not None:
-        _refuse_changes(config, asked, run.path)
+        _raise_if_changed(config, asked, run.path)
     if completed:
         more = asked is not None and config.training.epochs > asked["training"]["epochs"]
         if not more or facts.get("stopped_early"):
@@ -171,7 +171,7 @@ def _asked_earlier(run: RunDirectory, checkpoint: Checkpoint | None) -> dict[str
     return to_plain(load_config(run.config)) if run.config.exists() else None
 
 
-def _refuse_changes(config: Config, asked: Mapping[str, Any], where: Path) -> None:
+def _raise_if_changed(config: Config, asked: Mapping[str, Any], where: Path) -> None:
     problems = []
     for path, before, after in _differences(asked, to_plain(config)):
         key = ".".join(map(str, path))

@@ -58,23 +58,23 @@ class Trackers:
         """Forward events to `emit`, and the metrics of epochs to the trackers."""
         self._emit(event)
         if isinstance(event, EpochEnded):
-            self._tell(lambda tracker: tracker.take_epoch(event))
+            self._notify(lambda tracker: tracker.take_epoch(event))
 
     def take_samples(self, train: Batches) -> None:
         """Log the first augmented training images."""
         if self._trackers:
             images = train.batch(0, 0)[0][:_SAMPLE_IMAGES]
-            self._tell(lambda tracker: tracker.take_samples(images))
+            self._notify(lambda tracker: tracker.take_samples(images))
 
     def finish(self, metrics: Mapping[str, Any], run: RunDirectory) -> None:
         """Log the final scores, after all files of the run are written."""
-        self._tell(lambda tracker: tracker.finish(metrics, run))
+        self._notify(lambda tracker: tracker.finish(metrics, run))
 
     def close(self, *, failed: bool) -> None:
         """Close all trackers."""
-        self._tell(lambda tracker: tracker.close(failed=failed))
+        self._notify(lambda tracker: tracker.close(failed=failed))
 
-    def _tell(self, what: Callable[[Tracker], None]) -> None:
+    def _notify(self, what: Callable[[Tracker], None]) -> None:
         for tracker in list(self._trackers):
             try:
                 what(tracker)

@@ -70,7 +70,7 @@ def evaluate(
     file = find_model(model)
     directory = None if output is None else RunDirectory(Path(output))
     if directory is not None:
-        directory.refuse_if_evaluated(overwrite=overwrite)
+        directory.raise_if_evaluated(overwrite=overwrite)
 
     from imgtrain.evaluation.eval_inputs import EvalOptions, inputs_of_imgtrain_model
 

@@ -70,7 +70,7 @@ def train(
 
     run = RunDirectory(plan.directory)
     with run.locked(), adding_resume_hint(run):
-        run.refuse_if_taken(overwrite=overwrite or resume)
+        run.raise_if_taken(overwrite=overwrite or resume)
         if resume:
             plan = replace(plan, config=keep_epoch_plan(plan.config, run))
         earlier = find_earlier_run(plan.config, run, emit) if resume else None

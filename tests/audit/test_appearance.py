@@ -38,11 +38,11 @@ def take(
 ) -> Inventory:
     """Return an inventory of equal pictures: a dark square of `subject` of 16 cells on a bright background."""
     count = len(labels)
-    traits = np.zeros(count, IMAGE_STATS)
-    traits["mode"], traits["colour"] = mode, color
-    traits["border"], traits["border_spread"] = 200, border_spread
-    traits["thumbnail"] = 200
-    traits["thumbnail"][:, 3 : 3 + subject, 2 : 2 + subject] = 80
+    stats = np.zeros(count, IMAGE_STATS)
+    stats["mode"], stats["color"] = mode, color
+    stats["border"], stats["border_spread"] = 200, border_spread
+    stats["thumbnail"] = 200
+    stats["thumbnail"][:, 3 : 3 + subject, 2 : 2 + subject] = 80
     return Inventory(
         root=Path(),
         paths=tuple(f"{number}.png" for number in range(count)),
@@ -54,7 +54,7 @@ def take(
         reasons={},
         digests=np.zeros((count, 16), np.uint8),
         sizes=np.full((count, 2), 100),
-        traits=traits,
+        stats=stats,
     )
 
 

@@ -229,7 +229,7 @@ PLANTED = {
     "shortcut by size": (lambda root: everywhere(root, "dog", enlarge), "warning", set()),
     "shortcut by border": (lambda root: everywhere(root, "dog", frame), "warning", set()),
     "shortcut by format": (lambda root: everywhere(root, "dog", to_bmp), "warning", set()),
-    "shortcut by colour": (lambda root: everywhere(root, "dog", tint), None, set()),
+    "shortcut by color": (lambda root: everywhere(root, "dog", tint), None, set()),
 }
 
 
@@ -257,7 +257,7 @@ def test_planted(folder: Path, planted: str) -> None:
         ("size", "image size alone predicts"),
         ("border", "border alone predicts"),
         ("format", "file format alone predicts"),
-        ("colour", "mean blue is"),
+        ("color", "mean blue is"),
     ],
 )
 def test_a_shortcut_is_named(folder: Path, kind: str, words: str) -> None:

@@ -13,7 +13,7 @@ def make_picture() -> Callable[..., NDArray[np.uint8]]:
 
 
 def _make_picture(height: int, width: int, channels: int = 3, *, seed: int = 0) -> NDArray[np.uint8]:
-    """Draw something like a photograph: smooth hills of colour, two hard edges, a little noise.
+    """Draw something like a photograph: smooth hills of color, two hard edges, a little noise.
 
     No place is saturated, and every channel differs, so that a wrong place or a wrong channel shows.
     """

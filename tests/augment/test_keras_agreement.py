@@ -5,7 +5,7 @@ Two of Keras's bugs are not reproduced, and the comparison goes around them:
 - `width_shift_range` moves vertically in Keras. `apply_transform` itself is right: its `tx` is horizontal, so
   that our horizontal shift is given to it as `tx`.
 - Pictures that are not square turn about a wrong point. Square ones are compared with Keras directly, the
-  others with a reference written here from Keras's documentation, on SciPy as in Keras, about the true centre.
+  others with a reference written here from Keras's documentation, on SciPy as in Keras, about the true center.
   The reference is itself compared with Keras on square pictures.
 """
 
@@ -51,7 +51,7 @@ MOVES = {
         "flip_vertical": True,
     },
 }
-COLOURS = {
+COLORS = {
     "brighter": {"brightness": 1.4},
     "darker": {"brightness": 0.55},
     "channel shift": {"channel_shift": 21.7},
@@ -105,12 +105,12 @@ def keras(picture, params, **options):
 def fetched_from(params, height, width):
     """Return (x, y), each (height, width): where Keras documents that the pixels come from.
 
-    The centre is corrected. These are steps on points, which share no formula with the code under test.
+    The center is corrected. These are steps on points, which share no formula with the code under test.
     """
     (one,) = params
-    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+    center_x, center_y = (width - 1) / 2, (height - 1) / 2
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
-    x, y = x - centre_x, y - centre_y
+    x, y = x - center_x, y - center_y
     x, y = -x if one["flip_horizontal"] else x, -y if one["flip_vertical"] else y
     x, y = x * one["zoom_x"], y * one["zoom_y"]
     shear = np.deg2rad(one["shear_degrees"])
@@ -118,7 +118,7 @@ def fetched_from(params, height, width):
     x, y = x + one["shift_x_pixels"], y + one["shift_y_pixels"]
     theta = np.deg2rad(one["theta_degrees"])
     x, y = np.cos(theta) * x - np.sin(theta) * y, np.sin(theta) * x + np.cos(theta) * y
-    return x + centre_x, y + centre_y
+    return x + center_x, y + center_y
 
 
 def outside_pixels(params, height, width):
@@ -128,7 +128,7 @@ def outside_pixels(params, height, width):
 
 
 def reference(picture, params, *, fill_mode="nearest", cval=0.0, interpolation_order=1):
-    """Move the picture as documented, by SciPy as in Keras; colours are left alone."""
+    """Move the picture as documented, by SciPy as in Keras; colors are left alone."""
     x, y = fetched_from(params, *picture.shape[:2])
     return np.stack(
         [
@@ -236,8 +236,8 @@ def test_order_3_is_another_cubic(make_picture, numbers, shape):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("numbers", COLOURS.values(), ids=COLOURS)
-class TestColours:
+@pytest.mark.parametrize("numbers", COLORS.values(), ids=COLORS)
+class TestColors:
     def test_alone_as_keras(self, make_picture, numbers, channels):
         """Whole levels in: equal, but for the rounding of a channel shift that no brightness truncates."""
         picture, params = make_picture(*SQUARE, channels), make_params(numbers)
@@ -286,7 +286,7 @@ def test_sampled_params_with_every_option_as_keras(make_picture, stream_index):
     "numbers", [{"shift_x_pixels": 7.0}, {"theta_degrees": 30.0}], ids=["shift", "rotation"]
 )
 def test_the_comparison_would_notice_the_two_bugs(make_picture, numbers):
-    """Keras's own reading of a width shift, and of a centre, is far outside the tolerance."""
+    """Keras's own reading of a width shift, and of a center, is far outside the tolerance."""
     picture, params = make_picture(48, 80), make_params(numbers)
     parameters = keras_parameters(params[0])
     parameters["tx"], parameters["ty"] = parameters["ty"], parameters["tx"]

@@ -12,7 +12,7 @@ class TestSheet:
         pixels = np.empty((3, 100, 120, 3), np.uint8)
         pixels[0], pixels[1], pixels[2] = (200, 0, 0), (0, 200, 0), (0, 0, 200)
         sheet = np.asarray(preview_sheet([Versions("cats", "cats/1.png", pixels)]))
-        places = [np.argwhere((sheet == colour).all(axis=-1)) for colour in pixels[:, 0, 0]]
+        places = [np.argwhere((sheet == color).all(axis=-1)) for color in pixels[:, 0, 0]]
         assert [len(place) for place in places] == [100 * 120] * 3
         lefts = [place[:, 1].min() for place in places]
         assert lefts == sorted(lefts)

@@ -114,7 +114,7 @@ def test_the_centre_of_the_picture_stays_where_it_is_when_nothing_is_shifted():
     np.testing.assert_allclose(matrix @ [45, 19.5, 1], [45, 19.5])
 
 
-class TestColours:
+class TestColors:
     def test_brightness_multiplies_and_rounds_down(self, make_picture):
         picture = make_picture(20, 30)
         brighter = warp_one(picture, brightness=1.7)

@@ -82,10 +82,10 @@ def test_a_class_without_images_shifts_no_label(run, folders, imgtrain):
 
 
 def test_folders_that_do_not_fit_the_models_classes_are_refused(run, imgtrain, tmp_path, make_folders):
-    make_folders(tmp_path, {"new": {"bright": 2, "grey": 2}})
+    make_folders(tmp_path, {"new": {"bright": 2, "gray": 2}})
     done = imgtrain("evaluate", run, "--data", tmp_path / "new")
     assert done.returncode == 3
-    assert "grey" in done.stderr
+    assert "gray" in done.stderr
     assert "Traceback" not in done.stderr
 
 

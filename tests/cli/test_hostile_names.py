@@ -1,4 +1,4 @@
-"""Names of files and classes that would move the cursor, colour the terminal or turn text around, in every command."""
+"""Names of files and classes that would move the cursor, color the terminal or turn text around, in every command."""
 
 import json
 import shutil

@@ -20,11 +20,11 @@ SIDES = st.integers(8, 6000)
 @given(
     images=st.integers(1, 10_000_000),
     size=st.tuples(SIDES, SIDES),
-    grey=st.booleans(),
+    gray=st.booleans(),
     minutes=st.floats(0.01, 10_000),
 )
-def test_every_folder_gets_a_network_that_its_images_fit_into(images, size, grey, minutes):
-    recipe = choose_recipe(images, size, grey=grey, minutes=minutes)
+def test_every_folder_gets_a_network_that_its_images_fit_into(images, size, gray, minutes):
+    recipe = choose_recipe(images, size, gray=gray, minutes=minutes)
     assert all(32 <= side <= 240 for side in recipe.target_size)
     assert all(side <= max(given, 32) + 16 for side, given in zip(recipe.target_size, size, strict=True))
     assert recipe.blocks
@@ -32,12 +32,12 @@ def test_every_folder_gets_a_network_that_its_images_fit_into(images, size, grey
     filters = [width for width, _ in recipe.blocks]
     assert filters == sorted(filters)
     assert filters[-1] == 256
-    assert not (grey and recipe.cutmix)
+    assert not (gray and recipe.cutmix)
 
 
 def test_more_time_buys_pixels_and_passes():
     sides = [
-        choose_recipe(2000, (300, 300), grey=False, minutes=minutes).target_size[0]
+        choose_recipe(2000, (300, 300), gray=False, minutes=minutes).target_size[0]
         for minutes in (0.5, 1, 3, 10)
     ]
     assert sides == sorted(sides)
@@ -45,12 +45,12 @@ def test_more_time_buys_pixels_and_passes():
 
 
 def test_images_are_mixed_in_long_training_on_many_photos_only():
-    assert choose_recipe(2000, (150, 150), grey=False, minutes=3).cutmix
-    assert not choose_recipe(2000, (150, 150), grey=False, minutes=1).cutmix
-    assert not choose_recipe(100, (150, 150), grey=False, minutes=10).cutmix
+    assert choose_recipe(2000, (150, 150), gray=False, minutes=3).cutmix
+    assert not choose_recipe(2000, (150, 150), gray=False, minutes=1).cutmix
+    assert not choose_recipe(100, (150, 150), gray=False, minutes=10).cutmix
 
 
 def test_small_images_stay_as_they_are_and_get_fewer_blocks():
-    recipe = choose_recipe(5000, (32, 32), grey=False, minutes=3)
+    recipe = choose_recipe(5000, (32, 32), gray=False, minutes=3)
     assert recipe.target_size == (32, 32)
     assert recipe.blocks == ((64, 2), (128, 2), (256, 2))

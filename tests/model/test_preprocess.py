@@ -105,7 +105,7 @@ def test_a_nearly_flat_image_agrees_with_keras_in_all_but_epsilon() -> None:
     images = np.full((4, *SHAPE), 200, np.uint8)
     images[:, 0, 0, 0] = 201
     options = {"rescale": 1 / 255, "samplewise_std_normalization": True}
-    # One grey value in one pixel is a standard deviation of 4e-4; ε/s is 0.25 %.
+    # One gray value in one pixel is a standard deviation of 4e-4; ε/s is 0.25 %.
     np.testing.assert_allclose(imgtrain_says(images, options), keras_says(images, options), rtol=5e-3)
 
 

@@ -259,9 +259,9 @@ class TestDigest:
                 assert decode_image(stream, settings).digest == reference
 
     def test_grey_is_the_same_as_equal_channels(self, photo: Image.Image) -> None:
-        grey = photo.convert("L")
-        as_rgb = decode_image(saved(grey.convert("RGB"), "png"), SMALL).digest
-        assert decode_image(saved(grey, "png"), SMALL).digest == as_rgb
+        gray = photo.convert("L")
+        as_rgb = decode_image(saved(gray.convert("RGB"), "png"), SMALL).digest
+        assert decode_image(saved(gray, "png"), SMALL).digest == as_rgb
 
     def test_one_pixel_the_shape_or_the_alpha_make_another(self, photo: Image.Image) -> None:
         changed = photo.copy()

@@ -86,7 +86,7 @@ def test_the_answer_is_that_of_the_decoder(save: Callable[[str], Path], tmp_path
     isolated, direct = (decode(save("a.png"), SETTINGS) for decode in (decode_in_worker, decode_image))
     np.testing.assert_array_equal(isolated.pixels, direct.pixels)
     assert (isolated.width, isolated.height, isolated.digest) == (7, 9, direct.digest)
-    assert isolated.traits == direct.traits
+    assert isolated.stats == direct.stats
     (tmp_path / "empty.png").touch()
     with pytest.raises(UndecodableImage, match=r"^empty file$"):
         decode_in_worker(tmp_path / "empty.png", SETTINGS)

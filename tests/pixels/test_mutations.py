@@ -120,7 +120,7 @@ def test_every_mutated_image_is_decoded_as_pillow_does_or_named(
         counts["decoded"] += 1
         if expected is None:
             counts["decoded, Pillow refuses"] += 1
-        # Damage may make an orientation or a 16-bit grey, which Pillow's plain way does not turn or scale.
+        # Damage may make an orientation or a 16-bit gray, which Pillow's plain way does not turn or scale.
         elif not np.array_equal(pixels.read(np.array([index]))[0], expected):
             counts["other pixels"] += 1
     record_property("counts", dict(counts))

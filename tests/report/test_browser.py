@@ -93,7 +93,7 @@ def test_figures_and_pictures_are_drawn_in_both_themes(open_page, scheme):
     # Text follows the theme: light on dark, or dark on light.
     ink = page.evaluate("getComputedStyle(document.querySelector('figure.drawing svg text')).fill")
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    ink, paper = (sum(map(int, colour[4:-1].split(","))) for colour in (ink, paper))
+    ink, paper = (sum(map(int, color[4:-1].split(","))) for color in (ink, paper))
     bright, dark = (ink, paper) if scheme == "dark" else (paper, ink)
     assert bright > 600
     assert dark < 120

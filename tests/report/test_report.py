@@ -58,7 +58,7 @@ def render(path, predictions, *, side=150):
     rng = np.random.default_rng(1)
     gallery = choose_images(predictions)
 
-    # Smooth colours and a little noise: about as hard to compress as photographs.
+    # Smooth colors and a little noise: about as hard to compress as photographs.
     def photo():
         coarse = rng.integers(0, 256, (12, 12, 3)).astype(np.uint8)
         smooth = np.asarray(Image.fromarray(coarse).resize((side, side)), np.int16)

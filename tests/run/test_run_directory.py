@@ -93,9 +93,9 @@ def test_an_earlier_run_needs_overwrite_and_foreign_files_stay(tmp_path):
     with pytest.raises(
         RunFileError, match=r"already contains a run \(completed, started 2026-01-01.*\n.*--overwrite"
     ):
-        run.refuse_if_taken(overwrite=False)
+        run.raise_if_taken(overwrite=False)
     assert (run.path / "skin.h5").exists()
-    run.refuse_if_taken(overwrite=True)
+    run.raise_if_taken(overwrite=True)
     run.clear()
     assert files(run.path) == ["notes.txt"]
 
@@ -103,14 +103,14 @@ def test_an_earlier_run_needs_overwrite_and_foreign_files_stay(tmp_path):
 def test_a_folder_that_is_no_run_is_never_touched(tmp_path):
     (tmp_path / "thesis.doc").write_text("x")
     with pytest.raises(RunFileError, match="an imgtrain run"):
-        RunDirectory(tmp_path).refuse_if_taken(overwrite=True)
+        RunDirectory(tmp_path).raise_if_taken(overwrite=True)
     assert files(tmp_path) == ["thesis.doc"]
 
 
 def test_an_output_that_is_a_file_is_an_error(tmp_path):
     (tmp_path / "run").write_text(json.dumps({}))
     with pytest.raises(RunFileError, match="is not writable"):
-        RunDirectory(tmp_path / "run").refuse_if_taken(overwrite=True)
+        RunDirectory(tmp_path / "run").raise_if_taken(overwrite=True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

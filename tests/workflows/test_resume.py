@@ -449,10 +449,10 @@ def test_the_lock_of_a_dead_process_is_none(tmp_path):
     run.create()
     (run.path / ".lock").write_text("")
     with run.locked():
-        run.refuse_if_taken(overwrite=False)
+        run.raise_if_taken(overwrite=False)
     run.run.write_text(json.dumps({"status": "running", "started": "yesterday"}))
     with pytest.raises(RunFileError, match=r"\(killed, started yesterday\)\n.*--resume"):
-        run.refuse_if_taken(overwrite=False)
+        run.raise_if_taken(overwrite=False)
 
 
 def test_overwrite_removes_the_checkpoints(train, unbroken, killed):
@@ -480,13 +480,13 @@ def test_a_key_that_an_earlier_imgtrain_did_not_have_is_no_change(folders):
     """Its checkpoint does not name the key; its run was as the default says."""
     from imgtrain.config.load import parse_config
     from imgtrain.config.render import to_plain
-    from imgtrain.training.resume import _refuse_changes
+    from imgtrain.training.resume import _raise_if_changed
 
     def config(**evaluation):
         return parse_config({"data": {"train": str(folders)}, "evaluation": evaluation})
 
     earlier = to_plain(config())
     del earlier["evaluation"]["calibrate"]
-    _refuse_changes(config(), earlier, "here")
+    _raise_if_changed(config(), earlier, "here")
     with pytest.raises(ConfigError, match=r"evaluation\.calibrate"):
-        _refuse_changes(config(calibrate=True), earlier, "here")
+        _raise_if_changed(config(calibrate=True), earlier, "here")
