@@ -41,6 +41,7 @@ def check_augmentation(config: Config, class_names: Sequence[str]) -> list[Findi
         *_without_effect(config),
         *_contradicting(config),
         *_destroying(config.augmentation, class_names, config.data.target_size),
+        *_flip_average(config, class_names),
     ]
 
 
@@ -184,6 +185,25 @@ def _destroying(
         color = "black" if brightness[0] < _DARKEST else "white"
         what = f"[{brightness[0]:g}, {brightness[1]:g}] makes images almost {color}"
         yield option_finding(ALTERED_LABEL, "brightness_range", what, WRONG_LABEL, "use [0.7, 1.3]")
+
+
+def _flip_average(config: Config, class_names: Sequence[str]) -> Iterator[Finding]:
+    if not config.evaluation.flip_average:
+        return
+    if reason := find_flip_problem(class_names):
+        yield Finding(
+            *ALTERED_LABEL,
+            f"evaluation.flip_average: {reason}",
+            "half of each prediction is for an image with another label, or none",
+            "set it to false",
+        )
+    elif not config.augmentation.horizontal_flip:
+        yield Finding(
+            *CONTRADICTION,
+            "evaluation.flip_average: mirror images are predicted, but augmentation.horizontal_flip is false",
+            "the network has never seen mirror images, and may be wrong about them",
+            "enable augmentation.horizontal_flip if left and right don't matter, or set flip_average to false",
+        )
 
 
 def _most_pixels(given: float | tuple[float, ...], side: int) -> float:

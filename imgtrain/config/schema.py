@@ -707,6 +707,9 @@ the validation images."""
     calibrate: bool = False
     """Calibrate the probabilities by temperature scaling, fitted on the validation images; part of the saved \
 model."""
+    flip_average: bool = False
+    """Average the probabilities of each image and its mirror image, for `evaluate`, `predict` and `compare` too. \
+Takes twice the time; the validation after each epoch does not average."""
 
 
 class OutputConfig(Section):

@@ -79,7 +79,8 @@ def propose_config(folder: Path | str, relative_to: Path | str = Path(), *, minu
         _propose_augmentation(layout.train.class_names, recipe),
         _propose_model(recipe),
         _propose_training(layout.train, recipe),
-        _propose_rest(layout.train),
+        _propose_evaluation(layout.train.class_names),
+        _propose_output(),
     ]
     return "\n".join("".join(f"{line}\n" for line in section) for section in sections)
 
@@ -297,10 +298,20 @@ def _propose_training(train: ImageFolder, recipe: Recipe) -> Iterator[str]:
     yield "  # seed: 1  # another split and other initial weights, to see how much the result varies"
 
 
-def _propose_rest(train: ImageFolder) -> Iterator[str]:
-    if len(train.class_names) == 2:
+def _propose_evaluation(class_names: Sequence[str]) -> Iterator[str]:
+    if find_flip_problem(class_names):
         yield "# evaluation:"
-        yield "#   threshold: f1  # or {recall: 0.95}, tuned on the validation images; the default is 0.5"
+        commented = "#   "
+    else:
+        yield "evaluation:"
+        yield "  flip_average: true  # average the probabilities of each image and its mirror image"
+        commented = "  # "
+    if len(class_names) == 2:
+        yield f"{commented}threshold: f1  # or {{recall: 0.95}}, tuned on the validation images; default 0.5"
+    yield f"{commented}calibrate: true  # make the probabilities as reliable as the validation images allow"
+
+
+def _propose_output() -> Iterator[str]:
     yield "# output:"
     yield "#   directory: runs/another-name"
     yield "#   model: model.h5"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, logsumexp
 
 __all__ = ["apply_temperature", "fit_temperature", "warn_at_bounds"]
 
@@ -27,24 +27,27 @@ _LEAST = float(np.finfo(np.float32).tiny)
 _ROUNDING = float(np.finfo(np.float32).eps) / 2
 
 
-def fit_temperature(labels: NDArray[np.int32], probabilities: NDArray[np.float32]) -> float:
+def fit_temperature(labels: NDArray[np.int32], *probabilities: NDArray[np.float32]) -> float:
     """Return the number by which to divide the logits: above 1 where the model is too sure of itself.
 
     Args:
         labels: True classes of the validation images, (n,).
-        probabilities: Of the same images, (n, classes); the logits are their logarithms, up to a constant.
+        probabilities: Of the same images, (n, classes); the logits are their logarithms, up to a constant. With
+            `evaluation.flip_average` also those of the mirrored images: the temperature is for the mean.
     """
-    probabilities = probabilities.astype(np.float64)
-    if probabilities.shape[1] == 2:
+    views = np.stack(probabilities).astype(np.float64)
+    if views.shape[-1] == 2:
         # Of 1 - p and p, the one near 1 is rounded to float32: the other is not known better than this.
-        probabilities = np.clip(probabilities, _ROUNDING, 1 - _ROUNDING)
-    logits = np.log(np.maximum(probabilities, _LEAST))
-    images, class_count = logits.shape
+        views = np.clip(views, _ROUNDING, 1 - _ROUNDING)
+    logits = np.log(np.maximum(views, _LEAST))
+    _, images, class_count = logits.shape
     targets = np.full((images, class_count), 1 / (images + 2) / (class_count - 1))
     targets[np.arange(images), labels] = (images + 1) / (images + 2)
 
     def loss(log_temperature: float) -> float:
-        return -float((targets * log_softmax(logits / np.exp(log_temperature), axis=1)).sum(axis=1).mean())
+        log_probabilities = log_softmax(logits / np.exp(log_temperature), axis=-1)
+        log_mean = logsumexp(log_probabilities, axis=0) - np.log(len(views))
+        return -float((targets * log_mean).sum(axis=1).mean())
 
     found = minimize_scalar(loss, bounds=tuple(np.log(_RANGE)), method="bounded")
     return float(np.exp(found.x))

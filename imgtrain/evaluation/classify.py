@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 from imgtrain.evaluation.decide import decide, is_sure
-from imgtrain.evaluation.predict import as_class_probabilities, predictor
+from imgtrain.evaluation.predict import as_class_probabilities, predictor, views
 from imgtrain.evaluation.prediction_formats import FilePrediction, UnreadableFile
 from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.pixels.prefetch import DecodedBatch, prefetch
@@ -33,7 +33,7 @@ def classify(
         RunFileError: A probability is NaN.
     """
     settings = DecodeSettings.of(record)
-    infer = predictor(model)
+    infer = predictor(model, mirrored=views(flip_average=record.flip_average))
     first = start - start % batch_size
     answered = first
     with closing(prefetch(paths[first:], settings, batch_size=batch_size)) as batches:

@@ -40,6 +40,7 @@ class EvalInputs:
         class_mode: Form of labels and outputs.
         threshold: Binary: the probability from which the second class is predicted; None for more classes.
         abstain_below: Probability of the predicted class below which the answer is "unsure"; None never is.
+        flip_average: As `evaluation.flip_average`.
         preprocessing: What a model that imgtrain did not make wants done to raw pixels; None if the model does it.
         loss: The Keras loss that the scores name.
         group_by: As `data.group_by`: intervals are over groups.
@@ -55,6 +56,7 @@ class EvalInputs:
     threshold: float | None
     loss: str
     abstain_below: float | None = None
+    flip_average: bool = False
     preprocessing: PreprocessingConfig | None = None
     group_by: str | None = None
     on_bad_image: Literal["error", "skip"] = "error"
@@ -124,6 +126,7 @@ def inputs_of_imgtrain_model(record: ModelMetadata, asked: EvalOptions) -> EvalI
         class_mode=record.class_mode,
         threshold=record.threshold,
         abstain_below=record.abstain_below,
+        flip_average=record.flip_average,
         loss=record.loss or default_loss(record.class_mode),
         group_by=record.group_by,
         on_bad_image=record.on_bad_image,
@@ -232,6 +235,7 @@ def _by_config(
         settings=DecodeSettings.of(data),
         class_mode=data.class_mode,
         threshold=(threshold if isinstance(threshold, float) else 0.5) if units == 1 else None,
+        flip_average=config.evaluation.flip_average,
         preprocessing=config.preprocessing,
         loss=resolve_loss(config),
         group_by=data.group_by,

@@ -12,7 +12,7 @@ from imgtrain.dataset.plan import Plan
 from imgtrain.evaluation.baselines import fit_baselines, score_beside_baselines
 from imgtrain.evaluation.calibration import apply_temperature, fit_temperature, warn_at_bounds
 from imgtrain.evaluation.decide import Decision, choose_decision
-from imgtrain.evaluation.predict import predict_split
+from imgtrain.evaluation.predict import predict_split, views
 from imgtrain.evaluation.predictions import Predictions
 from imgtrain.events import Emit, Message, ignore
 from imgtrain.model.measure import explain_out_of_memory
@@ -56,6 +56,7 @@ def evaluate_splits(model: Any, plan: Plan, images: Images, emit: Emit = ignore)
         part.split.name: file_order_batches(part, config.data.class_mode, inference_batch_size(plan))
         for part in images.evaluated()
     }
+    mirrored = views(flip_average=config.evaluation.flip_average)
     temperature = None
     with explain_out_of_memory(model, config):
         predict = partial(predict_split, model, loss=plan.loss, emit=emit)
@@ -63,15 +64,21 @@ def evaluate_splits(model: Any, plan: Plan, images: Images, emit: Emit = ignore)
             what = "evaluation.calibrate: there are no validation images to fit a temperature on"
             emit(Message(what, "warning"))
         elif config.evaluation.calibrate:
-            uncalibrated, _ = predict(batches["validation"], task="evaluating validation")
-            temperature = fit_temperature(splits["validation"].labels, uncalibrated)
+            uncalibrated = [
+                predict(batches["validation"], task="evaluating validation", mirrored=(flipped,))[0]
+                for flipped in mirrored
+            ]
+            temperature = fit_temperature(splits["validation"].labels, *uncalibrated)
             for warning in warn_at_bounds(temperature):
                 emit(Message(warning, "warning"))
             apply_temperature(model, temperature)
             emit(
                 Message(f"the logits are divided by a temperature of {temperature:.3f}, fitted on validation")
             )
-        outputs = {name: predict(part, task=f"evaluating {name}") for name, part in batches.items()}
+        outputs = {
+            name: predict(part, task=f"evaluating {name}", mirrored=mirrored)
+            for name, part in batches.items()
+        }
 
     decision = choose_decision(
         config.evaluation,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,22 +14,43 @@ from imgtrain.errors import RunFileError
 from imgtrain.events import Emit, Progress, ignore
 from imgtrain.model.runtime import keras, tf
 
-__all__ = ["as_class_probabilities", "predict_split", "predictor"]
+__all__ = ["as_class_probabilities", "predict_split", "predictor", "views"]
+
+# Which versions of an image the network sees, each by whether it is mirrored.
+_ONLY_THE_IMAGE: Sequence[bool] = (False,)
 
 
-def predictor(model: Any) -> Any:
+def views(*, flip_average: bool) -> Sequence[bool]:
+    """Return the versions of each image whose probabilities are averaged, by whether they are mirrored."""
+    return (False, True) if flip_average else _ONLY_THE_IMAGE
+
+
+def predictor(model: Any, *, mirrored: Sequence[bool] = _ONLY_THE_IMAGE) -> Any:
     """Return a function (batch of raw pixels) → outputs, compiled once, in inference mode.
 
     `model.predict` would build a tf.data pipeline at every call.
+
+    Args:
+        model: A Keras model that takes raw pixels.
+        mirrored: The versions of each image to average, as returned by `views`.
     """
     signature = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
 
-    infer = tf.function(partial(model, training=False), input_signature=[signature], autograph=False)
+    def outputs(images: Any) -> Any:
+        return _average_outputs(model, images, mirrored)
+
+    infer = tf.function(outputs, input_signature=[signature], autograph=False)
     return lambda images: infer(tf.cast(images, tf.float32)).numpy()
 
 
 def predict_split(
-    model: Any, batches: Batches, *, loss: str, task: str, emit: Emit = ignore
+    model: Any,
+    batches: Batches,
+    *,
+    loss: str,
+    task: str,
+    mirrored: Sequence[bool] = _ONLY_THE_IMAGE,
+    emit: Emit = ignore,
 ) -> tuple[NDArray[np.float32], float]:
     """Return (n, classes) probabilities of a split, rows in file order, and the mean of a loss over its images.
 
@@ -42,12 +63,13 @@ def predict_split(
         batches: An unshuffled split.
         loss: A Keras loss by name.
         task: What the progress is called.
+        mirrored: The versions of each image to average, as returned by `views`.
         emit: Takes `Progress` events.
 
     Raises:
         RunFileError: A probability is NaN.
     """
-    infer = _predictor_with_loss(model, loss, batches.targets())
+    infer = _predictor_with_loss(model, loss, batches.targets(), mirrored)
     outputs: list[NDArray[np.float32]] = []
     losses: list[NDArray[np.float32]] = []
     done, total = 0, batches.images_per_epoch
@@ -63,7 +85,7 @@ def predict_split(
     return as_class_probabilities(np.concatenate(outputs)), mean
 
 
-def _predictor_with_loss(model: Any, loss: str, labels: NDArray[Any]) -> Any:
+def _predictor_with_loss(model: Any, loss: str, labels: NDArray[Any], mirrored: Sequence[bool]) -> Any:
     function = keras.losses.get(loss)
     signature = [
         tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8),
@@ -71,10 +93,35 @@ def _predictor_with_loss(model: Any, loss: str, labels: NDArray[Any]) -> Any:
     ]
 
     def infer(images: Any, targets: Any) -> Any:
-        outputs = model(tf.cast(images, tf.float32), training=False)
+        outputs = _average_outputs(model, tf.cast(images, tf.float32), mirrored)
         return outputs, function(targets, outputs)
 
     return tf.function(infer, input_signature=signature, autograph=False)
+
+
+def _average_outputs(model: Any, images: Any, mirrored: Sequence[bool]) -> Any:
+    """Return the mean of the model's outputs over versions of the images, one forward pass each.
+
+    The mean of several softmax or sigmoid outputs is itself written as softmax or sigmoid of logits, from which Keras
+    computes the loss.
+    """
+    outputs = [
+        model(tf.reverse(images, axis=[2]) if flipped else images, training=False) for flipped in mirrored
+    ]
+    if len(outputs) == 1:
+        return outputs[0]
+    activation = getattr(model.layers[-1], "activation", None)
+    logits: list[Any] = [getattr(output, "_keras_logits", None) for output in outputs]
+    if not any(value is None for value in logits):
+        if activation is keras.activations.softmax:
+            return activation(tf.reduce_logsumexp([tf.nn.log_softmax(value) for value in logits], axis=0))
+        if activation is keras.activations.sigmoid:
+            positive, negative = (
+                tf.reduce_logsumexp([tf.math.log_sigmoid(sign * value) for value in logits], axis=0)
+                for sign in (1, -1)
+            )
+            return activation(positive - negative)
+    return tf.add_n(outputs) / len(outputs)
 
 
 def as_class_probabilities(outputs: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from typing import Any
 from imgtrain.batches.make_batches import file_order_batches
 from imgtrain.evaluation.decide import Decision
 from imgtrain.evaluation.eval_inputs import EvalInputs, EvalOptions, inputs_of_other_model
-from imgtrain.evaluation.predict import predict_split
+from imgtrain.evaluation.predict import predict_split, views
 from imgtrain.evaluation.predictions import Predictions
 from imgtrain.events import Emit, Message, ignore
 from imgtrain.model.archive import load_model
@@ -88,6 +88,13 @@ def predict_folder(
     )[inputs.split.name]
     part = leave_out_pictures(part, leaked_pictures, emit)
     batches = file_order_batches(part, inputs.class_mode, batch_size)
-    probabilities, loss = predict_split(model.network, batches, loss=inputs.loss, task=task, emit=emit)
+    probabilities, loss = predict_split(
+        model.network,
+        batches,
+        loss=inputs.loss,
+        task=task,
+        mirrored=views(flip_average=inputs.flip_average),
+        emit=emit,
+    )
     decision = Decision(inputs.threshold, abstain_below=inputs.abstain_below)
     return part, Predictions.decided(part.split, probabilities, loss, decision, group_by=inputs.group_by)

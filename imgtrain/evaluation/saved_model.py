@@ -36,7 +36,9 @@ def describe_model(plan: Plan, images: Images, fingerprint: str, evaluation: Eva
         evaluation: Of the trained model.
     """
     data = plan.config.data
+    flip_average = plan.config.evaluation.flip_average
     return ModelMetadata(
+        format_version=2 if flip_average else 1,
         class_names=plan.class_names,
         target_size=data.target_size,
         color_mode=data.color_mode,
@@ -47,6 +49,7 @@ def describe_model(plan: Plan, images: Images, fingerprint: str, evaluation: Eva
         threshold_rule=evaluation.decision.rule,
         abstain_below=evaluation.decision.abstain_below,
         temperature=evaluation.temperature,
+        flip_average=flip_average,
         # With a split file, the folder alone does not say which of its images are test images.
         test_folder=None if data.test is None or data.split_file is not None else str(data.test),
         leaked_pictures=() if images.test is None else images.test.dropped_pictures(),

@@ -38,8 +38,11 @@ WEIGHTS_MEMBER = "model.weights.h5"
 """Keras's name of the weights in a `.keras` file."""
 ATTRIBUTE = "imgtrain"
 """Name of the metadata in an `.h5` file."""
-FORMAT_VERSION = 1
-"""Incremented if older versions would misinterpret the metadata; not for additional keys."""
+FORMAT_VERSION = 2
+"""The newest format: incremented if older versions would misinterpret the metadata; not for other additional keys.
+
+Version 2 has `flip_average: true`. Files without it have version 1, which older versions of imgtrain can read.
+"""
 MOST_GROUP_BY_CHARACTERS = 1000
 """The longest `data.group_by`."""
 
@@ -70,7 +73,7 @@ class ModelMetadata(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True)
 
-    format_version: Annotated[int, Field(ge=1)] = FORMAT_VERSION
+    format_version: Annotated[int, Field(ge=1)] = 1
     """Version of the metadata format."""
     class_names: Annotated[tuple[Name, ...], Field(min_length=2, max_length=100_000)]
     """Class names in label order."""
@@ -92,6 +95,8 @@ class ModelMetadata(BaseModel):
     """Probability of the predicted class below which the prediction is "unsure"; None disables it."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Calibration temperature of the logits; already part of the weights."""
+    flip_average: bool = False
+    """As `evaluation.flip_average`: threshold and temperature are for the mean over image and mirror image."""
     test_folder: Name | None = None
     """Absolute path of the test folder used in training."""
     leaked_pictures: tuple[Digest, ...] = ()

@@ -67,6 +67,29 @@ def test_sound_numbers(class_names: tuple[str, ...], augmentation: dict[str, Any
     assert found(class_names, **augmentation) == []
 
 
+@pytest.mark.parametrize(
+    ("class_names", "flip", "codes"),
+    [
+        (PLAIN, True, []),
+        (PLAIN, False, ["augmentation-contradiction"]),
+        (SIDED, False, ["augmentation-destroys-label"]),
+    ],
+)
+def test_mirror_images_are_averaged_but_were_never_trained_on(
+    class_names: tuple[str, ...], flip: bool, codes: list[str]
+) -> None:
+    config = parse_config(
+        {
+            "data": {"train": "."},
+            "augmentation": {"horizontal_flip": flip},
+            "evaluation": {"flip_average": True},
+        }
+    )
+    findings = check_augmentation(config, class_names)
+    assert [finding.code for finding in findings] == codes
+    assert all(finding.what.startswith("evaluation.flip_average") for finding in findings)
+
+
 def test_what_the_preprocessing_undoes() -> None:
     config = parse_config(
         {

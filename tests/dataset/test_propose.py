@@ -104,6 +104,7 @@ def test_no_flip_where_mirrored_means_something_else(tmp_path, classes, flip):
     fill(tmp_path / "signs", classes)
     text, config = propose(tmp_path / "signs")
     assert config.augmentation.horizontal_flip is flip
+    assert config.evaluation.flip_average is flip
     line = next(line for line in text.splitlines() if "horizontal_flip" in line)
     assert ("flipped" in line) is not flip  # ("horizontal_flip")[1].split("\n")[0]) is not flip
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.special import softmax
 
 from imgtrain.evaluation.calibration import apply_temperature, fit_temperature, warn_at_bounds
@@ -21,6 +22,18 @@ def draw(images, class_count, temperature, seed=0):
 def test_a_planted_temperature_is_found(class_count, temperature):
     found = fit_temperature(*draw(20_000, class_count, temperature))
     assert found == pytest.approx(temperature, rel=0.05)
+
+
+@pytest.mark.parametrize("class_count", [2, 5])
+def test_the_temperature_of_mirror_images_is_that_of_the_mean(class_count):
+    rng = np.random.default_rng(0)
+    views = 3 * rng.normal(size=(2, 20_000, class_count))
+    honest = softmax(views, axis=-1).mean(axis=0)
+    labels = (honest.cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1).astype(np.int32)
+    image, mirrored = softmax(3 * views, axis=-1).astype(np.float32)
+    assert fit_temperature(labels, image, mirrored) == pytest.approx(3, rel=0.05)
+    # Fitted to the mean itself, which is less certain than either view, it would be another one.
+    assert fit_temperature(labels, (image + mirrored) / 2) < 2.8
 
 
 def test_certain_mistakes_do_not_break_the_search():
@@ -98,22 +111,45 @@ def test_the_weights_give_the_calibrated_probabilities(units, activation):
 
 
 @pytest.mark.tensorflow
-def test_a_run_that_asks_for_it_saves_a_calibrated_model(tmp_path, make_folders, imgtrain):
+def test_a_run_that_asks_for_it_saves_a_calibrated_model_and_averages_mirror_images(
+    tmp_path, make_folders, imgtrain
+):
+    import keras
+
     from imgtrain.run.model_metadata import read_metadata
 
     make_folders(tmp_path, {"train": {"a": 12, "b": 12, "c": 12}, "test": {"a": 4, "b": 4, "c": 4}})
     (tmp_path / "config.yaml").write_text(
         "data: {train: train, test: test, validation_split: 0.3, target_size: [12, 12]}\n"
-        "model:\n  layers: [Flatten]\ntraining: {epochs: 2}\nevaluation: {calibrate: true}\n"
+        "model:\n  layers: [Flatten]\ntraining: {epochs: 2}\nevaluation: {calibrate: true, flip_average: true}\n"
     )
     done = imgtrain("train", "config.yaml", "--output", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    temperature = read_metadata(tmp_path / "run/model.keras").temperature
+    metadata = read_metadata(tmp_path / "run/model.keras")
+    assert metadata.flip_average
+    # Earlier versions of imgtrain would not average, and refuse the file.
+    assert metadata.format_version == 2
+    temperature = metadata.temperature
     assert f"temperature of {temperature:.3f}" in done.stdout
     # Evaluated from the file alone, the probabilities are those that the run wrote.
     again = imgtrain("evaluate", "run", "--output", "again", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    texts = [(tmp_path / name).read_text() for name in ("run/predictions-test.csv", "again/predictions.csv")]
-    values = [np.array([line.split(",")[3:] for line in text.splitlines()[1:]], float) for text in texts]
-    assert values[0] == pytest.approx(values[1], abs=1e-6)
+    done = imgtrain("predict", "run", "test", "--output", "files.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    names = ("run/predictions-test.csv", "again/predictions.csv", "files.csv")
+    texts = [(tmp_path / name).read_text() for name in names]
+    in_run, evaluated, predicted = (
+        np.array([line.split(",")[-3:] for line in text.splitlines()[1:]], float) for text in texts
+    )
+    assert in_run == pytest.approx(evaluated, abs=1e-6)
+    assert in_run == pytest.approx(predicted, abs=1e-6)
+    # Plain Keras gives the same.
+    model = keras.models.load_model(tmp_path / "run/model.keras")
+    files = sorted((tmp_path / "test").glob("*/*.png"))
+    pixels = np.stack(
+        [np.asarray(Image.open(file).resize((12, 12), Image.Resampling.BILINEAR)) for file in files]
+    )
+    image, mirrored = (model.predict(views, verbose=0) for views in (pixels, pixels[:, :, ::-1]))
+    assert np.abs(image - mirrored).max() > 1e-3
+    assert in_run == pytest.approx((image + mirrored) / 2, abs=1e-5)
     assert (tmp_path / "again/report.html").exists()
