@@ -22,6 +22,9 @@ __all__ = [
     "Problem",
     "RunFileError",
     "did_you_mean",
+    "join_hints",
+    "missing_here",
+    "nearest_name",
 ]
 
 
@@ -97,6 +100,22 @@ class InterruptedRunError(ImgtrainError):
 
 def did_you_mean(given: str, allowed: Sequence[str]) -> str:
     """Return `did you mean 'x'?` for the closest allowed name, or an empty string."""
+    near = nearest_name(given, allowed)
+    return f"did you mean {near!r}?" if near else ""
+
+
+def nearest_name(given: str, allowed: Sequence[str]) -> str:
+    """Return the closest allowed name, or an empty string if none is close."""
     lowered = {name.lower(): name for name in allowed}
     close = get_close_matches(given.lower(), list(lowered), n=1, cutoff=0.6)
-    return f"did you mean {lowered[close[0]]!r}?" if close else ""
+    return lowered[close[0]] if close else ""
+
+
+def join_hints(first: str, second: str) -> str:
+    """Return two hints as one."""
+    return f"{first}{' ' if first.endswith('?') else '; '}{second}" if first and second else first or second
+
+
+def missing_here(path: Path) -> str:
+    """Return a hint for a file of the command line that does not exist: where it was looked for."""
+    return "" if path.is_absolute() else f"{str(path)!r} is relative to the current directory, {Path.cwd()}"

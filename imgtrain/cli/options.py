@@ -18,6 +18,18 @@ __all__ = [
     "Verbose",
 ]
 
+
+def _check_form(options: list[str]) -> list[str]:
+    """Report `--set training.epochs 3` here, because the parser would report the 3."""
+    for option in options:
+        if "=" not in option:
+            from imgtrain.config.overrides import in_the_right_form
+
+            what = f"{option!r} is not of the form KEY=VALUE; write `{in_the_right_form(option)}`"
+            raise typer.BadParameter(what)
+    return options
+
+
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML configuration.", show_default=False)]
 Overrides = Annotated[
     list[str],
@@ -25,6 +37,7 @@ Overrides = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Override a configuration key: training.epochs=3. Can be repeated.",
+        callback=_check_form,
         show_default=False,
     ),
 ]

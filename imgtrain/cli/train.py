@@ -64,13 +64,15 @@ def train(
     from imgtrain.workflows.train import train as train_plan
 
     aliases = {
-        "training.minutes": minutes,
-        "training.epochs": epochs,
-        "data.batch_size": batch_size,
-        "training.optimizer.learning_rate": learning_rate,
+        "--minutes": ("training.minutes", minutes),
+        "--epochs": ("training.epochs", epochs),
+        "--batch-size": ("data.batch_size", batch_size),
+        "--learning-rate": ("training.optimizer.learning_rate", learning_rate),
     }
-    given = [f"{key}={value}" for key, value in aliases.items() if value is not None]
-    loaded = load_config(config, [*overrides, *given])
+    typed = {
+        f"{key}={value}": f"{option} {value}" for option, (key, value) in aliases.items() if value is not None
+    }
+    loaded = load_config(config, [*overrides, *typed], typed=typed)
     if output is not None:
         place = loaded.output.model_copy(update={"directory": output.absolute()})
         loaded = loaded.model_copy(update={"output": place})

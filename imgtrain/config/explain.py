@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,15 +13,16 @@ from pydantic_core import ErrorDetails
 
 from imgtrain.config.fault import Fault, FaultyValueError, KeyPath
 from imgtrain.config.schema import Config, Section
+from imgtrain.config.synonyms import suggest_value
 from imgtrain.config.wording import allowed_names, describe_type, format_value
-from imgtrain.errors import did_you_mean
+from imgtrain.errors import did_you_mean, nearest_name
 
 __all__ = ["explain"]
 
 # Optimizer arguments that users often write in another section.
 _MISPLACED = {
-    "learning_rate": "training.optimizer",
-    "lr": "training.optimizer",
+    "learning_rate": ("training", "optimizer", "learning_rate"),
+    "lr": ("training", "optimizer", "learning_rate"),
 }
 
 
@@ -72,7 +74,8 @@ def _explain_fault(
     """Return the faults of unknown or missing keys and of our own validators; empty for a wrong type."""
     section, _ = _choose(place.annotation, _value_at(given, place.path))
     if details["type"] == "extra_forbidden" and _is_section(section):
-        return [_unknown_key(str(rest[0]), section, place.path)]
+        path = (*place.path, str(rest[0]))
+        return [_unknown_key(path, section, _value_at(given, path))]
     if details["type"] == "missing" and not rest:
         return [Fault(place.path, "is required", place.description.split(". ")[0])]
     raised = details.get("ctx", {}).get("error")
@@ -83,11 +86,31 @@ def _explain_fault(
 
 def _describe_mismatch(place: _Place, given: Any) -> Fault:
     value = _value_at(given, place.path)
-    hint = did_you_mean(value, allowed_names(place.annotation)) if isinstance(value, str) else ""
+    hint = suggest_value(place.path[-1] if place.path else "", value)
     if value is False and types.NoneType in get_args(place.annotation):
         hint = "use null to disable it"
+    elif isinstance(value, str):
+        hint = hint or did_you_mean(value, allowed_names(place.annotation)) or _as_list(value, place)
     allowed = describe_type(place.annotation, place.metadata)
-    return Fault(place.path, f"must be {allowed}; got {format_value(value)}", hint)
+    section, _ = _choose(place.annotation, {})
+    meant = (
+        (*place.path, next(iter(section.model_fields))) if _is_section(section) and value is not False else ()
+    )
+    return Fault(place.path, f"must be {allowed}; got {format_value(value)}", hint, meant)
+
+
+def _as_list(value: str, place: _Place) -> str:
+    """Return how to write `150,150` or `150x150` where a list of numbers is allowed."""
+    words = re.split(r"\s*[,;x×*/ ]\s*", value.strip("()[]{} "))
+    if len(words) < 2 or not _accepts_list(place.annotation):
+        return ""
+    return f"write [{', '.join(words)}]" if all(re.fullmatch(r"-?[\d.]+", word) for word in words) else ""
+
+
+def _accepts_list(annotation: Any) -> bool:
+    if get_origin(annotation) in (Annotated, Union, types.UnionType):
+        return any(map(_accepts_list, get_args(annotation)))
+    return get_origin(annotation) is tuple
 
 
 def _find_place(loc: Sequence[str | int], given: Any) -> tuple[_Place, Sequence[str | int]]:
@@ -166,26 +189,55 @@ def _value_at(given: Any, path: KeyPath) -> Any:
     return given
 
 
-def _unknown_key(key: str, section: type[BaseModel], path: KeyPath) -> Fault:
-    return Fault((*path, key), f"unknown key {format_value(key)}", _suggest_key(key, section))
+def _unknown_key(path: KeyPath, section: type[BaseModel], value: Any) -> Fault:
+    what = f"unknown key {format_value(path[-1])}"
+    return Fault(path, what, *_suggest_key(str(path[-1]), section, path[:-1], value))
 
 
-def _suggest_key(key: str, section: type[BaseModel]) -> str:
-    homes = [home for home, known in _sections() if key in known.model_fields and known is not section]
-    homes = homes or [home for known, home in _MISPLACED.items() if known == key]
-    if homes:
-        return f"`{key}` belongs in {' or '.join(f'`{home}`' for home in homes)}"
+def _suggest_key(key: str, section: type[BaseModel], above: KeyPath, value: Any) -> tuple[str, KeyPath]:
+    """Return a hint for an unknown key, and the path of the key that was probably meant, if there is one."""
     names = list(section.model_fields)
-    return did_you_mean(key, names) or _suggest_in_other_sections(key) or f"allowed: {', '.join(names)}"
-
-
-def _suggest_in_other_sections(key: str) -> str:
+    homes = [
+        home
+        for home, known in _sections()
+        if key in known.model_fields
+        and known is not section
+        # `train: {epochs: 3}` is no `data.train`.
+        and (not isinstance(value, Mapping) or _accepts_mapping(known.model_fields[key].annotation))
+    ]
+    if homes:
+        hint = f"`{key}` belongs in {' or '.join(f'`{home}`' for home in homes)}"
+        return hint, (*homes[0].split("."), key)
+    if key in _MISPLACED:
+        meant = _MISPLACED[key]
+        return f"`{meant[-1]}` belongs in `{'.'.join(meant[:-1])}`", meant
+    if near := nearest_name(key, names):
+        return f"did you mean {near!r}?", (*above, near)
+    if section is Config and isinstance(value, Mapping) and (near := _section_with_keys(value)):
+        return f"did you mean {near!r}? It has the keys {', '.join(_known_keys(value, near))}", (near,)
     everywhere = {name: home for home, known in _sections() for name in known.model_fields}
-    meant = did_you_mean(key, list(everywhere))
-    if not meant:
-        return ""
-    name = meant.split("'")[1]
-    return f"{meant} It belongs in `{everywhere[name]}`"
+    if near := nearest_name(key, list(everywhere)):
+        home = everywhere[near]
+        return f"did you mean {near!r}? It belongs in `{home}`", (*home.split("."), near)
+    return f"allowed: {', '.join(names)}", ()
+
+
+def _section_with_keys(value: Mapping[str, Any]) -> str:
+    """Return the name of the section with the most keys of a mapping; empty if no section has any of them."""
+    best = max(Config.model_fields, key=lambda name: len(_known_keys(value, name)))
+    return best if _known_keys(value, best) else ""
+
+
+def _known_keys(value: Mapping[str, Any], section: str) -> list[str]:
+    known = Config.model_fields[section].annotation
+    assert known is not None
+    return [key for key in value if key in known.model_fields]
+
+
+def _accepts_mapping(annotation: Any) -> bool:
+    if get_origin(annotation) in (Annotated, Union, types.UnionType):
+        return any(map(_accepts_mapping, get_args(annotation)))
+    return get_origin(annotation) is dict or _is_section(annotation)
 
 
 def _sections(section: type[BaseModel] = Config, path: str = "") -> list[tuple[str, type[BaseModel]]]:

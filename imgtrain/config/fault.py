@@ -18,11 +18,13 @@ class Fault(NamedTuple):
         path: Path of the error relative to the value; empty for the value itself.
         what: As in `imgtrain.errors.Problem`.
         hint: As in `imgtrain.errors.Problem`.
+        meant: Path of the key that was probably meant, if the key is the error.
     """
 
     path: KeyPath
     what: str
     hint: str = ""
+    meant: KeyPath = ()
 
 
 class FaultyValueError(ValueError):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -16,9 +17,9 @@ from imgtrain.config.fault import Fault, KeyPath
 from imgtrain.config.overrides import apply_overrides
 from imgtrain.config.render import to_plain
 from imgtrain.config.schema import Config
-from imgtrain.config.source import ConfigSource
+from imgtrain.config.source import ConfigSource, RelativePath
 from imgtrain.config.wording import format_value
-from imgtrain.errors import ConfigError, Problem, did_you_mean
+from imgtrain.errors import ConfigError, Problem, did_you_mean, join_hints, missing_here
 
 __all__ = ["load_config", "parse_config"]
 
@@ -26,15 +27,19 @@ __all__ = ["load_config", "parse_config"]
 _MAX_BYTES = 256 * 1024
 
 
-def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    path: Path | str, overrides: Sequence[str] = (), *, typed: Mapping[str, str] = MappingProxyType({})
+) -> Config:
     """Load a configuration file.
 
-    Relative paths in the file and in the overrides are relative to the file's folder. The default run
-    directory is `runs/<name of the file>` in the current directory. All returned paths are absolute.
+    Relative paths in the file and in the overrides are relative to the file's folder; only an `output.directory` in
+    the overrides is relative to the current directory. The default run directory is `runs/<name of the file>` in the
+    current directory. All returned paths are absolute.
 
     Args:
         path: A YAML file.
         overrides: Options `dotted.key=YAML`, applied in this order.
+        typed: How the user typed an override, if not as `--set OVERRIDE`; for error messages.
 
     Raises:
         ConfigError: With all problems, sorted by line.
@@ -52,14 +57,17 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     if not isinstance(tree, dict):
         what = f"must be a mapping of sections; got {format_value(tree)}"
         raise ConfigError(Problem(f"{path}:1", what, "it starts with `data:`"))
-    set_by, problems = apply_overrides(tree, overrides, defaults=_default_tree(), keeps_text=_keeps_text)
+    set_by, problems = apply_overrides(
+        tree, overrides, typed=typed, defaults=_default_tree(), keeps_text=_keeps_text
+    )
     lines = {
         key: line
         for key, line in document.lines.items()
         if not any(key[:length] in set_by for length in range(1, len(key) + 1))
     }
-    source = ConfigSource(path, lines, set_by)
-    return _validate(tree, source, path.parent, problems=problems, document=document, name=path.stem)
+    relative = _resolve_paths(tree, path.parent, "the folder of the configuration", set_by)
+    source = ConfigSource(path, lines, set_by, relative)
+    return _validate(tree, source, problems=problems, document=document, name=path.stem)
 
 
 def parse_config(mapping: Mapping[str, Any], *, base: Path | str = Path()) -> Config:
@@ -74,13 +82,14 @@ def parse_config(mapping: Mapping[str, Any], *, base: Path | str = Path()) -> Co
     """
     if not isinstance(mapping, Mapping):
         raise ConfigError(f"a configuration must be a mapping of sections; got {format_value(mapping)}")
-    return _validate(_copy(mapping), ConfigSource(), Path(base))
+    tree = _copy(mapping)
+    relative = _resolve_paths(tree, Path(base), "the folder given as base")
+    return _validate(tree, ConfigSource(relative_paths=relative))
 
 
 def _validate(
     tree: dict[str, Any],
     source: ConfigSource,
-    base: Path,
     *,
     problems: Sequence[Problem] = (),
     document: Document | None = None,
@@ -89,7 +98,6 @@ def _validate(
     mistakes = document.mistakes if document else []
     located = [(mistake.line, _mistake_problem(mistake, source)) for mistake in mistakes]
     located += [(0, problem) for problem in problems]
-    _resolve_paths(tree, base)
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
@@ -117,7 +125,16 @@ def _mistake_problem(mistake: Mistake, source: ConfigSource) -> Problem:
 
 
 def _problem(fault: Fault, source: ConfigSource) -> Problem:
-    return Problem(source.where(*fault.path), fault.what, fault.hint)
+    return Problem(source.where(*fault.path), fault.what, join_hints(fault.hint, _example(fault, source)))
+
+
+def _example(fault: Fault, source: ConfigSource) -> str:
+    """Return the option of a fault in the right form, if its key was given by `--set`."""
+    for path, shown in source.overrides.items():
+        if fault.meant and shown.startswith("--set ") and path[: len(fault.path)] == fault.path:
+            key = ".".join(map(str, (*fault.meant, *path[len(fault.path) :])))
+            return f"write `--set {key}={shown.partition('=')[2]}`"
+    return ""
 
 
 def _read_text(path: Path) -> str:
@@ -133,7 +150,8 @@ def _read_text(path: Path) -> str:
             )
         ) from None
     except FileNotFoundError:
-        raise ConfigError(Problem(path, "no such file", _suggest_file(path))) from None
+        hint = join_hints(_suggest_file(path), missing_here(path))
+        raise ConfigError(Problem(path, "no such file", hint)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(Problem(path, f"cannot be read: {reason}")) from None
@@ -156,9 +174,12 @@ def _suggest_file(path: Path) -> str:
     return did_you_mean(path.name, names)
 
 
-def _resolve_paths(tree: dict[str, Any], base: Path) -> None:
-    """Make the paths in the tree absolute, in place."""
-    folder = base.resolve()
+def _resolve_paths(
+    tree: dict[str, Any], base: Path, base_name: str, set_by: Mapping[KeyPath, str] = MappingProxyType({})
+) -> dict[KeyPath, RelativePath]:
+    """Make the paths in the tree absolute, in place, and return those that were relative."""
+    relative: dict[KeyPath, RelativePath] = {}
+    here = Path.cwd().resolve()
     for section, key in _path_keys():
         given = tree.get(section)
         if not isinstance(given, dict):
@@ -166,8 +187,17 @@ def _resolve_paths(tree: dict[str, Any], base: Path) -> None:
         value = given.get(key)
         if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
             home = os.path.expanduser(value)  # noqa: PTH111 (Path.expanduser raises for an unknown user)
+            folder, name = base.resolve(), base_name
+            # As with --output: what is typed is relative to where it is typed.
+            if (section, key) == ("output", "directory") and {(section,), (section, key)} & set_by.keys():
+                folder = here
+            if folder == here:
+                name = "the current directory"
+            if not Path(home).is_absolute():
+                relative[section, key] = RelativePath(str(value), folder, name)
             # Not resolve(): keep symbolic links as written by the user.
             given[key] = Path(os.path.normpath(folder / home))
+    return relative
 
 
 @cache

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from imgtrain.config.document import read_document
@@ -10,9 +11,7 @@ from imgtrain.config.fault import KeyPath
 from imgtrain.config.wording import format_value
 from imgtrain.errors import Problem
 
-__all__ = ["apply_overrides"]
-
-_USAGE = "use KEY=VALUE, such as `--set training.epochs=3`"
+__all__ = ["apply_overrides", "in_the_right_form"]
 
 
 class _OverrideError(Exception):
@@ -23,6 +22,7 @@ def apply_overrides(
     tree: dict[str, Any],
     options: Iterable[str],
     *,
+    typed: Mapping[str, str],
     defaults: dict[str, Any],
     keeps_text: Callable[[KeyPath], bool],
 ) -> tuple[dict[KeyPath, str], list[Problem]]:
@@ -31,23 +31,25 @@ def apply_overrides(
     Args:
         tree: The configuration as plain values.
         options: Each `dotted.key=YAML`; a number in the key is a list index.
+        typed: How the user typed an option, if not as `--set OPTION`.
         defaults: The default configuration as plain values, used if an option changes one item of a list.
         keeps_text: As for `read_document`.
 
     Returns:
-        The applied options by path, and the problems of the others.
+        The applied options as typed, by path, and the problems of the others.
     """
     set_by: dict[KeyPath, str] = {}
     problems = []
     for option in options:
+        shown = typed.get(option, f"--set {option}")
         try:
             path = _apply(tree, option, defaults, keeps_text)
         except _OverrideError as error:
-            problems.append(Problem(f"--set {option}", *error.args))
+            problems.append(Problem(shown, *error.args))
         else:
             # This option replaces earlier options for paths below it.
             set_by = {other: text for other, text in set_by.items() if other[: len(path)] != path}
-            set_by[path] = option
+            set_by[path] = shown
     return set_by, problems
 
 
@@ -57,7 +59,9 @@ def _apply(
     dotted, equals, text = option.partition("=")
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
-        raise _OverrideError(f"{format_value(option)} is not of the form KEY=VALUE", _USAGE)
+        raise _OverrideError(
+            f"{format_value(option)} is not of the form KEY=VALUE", f"write `{in_the_right_form(option)}`"
+        )
     holder: Any = tree
     default: Any = defaults
     path: KeyPath = ()
@@ -72,6 +76,13 @@ def _apply(
         raise _OverrideError(value.mistakes[0].what, value.mistakes[0].hint)
     _put(holder, path[-1], value.value)
     return path
+
+
+def in_the_right_form(option: str) -> str:
+    """Return the option as it was probably meant: `training.epochs:3` is `--set training.epochs=3`."""
+    if match := re.fullmatch(r"\W*(\w+(?:\.\w+)+)(?:\s*[:=\s]\s*(.+))?", option):
+        return f"--set {match[1]}={match[2] or 'VALUE'}"
+    return "--set training.epochs=3"
 
 
 def _to_index(holder: Any, key: str, path: KeyPath) -> str | int:

@@ -24,8 +24,9 @@ _INTRODUCTION = """\
 
 A configuration is a YAML file. All keys except `data.train` have defaults, unknown keys are errors, and relative
 paths are relative to the file. Any key can be overridden on the command line with dotted keys, list indices
-(from 0) and YAML values: `--set training.epochs=3 --set model.layers.0.Conv2D.filters=32`. With the JSON Schema
-printed by `imgtrain schema`, editors can complete and validate keys.
+(from 0) and YAML values: `--set training.epochs=3 --set model.layers.0.Conv2D.filters=32`. Paths in options are
+relative to the file, too; only `output.directory` is then relative to the current directory, like `--output`. With the
+JSON Schema printed by `imgtrain schema`, editors can complete and validate keys.
 
 Files are parsed as YAML 1.2: `yes` and `no` are strings (but accepted where a boolean is expected), `1e-3` is a
 number, and duplicate keys are errors. Class names are kept as written, including `007` and `no`.

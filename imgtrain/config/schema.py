@@ -71,6 +71,11 @@ def _number_or_fraction(value: object) -> object:
     return value
 
 
+def _square_size(value: object) -> object:
+    """Convert the side of a square to height and width."""
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _number_as_text(value: object) -> object:
     """Convert the number 7 to the name `7`, for folders of digits."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
@@ -91,6 +96,25 @@ Fraction = Annotated[
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": "^[^/]+/[^/]+$"}]}),
 ]
 Side = Annotated[Whole, Field(ge=1, le=16384)]
+# 150 means [150, 150].
+Size = Annotated[
+    tuple[Side, Side],
+    BeforeValidator(_square_size),
+    Wording("an integer in [1, 16384], or a list of two: height, width"),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 16384},
+                {
+                    "type": "array",
+                    "items": {"type": "integer", "minimum": 1, "maximum": 16384},
+                    "minItems": 2,
+                    "maxItems": 2,
+                },
+            ]
+        }
+    ),
+]
 BlurSigma = Annotated[Finite, Field(ge=0, le=100)]
 JpegQuality = Annotated[Whole, Field(ge=1, le=100)]
 Name = Annotated[str, StringConstraints(min_length=1)]
@@ -127,8 +151,8 @@ class DataConfig(Section):
 `training.seed`; 0 < fraction < 1. Images with identical pixels stay together."""
     test: FilePath | None = None
     """Folder with the same subfolders, used for the final evaluation only."""
-    target_size: tuple[Side, Side] = (256, 256)
-    """Size (height, width) in pixels to resize all images to."""
+    target_size: Size = (256, 256)
+    """Size [height, width] in pixels to resize all images to; 150 is [150, 150]."""
     color_mode: Literal["rgb", "rgba", "grayscale"] = "rgb"
     """Color mode to convert all images to: 3, 4 or 1 channels."""
     class_mode: Literal["categorical", "binary", "sparse"] = "categorical"
@@ -716,7 +740,8 @@ class OutputConfig(Section):
     """Where the results are saved."""
 
     directory: FilePath | None = None
-    """The run directory. Default: `runs/<name of the configuration>` in the current directory."""
+    """The run directory. A relative path in the file is relative to the file; with `--set`, as with `--output`, \
+it is relative to the current directory. Default: `runs/<name of the configuration>` in the current directory."""
     model: str = "model.keras"
     """File name of the saved model, ending in `.keras` or `.h5`."""
 
@@ -773,3 +798,7 @@ class Config(Section):
     def where(self, *path: str | int) -> str:
         """Return `file:line: dotted.path` of a key for error messages; only the path if there is no file."""
         return self._source.where(*path)
+
+    def relative_path(self, section: str, key: str) -> str:
+        """Return what a path was relative to, for error messages; empty if it was absolute, or is a default."""
+        return str(self._source.relative_paths.get((section, key), ""))

@@ -17,7 +17,7 @@ from imgtrain.dataset.index import NESTED_IMAGE, ImageFolder, index_folder, read
 from imgtrain.dataset.layout import count, find_folder_problem, format_names
 from imgtrain.dataset.split_file import group_path, read_split_file
 from imgtrain.dataset.walk import NOT_AN_IMAGE
-from imgtrain.errors import DataError, Problem
+from imgtrain.errors import DataError, Problem, join_hints
 
 if TYPE_CHECKING:
     from imgtrain.config.schema import Config
@@ -199,11 +199,12 @@ def _from_folders(config: Config) -> dict[str, Split]:
     problems: list[Problem] = []
     for name, path in given.items():
         where = config.where("data", name)
-        if name != "train" and "train" not in splits:
-            # The classes are unknown if the training folder is invalid: only check that the folder exists.
-            if reason := find_folder_problem(_absolute(path)):
-                problems.append(Problem(where, *reason))
+        if reason := find_folder_problem(_absolute(path)):
+            what, hint = reason
+            problems.append(Problem(where, what, join_hints(hint, config.relative_path("data", name))))
             continue
+        if name != "train" and "train" not in splits:
+            continue  # The classes are unknown if the training folder is invalid.
         try:
             folder = index_folder(
                 path,
@@ -230,6 +231,7 @@ def _from_split_file(config: Config) -> dict[str, Split]:
         folders=_folders(config),
         class_names=data.classes,
         where=where,
+        hint=config.relative_path("data", "split_file"),
     )
     if "train" not in by_split:
         raise DataError(Problem(where, f"{data.split_file} contains no training images"))

@@ -38,7 +38,7 @@ class _Row:
 
 
 def read_split_file(
-    path: Path, *, folders: Sequence[Path], class_names: Sequence[str] | None, where: str
+    path: Path, *, folders: Sequence[Path], class_names: Sequence[str] | None, where: str, hint: str = ""
 ) -> tuple[ImageFolder, Mapping[str, NDArray[np.intp]]]:
     """Read the columns `path`, `split` and optionally `class`.
 
@@ -51,6 +51,7 @@ def read_split_file(
         folders: The training folder and the other configured folders.
         class_names: In label order; None uses the sorted classes of the training rows.
         where: The configuration key to show in errors.
+        hint: To show if the file cannot be read.
 
     Returns:
         All images as one folder, and the sorted image indices of each split, without empty splits.
@@ -59,7 +60,7 @@ def read_split_file(
         DataError: With all invalid rows and their lines.
     """
     problems: list[Problem] = []
-    rows = _read_rows(path, folders, where, problems)
+    rows = _read_rows(path, folders, where, hint, problems)
     if class_names is None:
         class_names = sorted({row.class_name for row in rows if row.split == "train"})
     labels = {name: label for label, name in enumerate(class_names)}
@@ -108,7 +109,9 @@ def _problem(path: Path, line: int, what: str, hint: str = "") -> Problem:
     return Problem(f"{path}:{line}", what, hint.strip())
 
 
-def _read_rows(path: Path, folders: Sequence[Path], where: str, problems: list[Problem]) -> list[_Row]:
+def _read_rows(
+    path: Path, folders: Sequence[Path], where: str, hint: str, problems: list[Problem]
+) -> list[_Row]:
     rows: list[_Row] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -137,7 +140,7 @@ def _read_rows(path: Path, folders: Sequence[Path], where: str, problems: list[P
                 lines_of[row.file] = row.line
                 rows.append(row)
     except OSError as error:
-        raise DataError(Problem(where, f"{path} cannot be read: {error.strerror}")) from None
+        raise DataError(Problem(where, f"{path} cannot be read: {error.strerror}", hint)) from None
     except UnicodeDecodeError:
         raise DataError(Problem(where, f"{path} is not UTF-8 text", "save it as UTF-8")) from None
     except csv.Error as error:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from imgtrain.errors import Problem, RunFileError
+from imgtrain.errors import Problem, RunFileError, missing_here
 from imgtrain.run.color_modes import CHANNELS
 
 __all__ = [
@@ -234,7 +234,7 @@ def model_file_kind(path: Path) -> Literal["keras", "h5"]:
         with path.open("rb") as file:
             start = file.read(64)
     except FileNotFoundError:
-        raise RunFileError(Problem(path, "no such model file or run directory")) from None
+        raise RunFileError(Problem(path, "no such model file or run directory", missing_here(path))) from None
     except OSError as error:
         raise RunFileError(Problem(path, f"cannot be read: {error.strerror or error}")) from None
     if start.startswith(_ZIP_MAGIC):

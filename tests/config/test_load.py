@@ -65,6 +65,40 @@ def test_paths_are_relative_to_the_file(write, tmp_path, monkeypatch):
     assert config.output.directory == folder / "out"
 
 
+def test_a_run_directory_given_by_an_option_is_relative_to_where_it_is_typed(write, tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    path = write("data: {train: images}\noutput: {directory: out}\n")
+    assert load_config(path).output.directory == tmp_path.resolve() / "out"
+    assert load_config(path, ["output.directory=runs/a"]).output.directory == here.resolve() / "runs" / "a"
+    assert load_config(path, ["output={directory: b}"]).output.directory == here.resolve() / "b"
+    assert load_config(path, ["output.model=c.h5"]).output.directory == tmp_path.resolve() / "out"
+
+
+def test_what_a_relative_path_is_relative_to(write, tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    (here / "seen").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    path = write("data: {train: images, validation: seen, test: /absolute}\noutput: {directory: out}\n")
+    folder = tmp_path.resolve()
+    config = load_config(path, ["output.directory=runs"])
+    assert config.relative_path("data", "train") == (
+        f"'images' is relative to the folder of the configuration, {folder}"
+    )
+    assert config.relative_path("data", "validation").endswith(
+        f", not to the current directory; did you mean {here.resolve() / 'seen'}?"
+    )
+    assert config.relative_path("data", "test") == config.relative_path("data", "split_file") == ""
+    assert config.relative_path("output", "directory") == (
+        f"'runs' is relative to the current directory, {here.resolve()}"
+    )
+    parsed = parse_config({"data": {"train": "images"}}, base=tmp_path)
+    assert (
+        parsed.relative_path("data", "train") == f"'images' is relative to the folder given as base, {folder}"
+    )
+
+
 def test_the_run_directory_is_named_after_the_file(write, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_config(write(MINIMAL)).output.directory == Path.cwd() / "runs" / "cats"
@@ -96,6 +130,8 @@ def test_names_stay_as_written(write):
 @pytest.mark.parametrize(
     ("key", "text", "value"),
     [
+        ("data.target_size", "150", (150, 150)),
+        ("data.target_size", "[150, 200]", (150, 200)),
         ("data.shuffle", "no", False),
         ("data.shuffle", "On", True),
         ("data.shuffle", "0", False),
@@ -214,18 +250,54 @@ BROKEN = [
         MINIMAL + "  train: y\n", 3, "duplicate key 'train', first defined on line 2", "", id="twice"
     ),
     pytest.param(
-        MINIMAL + "  target_size: 150\n",
+        MINIMAL + "  target_size: 150x200\n",
         3,
-        "must be a list of 2 items, each an integer in [1, 16384]; got 150",
-        "",
+        "must be an integer in [1, 16384], or a list of two: height, width; got '150x200'",
+        "write [150, 200]",
         id="not-a-pair",
     ),
     pytest.param(
         MINIMAL + "  target_size: [150]\n",
         3,
-        "must be a list of 2 items, each an integer in [1, 16384]; got [150]",
+        "must be an integer in [1, 16384], or a list of two: height, width; got [150]",
         "",
         id="one-of-two",
+    ),
+    pytest.param(
+        MINIMAL + "train:\n  epochs: 3\n",
+        3,
+        "train: unknown key 'train'",
+        "did you mean 'training'?",
+        id="section-named-as-a-key",
+    ),
+    pytest.param(
+        MINIMAL + "fit:\n  epochs: 3\n",
+        3,
+        "fit: unknown key 'fit'",
+        "did you mean 'training'? It has the keys epochs",
+        id="section-by-its-keys",
+    ),
+    pytest.param(
+        MINIMAL + "early_stopping:\n  patience: 3\n",
+        3,
+        "unknown key 'early_stopping'",
+        "`early_stopping` belongs in `training`",
+        id="section-too-high",
+    ),
+    pytest.param(
+        MINIMAL + "  color_mode: greyscale\n",
+        3,
+        "must be rgb, rgba or grayscale; got 'greyscale'",
+        "did you mean 'grayscale'?",
+        id="greyscale",
+    ),
+    pytest.param(MINIMAL + "  color_mode: BW\n", 3, "got 'BW'", "did you mean 'grayscale'?", id="bw"),
+    pytest.param(MINIMAL + "  color_mode: rgb888\n", 3, "got 'rgb888'", "did you mean 'rgb'?", id="rgb888"),
+    pytest.param(
+        MINIMAL + "  resize: letterbox\n", 3, "got 'letterbox'", "did you mean 'pad'?", id="letterbox"
+    ),
+    pytest.param(
+        MINIMAL + "training:\n  precision: fp16\n", 4, "got 'fp16'", "did you mean 'float16'?", id="fp16"
     ),
     pytest.param(
         MINIMAL + "  target_size: [0, 9]\n",
@@ -566,6 +638,12 @@ def test_a_missing_file_and_the_one_that_was_meant(write, tmp_path):
     assert problem.hint == "did you mean 'cats.yaml'?"
 
 
+def test_a_missing_file_says_where_it_was_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (problem,) = problems_of(Path("cats.yaml"))
+    assert problem.hint == f"'cats.yaml' is relative to the current directory, {Path.cwd()}"
+
+
 def test_a_folder_instead_of_a_file(tmp_path):
     (problem,) = problems_of(tmp_path)
     assert problem.what == "is a folder, not a configuration"
@@ -650,6 +728,35 @@ def test_a_wrong_option_is_named(write, option, where, what):
     (problem,) = problems_of(write(MINIMAL), *options)
     assert problem.where == where
     assert what in problem.what
+
+
+@pytest.mark.parametrize(
+    ("option", "example"),
+    [
+        ("epochs=3", "training.epochs=3"),
+        ("trainin.epochs=3", "training.epochs=3"),
+        ("train.epochs=3", "training.epochs=3"),
+        ("fit.epochs=3", "training.epochs=3"),
+        ("training.epoch=3", "training.epochs=3"),
+        ("--epochs=3", "training.epochs=3"),
+        ("early_stopping.patience=3", "training.early_stopping.patience=3"),
+        ("lr=0.1", "training.optimizer.learning_rate=0.1"),
+        ("training.epochs:3", "training.epochs=3"),
+        ("training.epochs 3", "training.epochs=3"),
+        ("training.epochs", "training.epochs=VALUE"),
+        ("training=3", "training.epochs=3"),
+    ],
+)
+def test_a_wrong_option_has_an_example_in_the_right_form(write, option, example):
+    (problem,) = problems_of(write(MINIMAL), option)
+    assert problem.where.startswith(f"--set {option}")
+    assert problem.hint.endswith(f"write `--set {example}`")
+
+
+def test_an_option_of_the_command_line_is_named_as_typed(write):
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(MINIMAL), ["training.epochs=0"], typed={"training.epochs=0": "--epochs 0"})
+    assert caught.value.problems[0].where == "--epochs 0: training.epochs"
 
 
 def test_a_mended_value_is_no_problem(write):
