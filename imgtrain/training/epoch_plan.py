@@ -15,6 +15,8 @@ __all__ = ["EpochPlan", "describe_epoch_plan", "keep_epoch_plan", "plan_epochs",
 _FEWEST_EPOCHS = 5
 # Maximum share of the budget for validation; beyond it, epochs span several passes.
 _VALIDATION_SHARE = 0.3
+# Minimum duration of an epoch: starting the batches, callbacks and writing files take a few hundredths of a second.
+_SHORTEST_EPOCH_SECONDS = 0.5
 # An epoch is exactly one pass over the images if its planned length is within this relative tolerance.
 _ROUNDING = 0.02
 
@@ -45,7 +47,7 @@ def plan_epochs(
     """Return the epochs that fit the time budget.
 
     An epoch is one pass over the training images if this divides the budget well. If a pass is long, an epoch is
-    part of it; if validation dominates, an epoch spans several passes.
+    part of it; if a pass is very short or validation dominates, an epoch spans several passes.
 
     Args:
         seconds: Time budget, > 0.
@@ -56,7 +58,10 @@ def plan_epochs(
     """
     seconds_per_epoch = steps_per_pass * seconds_per_step + seconds_per_validation
     most_validations = max(1, int(_VALIDATION_SHARE * seconds / max(seconds_per_validation, 1e-9)))
-    epochs = min(max(round(seconds / seconds_per_epoch), _FEWEST_EPOCHS), most_validations)
+    most_of_that_length = max(1, int(seconds / _SHORTEST_EPOCH_SECONDS))
+    epochs = min(
+        max(round(seconds / seconds_per_epoch), _FEWEST_EPOCHS), most_validations, most_of_that_length
+    )
     steps = max(1, int((seconds / epochs - seconds_per_validation) / seconds_per_step))
     if most_epochs is not None and epochs * steps > most_epochs * steps_per_pass:
         epochs = min(epochs, most_epochs)

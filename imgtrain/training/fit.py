@@ -44,6 +44,7 @@ def fit(
     validation: Batches | None,
     training: TrainingConfig,
     *,
+    steps: Steps | None = None,
     checkpoints: Checkpointer | None = None,
     on_epoch: Callable[[Sequence[Epoch]], None] = lambda epochs: None,
     emit: Emit = ignore,
@@ -58,6 +59,7 @@ def fit(
         train: Batches of (images, labels) or (images, labels, weights).
         validation: Unshuffled batches of (images, labels), or None.
         training: Number of epochs, schedule and callbacks.
+        steps: Steps of the model that are already compiled; None compiles them.
         checkpoints: Writes checkpoints and holds the one to resume from; None disables checkpoints.
         on_epoch: Called after every epoch with all epochs so far.
         emit: Called with an event for every batch and epoch.
@@ -68,7 +70,10 @@ def fit(
         RunFileError: A checkpoint cannot be written, or the checkpoint to resume from does not match the model.
     """
     with GracefulShutdown() as interruption:
-        return _Run(model, train, validation, training, checkpoints, interruption, emit).fit(on_epoch)
+        run = _Run(
+            model, train, validation, training, steps or Steps(model, train), checkpoints, interruption, emit
+        )
+        return run.fit(on_epoch)
 
 
 class _Run:
@@ -80,6 +85,7 @@ class _Run:
         train: Batches,
         validation: Batches | None,
         training: TrainingConfig,
+        steps: Steps,
         checkpoints: Checkpointer | None,
         interruption: GracefulShutdown,
         emit: Emit,
@@ -91,7 +97,7 @@ class _Run:
         self._checkpoints = checkpoints
         self._interruption = interruption
         self._emit = emit
-        self._steps = Steps(model, train)
+        self._steps = steps
         self._average = AveragedWeights(model)
         self._rates = scheduled_rates(training, model.optimizer, steps_per_epoch=len(train))
         self._plateau, self._stopping = _make_callbacks(training)

@@ -73,7 +73,7 @@ def _measure(config: Path, overrides: Sequence[str]) -> MeasuredTraining:
     from imgtrain.model.precision import choose_precision
     from imgtrain.model.runtime import start
     from imgtrain.pixels.load_images import load_images
-    from imgtrain.training.step_time import time_training, time_validation
+    from imgtrain.training.step_time import time_steps
     from imgtrain.training.steps import Steps
 
     plan = make_plan(load_config(config, overrides))
@@ -86,12 +86,10 @@ def _measure(config: Path, overrides: Sequence[str]) -> MeasuredTraining:
     )
     train, validation = batches["train"], batches.get("validation")
     model = build_and_compile(plan, train, precision.name, for_training=True)
-    steps = Steps(model, train)
-    step_seconds = time_training(steps, train, seconds=_TIMING_SECONDS)
-    validation_seconds = 0.0 if validation is None else time_validation(steps, validation)
+    times = time_steps(Steps(model, train), train, validation, seconds=_TIMING_SECONDS)
     return MeasuredTraining(
-        epoch_seconds=len(train) * step_seconds + validation_seconds,
-        train_images_per_second=train.images_per_epoch / (len(train) * step_seconds),
+        epoch_seconds=len(train) * times.step + times.validation,
+        train_images_per_second=train.images_per_epoch / (len(train) * times.step),
         memory_bytes=peak_memory_bytes(),
         parameters=model.count_params(),
     )

@@ -40,6 +40,7 @@ from imgtrain.training.run_record import (
     peak_memory_mib,
     record_epochs,
 )
+from imgtrain.training.steps import Steps
 from imgtrain.training.time_budget import plan_for_minutes
 from imgtrain.training.tracking import Trackers, check_trackers, track
 from imgtrain.workflows.report import try_report
@@ -116,7 +117,8 @@ def _run(
         emit(Message(precision.reason, "warning" if precision.slow else "info"))
         emit(Message(f"{describe_environment()}; seed {config.training.seed}", "detail"))
 
-        plan = _plan_epochs(plan, run, model, batches, facts, emit)
+        steps = Steps(model, batches["train"])
+        plan = _plan_epochs(plan, run, model, steps, batches, facts, emit)
         config = plan.config
 
         # Training.
@@ -128,6 +130,7 @@ def _run(
                 batches["train"],
                 batches.get("validation"),
                 config.training,
+                steps=steps,
                 checkpoints=Checkpointer(
                     store, origin=origin, minutes=config.training.checkpoint_minutes, earlier=checkpoint
                 ),
@@ -158,12 +161,20 @@ def _run(
 
 
 def _plan_epochs(
-    plan: Plan, run: RunDirectory, model: Any, batches: dict[str, Batches], facts: dict[str, Any], emit: Emit
+    plan: Plan,
+    run: RunDirectory,
+    model: Any,
+    steps: Steps,
+    batches: dict[str, Batches],
+    facts: dict[str, Any],
+    emit: Emit,
 ) -> Plan:
     """Return the plan with the epochs that fit its time budget, if any; updates `config.yaml` and `run.json`."""
     if plan.config.training.minutes is None:
         return plan
-    config = plan_for_minutes(plan.config, model, batches["train"], batches.get("validation"), facts, emit)
+    config = plan_for_minutes(
+        plan.config, model, steps, batches["train"], batches.get("validation"), facts, emit=emit
+    )
     batches["train"] = batches["train"].with_steps(config.training.steps_per_epoch)
     write_text(run.config, render_config(config))
     write_json(run.run, facts)

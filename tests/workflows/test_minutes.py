@@ -33,8 +33,10 @@ def test_a_budget_is_kept_and_the_run_can_be_repeated_and_resumed(folders, imgtr
     run = json.loads((folders / "one/run.json").read_text())
     planned = run["planned"]
     assert planned["minutes"] == 0.1
-    # The machine may be busy: only that it is of that order. benchmarks/recipe.py measures how well it is kept.
-    assert 0 < planned["seconds"] < 8
+    # What remains of the six seconds, except that there is at least one step and validation. How well they are kept
+    # depends on the machine: tests/training/test_time_budget.py plans with a clock of its own, benchmarks/budget.py
+    # measures real runs.
+    assert 0 < planned["seconds"] < 6 or planned["epochs"] == 1
     written = yaml.safe_load((folders / "one/config.yaml").read_text())["training"]
     assert written["minutes"] is None
     assert (written["epochs"], written["steps_per_epoch"]) == (planned["epochs"], planned["steps_per_epoch"])
@@ -57,6 +59,7 @@ def test_a_budget_is_kept_and_the_run_can_be_repeated_and_resumed(folders, imgtr
 def test_timing_leaves_the_network_as_it_was(folders):
     from imgtrain.config import load_config
     from imgtrain.dataset.plan import make_plan
+    from imgtrain.training.steps import Steps
     from imgtrain.training.time_budget import plan_for_minutes
     from imgtrain.workflows.library import build_model, open_batches
 
@@ -67,7 +70,8 @@ def test_timing_leaves_the_network_as_it_was(folders):
     before = [np.asarray(v.value) for v in (*model.variables, *model.optimizer.variables)]
     facts = {}
     begun = time.perf_counter()
-    config = plan_for_minutes(plan.config, model, data.train.batches, data.validation.batches, facts)
+    steps = Steps(model, data.train.batches)
+    config = plan_for_minutes(plan.config, model, steps, data.train.batches, data.validation.batches, facts)
     assert config.training.minutes is None
     assert config.training.epochs == facts["planned"]["epochs"] >= 1
     assert time.perf_counter() - begun < 60
