@@ -1,4 +1,4 @@
-"""What is reached without a network: a model that is not better than this has learned nothing worth having."""
+"""Baselines without a neural network, to compare the model with."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _READ_AT_ONCE = 256
 
 
 class Baselines:
-    """The fitted baselines."""
+    """Fitted baselines."""
 
     def __init__(self, majority_label: int, regression: Pipeline | None) -> None:
         self._majority_label = majority_label
         self._regression = regression
 
     def predict(self, part: SplitImages) -> dict[str, NDArray[np.int32]]:
-        """Return what each baseline predicts for a split's images, (n,) each, by name."""
+        """Return the predicted labels of each baseline for a split, (n,), by name."""
         predicted = {MAJORITY: np.full(len(part.split), self._majority_label, np.int32)}
         if self._regression is not None:
             predicted[THUMBNAILS] = self._regression.predict(_thumbnails(part, part.split.indices)).astype(
@@ -49,11 +49,11 @@ class Baselines:
 
 
 def fit_baselines(train: SplitImages, *, seed: int) -> Baselines:
-    """Learn from the training images: their most frequent class, and a logistic regression on 8×8 thumbnails.
+    """Fit the majority class, and a logistic regression on 8×8 thumbnails.
 
     Args:
-        train: The training images, as they are, without augmentation.
-        seed: Of the choice among more images than are learned from.
+        train: The training images, not augmented.
+        seed: Seed for sampling from many images.
     """
     split = train.split
     chosen = np.arange(len(split))
@@ -63,14 +63,14 @@ def fit_baselines(train: SplitImages, *, seed: int) -> Baselines:
     if len(np.unique(split.labels[chosen])) > 1:
         regression = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=_ITERATIONS))
         with warnings.catch_warnings():
-            # A baseline need not be the optimum to be a baseline.
+            # A baseline does not have to be optimal.
             warnings.simplefilter("ignore", ConvergenceWarning)
             regression.fit(_thumbnails(train, split.indices[chosen]), split.labels[chosen])
     return Baselines(majority(split.labels), regression)
 
 
 def majority(labels: NDArray[np.int32]) -> int:
-    """Return the most frequent label; the first of several."""
+    """Return the most frequent label; the lowest one if there are ties."""
     return int(np.bincount(labels).argmax())
 
 
@@ -96,13 +96,13 @@ def score_beside_baselines(
     seed: int = 0,
     emit: Emit = ignore,
 ) -> dict[str, Any]:
-    """Return the scores of every split, as in `metrics.json`.
+    """Return the scores of each split, as in `metrics.json`.
 
     Args:
-        predictions: Of the model, by the splits' names.
-        guesses: What each baseline predicts for the same images, (n,) each, by the splits' and baselines' names.
-        seed: Of the intervals' resampling.
-        emit: Takes a warning for each baseline that the model is not significantly better than.
+        predictions: The model's predictions by split name.
+        guesses: Predicted labels of each baseline for the same images, (n,), by split name and baseline name.
+        seed: Seed of the jackknife.
+        emit: Called with a warning for each baseline that the model is not significantly better than.
     """
     metrics = {
         name: score(of_split, baselines=guesses[name], seed=seed) for name, of_split in predictions.items()

@@ -1,13 +1,13 @@
-"""Temperature: probabilities made as sure as they are right, without changing any answer of the most probable class.
+"""Temperature scaling: calibrate the probabilities without changing which class is the most probable.
 
-Source: C. Guo et al., "On Calibration of Modern Neural Networks", 2017. All logits are divided by one number,
-the one with the least log loss on the validation images. Because the last layer is linear up to its softmax or
-sigmoid, dividing its weights does the same: the calibrated model is a plain Keras model like any other.
+Source: C. Guo et al., "On Calibration of Modern Neural Networks", 2017. All logits are divided by the temperature that
+minimizes the log loss on the validation images. Dividing the weights of the last layer has the same effect, so the
+calibrated model is a plain Keras model.
 
-The fit is on smoothed targets, after J. Platt, "Probabilistic Outputs for Support Vector Machines", 1999: of N
-validation images, a true class has the target (N + 1)/(N + 2), and the other classes share the rest. Without it,
-the best temperature for images that are all classified correctly is 0, whatever the model. Platt smooths each
-class by its own count, because he fits a slope and an offset; one temperature for all classes needs one count.
+Targets are smoothed as in J. Platt, "Probabilistic Outputs for Support Vector Machines", 1999: with N validation
+images, the true class has the target (N + 1)/(N + 2), and the other classes share the rest. Without smoothing, the
+best temperature is 0 if all images are classified correctly. Platt uses a count per class, because he fits a slope and
+an offset; a single temperature needs a single count.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from scipy.special import log_softmax, logsumexp
 __all__ = ["apply_temperature", "fit_temperature", "warn_at_bounds"]
 
 _RANGE = (0.05, 20.0)
-# Below it the logarithm of a float32 probability says nothing.
+# The smallest probability that float32 represents with full precision.
 _LEAST = float(np.finfo(np.float32).tiny)
 _ROUNDING = float(np.finfo(np.float32).eps) / 2
 
 
 def fit_temperature(labels: NDArray[np.int32], *probabilities: NDArray[np.float32]) -> float:
-    """Return the number by which to divide the logits: above 1 where the model is too sure of itself.
+    """Return the temperature to divide the logits by; it is above 1 for an overconfident model.
 
     Args:
         labels: True classes of the validation images, (n,).
-        probabilities: Of the same images, (n, classes); the logits are their logarithms, up to a constant. With
-            `evaluation.flip_average` also those of the mirrored images: the temperature is for the mean.
+        probabilities: Their probabilities, (n, classes); logits are the logarithms up to a constant. With
+            `evaluation.flip_average` also those of the mirrored images: the temperature is fitted for the mean.
     """
     views = np.stack(probabilities).astype(np.float64)
     if views.shape[-1] == 2:
-        # Of 1 - p and p, the one near 1 is rounded to float32: the other is not known better than this.
+        # The rounding error of a float32 near 1 is also the error of the other probability, 1 - p.
         views = np.clip(views, _ROUNDING, 1 - _ROUNDING)
     logits = np.log(np.maximum(views, _LEAST))
     _, images, class_count = logits.shape
@@ -54,7 +54,7 @@ def fit_temperature(labels: NDArray[np.int32], *probabilities: NDArray[np.float3
 
 
 def warn_at_bounds(temperature: float) -> list[str]:
-    """Return a sentence if the search ended at a bound, where the temperature is not the one with the least loss."""
+    """Return a warning if the search ended at a bound, where the loss is not minimal."""
     if np.isclose(np.log(temperature), np.log(_RANGE), atol=0.01).any():
         return [
             f"evaluation.calibrate: the temperature {temperature:.3g} is at the limit of the search "
@@ -64,6 +64,6 @@ def warn_at_bounds(temperature: float) -> list[str]:
 
 
 def apply_temperature(model: Any, temperature: float) -> None:
-    """Divide the weights of a network's output layer, a Dense layer with softmax or sigmoid, in place."""
+    """Divide the weights of the output layer, a Dense layer with softmax or sigmoid, in place."""
     output = model.layers[-1]
     output.set_weights([weights / np.float32(temperature) for weights in output.get_weights()])

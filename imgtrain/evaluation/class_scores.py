@@ -1,4 +1,4 @@
-"""Scores of the decisions: precision, recall and F1 of every class, and their means over the classes."""
+"""Precision, recall and F1 of each class, and their means over the classes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,15 @@ def score_classes(
     class_count: int,
     groups: NDArray[np.intp] | None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the scores of all classes together, and those of each class, with their intervals.
+    """Return the means over the classes, and the scores of each class, with their intervals.
 
-    Precision, recall and F1 of a class that was never predicted, or never occurs, are 0. The means are taken over
-    the classes that occur.
+    Scores of a class that was never predicted or has no images are 0. Means only include classes with images.
 
     Args:
         labels: (n,).
         predicted: (n,).
         class_count: Number of classes.
-        groups: Number of each image's group, (n,); None where there are none.
+        groups: Index of each image's group, (n,); None if images are independent.
     """
     every_class = np.arange(class_count)
     precision, recall, f1, support = precision_recall_fscore_support(
@@ -45,7 +44,7 @@ def score_classes(
     for label in every_class:
         true, chosen = labels == label, predicted == label
         hit = true & chosen
-        # F1 follows from the share of hits among the images that are of the class or taken for it.
+        # F1 is a function of the share of hits among the images that are labeled or predicted as the class.
         limits = {
             "precision": _share_among(chosen, hit, groups),
             "recall": _share_among(true, hit, groups),
@@ -93,10 +92,10 @@ def f1_changes(
         labels: (n,).
         predicted: (n,).
         class_count: Number of classes, k.
-        units: Number of each image's unit, an image or a group, (n,).
+        units: Index of each image's unit (image or group), (n,).
 
     Returns:
-        Two matrices (units, k).
+        Two matrices of shape (units, k).
     """
     hits = _by_class(labels, class_count, labels == predicted)
     counted = _by_class(labels, class_count) + _by_class(predicted, class_count)
@@ -108,7 +107,7 @@ def _leave_out_changes(
 ) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Return by how much Σ part/Σ whole of each class changes without each unit, and the unit's share of the whole.
 
-    A class that is in one unit alone changes by nothing that could be known.
+    The change is 0 if all images of a class are in one unit.
 
     Args:
         part: (n, k).
@@ -133,11 +132,11 @@ def _share_among(
 
 
 def _f1(jaccard: Interval | None) -> Interval | None:
-    """Return the limits of F1 = 2J/(1 + J) from those of J = hits/(of the class or taken for it)."""
+    """Return the limits of F1 = 2J/(1 + J), given those of J = hits/(labeled or predicted as the class)."""
     return None if jaccard is None else [2 * limit / (1 + limit) for limit in jaccard]
 
 
 def _by_class(keys: NDArray[Any], count: int, values: NDArray[Any] | None = None) -> sparse.csr_array:
-    """Return the (n, classes) matrix with each image's value, by default 1, at its class."""
+    """Return the (n, classes) matrix with each image's value, default 1, in the column of its class."""
     values = np.ones(len(keys)) if values is None else np.asarray(values, np.float64)
     return sparse.csr_array((values, (np.arange(len(keys)), keys)), (len(keys), count))

@@ -1,61 +1,134 @@
-"""What a model says of single files, one after the other: the same pixels and network as in an evaluation."""
+"""Classify single files, with the same pixels and network as in an evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from typing import Any
 
 from imgtrain.evaluation.decide import decide, is_sure
 from imgtrain.evaluation.predict import as_class_probabilities, predictor, views
 from imgtrain.evaluation.prediction_formats import FilePrediction, UnreadableFile
+from imgtrain.evaluation.prediction_writer import PredictionWriter
+from imgtrain.events import Emit, ImageClassified, Message, Progress, ignore
 from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.pixels.prefetch import DecodedBatch, prefetch
 from imgtrain.run.model_metadata import ModelMetadata
 
-__all__ = ["classify"]
+__all__ = ["PredictionCounts", "classify", "classify_files"]
 
 
-def classify(
-    model: Any, record: ModelMetadata, paths: Sequence[str], *, batch_size: int, start: int = 0
-) -> Generator[FilePrediction | UnreadableFile, None, None]:
-    """Yield what the model says of each file, in order; files are decoded while the network computes.
+@dataclass(frozen=True, slots=True, eq=False)
+class PredictionCounts:
+    """How often each class was predicted.
+
+    Attributes:
+        counts: Number of files by class name or `UNSURE`.
+        unreadable: (path, reason) of each file that could not be decoded.
+    """
+
+    counts: dict[str, int]
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, path: str, predicted: str | None, reason: str) -> None:
+        """Count a file; `predicted` is None if it could not be decoded for `reason`."""
+        if predicted is None:
+            self.unreadable.append((path, reason))
+        else:
+            self.counts[predicted] = self.counts.get(predicted, 0) + 1
+
+
+def classify_files(
+    model: Any,
+    metadata: ModelMetadata,
+    paths: Sequence[str],
+    writer: PredictionWriter | None,
+    *,
+    top: int | None,
+    batch_size: int,
+    emit: Emit = ignore,
+) -> PredictionCounts:
+    """Classify files and write the predictions, or emit them as events without a writer.
 
     Args:
         model: A Keras model that takes raw pixels.
-        record: How images are read for it, and how its probabilities become answers.
+        metadata: The model's metadata.
         paths: The files.
-        batch_size: Images in a batch.
-        start: The first file that is answered. The batches are those of `start=0`, and so are the answers: the
-            last digits of a probability can depend on the batch that a file is in.
+        writer: Where predictions are written; files that it already contains are counted, not classified.
+        top: Number of most probable classes in an event; None is 1.
+        batch_size: Number of images per batch.
+        emit: Called with progress, warnings about unreadable files and, without a writer, predictions.
+
+    Raises:
+        RunFileError: A probability is NaN, or a row cannot be written.
+    """
+    names = metadata.class_names
+    counts = PredictionCounts(dict.fromkeys(names, 0))
+    start = 0
+    if writer is not None:
+        start = writer.done
+        for row in writer.earlier:
+            counts.add(row.path, row.predicted, row.reason)
+        emit(Progress("classifying", start, len(paths), "files"))
+    predictions = classify(model, metadata, paths, batch_size=batch_size, start=start)
+    with closing(predictions):
+        for done, prediction in enumerate(predictions, start=start + 1):
+            if isinstance(prediction, UnreadableFile):
+                counts.add(prediction.path, None, prediction.reason)
+                emit(Message(f"{prediction.path}: {prediction.reason}", "warning"))
+            else:
+                counts.add(prediction.path, prediction.predicted(names), "")
+            if writer is not None:
+                writer.write(prediction)
+                if done % batch_size == 0 or done == len(paths):
+                    emit(Progress("classifying", done, len(paths), "files"))
+            elif isinstance(prediction, FilePrediction):
+                labels = prediction.top(top or 1)
+                ranked = tuple((names[label], float(prediction.probabilities[label])) for label in labels)
+                predicted = prediction.predicted(names)
+                emit(ImageClassified(prediction.path, predicted, prediction.probability, ranked))
+    return counts
+
+
+def classify(
+    model: Any, metadata: ModelMetadata, paths: Sequence[str], *, batch_size: int, start: int = 0
+) -> Generator[FilePrediction | UnreadableFile, None, None]:
+    """Yield the prediction for each file, in order; files are decoded while the network computes.
+
+    Args:
+        model: A Keras model that takes raw pixels.
+        metadata: The model's metadata.
+        paths: The files.
+        batch_size: Number of images per batch.
+        start: Index of the first file to yield. Batches are those of `start=0`, because the last digits of a
+            probability can depend on the other images of the batch.
 
     Raises:
         RunFileError: A probability is NaN.
     """
-    settings = DecodeSettings.of(record)
-    infer = predictor(model, mirrored=views(flip_average=record.flip_average))
-    first = start - start % batch_size
-    answered = first
-    with closing(prefetch(paths[first:], settings, batch_size=batch_size)) as batches:
+    infer = predictor(model, mirrored=views(flip_average=metadata.flip_average))
+    index = start - start % batch_size
+    with closing(prefetch(paths[index:], DecodeSettings.of(metadata), batch_size=batch_size)) as batches:
         for batch in batches:
-            for answer in _classify_batch(infer, record, batch):
-                answered += 1
-                if answered > start:
-                    yield answer
+            for prediction in _classify_batch(infer, metadata, batch):
+                if index >= start:
+                    yield prediction
+                index += 1
 
 
 def _classify_batch(
-    infer: Any, record: ModelMetadata, batch: DecodedBatch
+    infer: Any, metadata: ModelMetadata, batch: DecodedBatch
 ) -> Iterator[FilePrediction | UnreadableFile]:
-    answers: Iterator[Any] = iter(())
-    # A network fails on a batch of nothing.
+    predictions: Iterator[Any] = iter(())
+    # Networks fail on an empty batch.
     if len(batch.pixels):
         probabilities = as_class_probabilities(infer(batch.pixels))
-        predicted = decide(probabilities, record.threshold)
-        sure = is_sure(probabilities, predicted, record.abstain_below)
-        answers = zip(predicted.tolist(), sure.tolist(), probabilities, strict=True)
+        predicted = decide(probabilities, metadata.threshold)
+        sure = is_sure(probabilities, predicted, metadata.abstain_below)
+        predictions = zip(predicted.tolist(), sure.tolist(), probabilities, strict=True)
     for position, path in enumerate(batch.paths):
         if position in batch.reasons:
             yield UnreadableFile(path, batch.reasons[position])
         else:
-            yield FilePrediction(path, *next(answers))
+            yield FilePrediction(path, *next(predictions))

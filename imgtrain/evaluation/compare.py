@@ -1,8 +1,8 @@
-"""Is one model really better than another? Both are judged on the same images, picture by picture.
+"""Compare two models on the same images: which one is more accurate?
 
-Two accuracies with their intervals do not answer this: most of what makes them uncertain, the choice of the
-images, is the same for both. So the interval is that of the difference, and an exact test looks at the images (or the
-groups) that only one of them gets right. A difference is called one only if both agree.
+The intervals of the two accuracies don't answer this, because most of their uncertainty, the choice of images, is the
+same for both models. Instead, there is an interval of the difference, and an exact test on the images (or groups) that
+only one model classifies correctly. One model is called better only if the interval and the test agree.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Verdict = Literal["same", "better", "worse", "cannot tell"]
 
 _TEST = "McNemar's exact test"
 _TEST_OVER_GROUPS = "the exact sign-flip test over groups"
-# Fewer units than this, all in favor of the same model, happen by chance at least as often.
+# With fewer groups that differ, p cannot be below SIGNIFICANCE_LEVEL: 2/2^5 = 0.06.
 _FEWEST_UNITS = 6
 
 
@@ -38,9 +38,9 @@ class Candidate:
     """One of the models to compare.
 
     Attributes:
-        name: What it is called in errors and results: a path.
-        predictions: Of every image.
-        keys: For each image what it shows, and the name of its class; equal for the same images.
+        name: Its path, for errors and results.
+        predictions: Its predictions.
+        keys: A (digest or path, class name) pair per image; equal for the same image.
     """
 
     name: str
@@ -50,12 +50,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """What is known of the difference between two models, A and B.
+    """The difference between two models, A and B.
 
     Attributes:
-        verdict: Whether B is better or worse than A, or the same in every answer, or nobody can tell.
-        sentence: The verdict in words, with what decides it.
-        content: All numbers, as `--json` prints them; differences are B − A.
+        verdict: Whether B is better or worse than A; "same" if all predictions are equal.
+        sentence: The verdict and its reason in words.
+        content: All numbers as printed by `--json`; differences are B − A.
     """
 
     verdict: Verdict
@@ -64,21 +64,21 @@ class Comparison:
 
 
 def compare(a: Candidate, b: Candidate, *, split: str, warnings: tuple[str, ...] = ()) -> Comparison:
-    """Compare two models on the same images, which are matched by `keys`, whatever they are called.
+    """Compare two models on the same images, which are matched by `keys`.
 
-    Exchanging A and B exchanges "better" and "worse", and the signs of the differences. Where the two group the
-    images differently, groups that share an image are joined.
+    Swapping A and B swaps "better" and "worse", and the signs of the differences. If the models group the images
+    differently, groups that share an image are joined.
 
     Args:
         a: One model.
         b: The other.
-        split: What the images are called: `test`, `validation` or `evaluation`.
-        warnings: What the user should know of the images.
+        split: `test`, `validation` or `evaluation`.
+        warnings: Warnings about the images, to be included in the result.
 
     Raises:
-        DataError: The images or classes are not the same; says how they differ.
+        DataError: The images or classes differ.
     """
-    _refuse_other_images(a, b)
+    _validate_same_images(a, b)
     order_a, order_b = _order(a.keys), _order(b.keys)
     names = a.predictions.class_names
     relabel = np.array([names.index(name) for name in b.predictions.class_names], np.int32)
@@ -104,7 +104,7 @@ def _compare(
     predicted: tuple[NDArray[np.int32], NDArray[np.int32]],
     groups: NDArray[np.intp] | None,
 ) -> tuple[Verdict, str]:
-    """Put all numbers into `content`, and return the verdict."""
+    """Add all numbers to `content`, and return the verdict and its sentence."""
     right_a, right_b = (answers == labels for answers in predicted)
     differ = predicted[0] != predicted[1]
     f1 = _macro_f1s(labels, predicted, len(names), groups)
@@ -125,7 +125,7 @@ def _compare(
         "mcnemar": {
             "only_a_right": int(only_a.sum()),
             "only_b_right": int(only_b.sum()),
-            # Images of a group are not independent, which McNemar's test takes them to be.
+            # McNemar's test assumes independent images.
             "p_value": p_value if groups is None else None,
         },
         "per_class": {
@@ -140,7 +140,7 @@ def _compare(
         },
     }
     if not differ.any():
-        return "same", "No difference: A and B give the same answer for every image."
+        return "same", "No difference: A and B predict the same class for every image."
     if limits is None:
         return "cannot tell", f"{_cannot_tell(accuracy)}; all images belong to one group."
     return _conclude(accuracy, limits, p_value, content["test"], int(np.count_nonzero(of_units)))
@@ -149,14 +149,14 @@ def _compare(
 def _conclude(
     difference: float, limits: Interval, p_value: float, test: str, units: int
 ) -> tuple[Verdict, str]:
-    """Return the verdict and the reason that decides it.
+    """Return the verdict and its sentence.
 
     Args:
-        difference: Of the accuracies.
+        difference: Difference of the accuracies.
         limits: Its interval.
-        p_value: Of the exact test.
-        test: The name of the test.
-        units: How many images or groups only one of the two gets right (or more of).
+        p_value: P-value of the exact test.
+        test: Name of the test.
+        units: Number of images or groups on which the models differ in accuracy.
     """
     low, high = (100 * limit for limit in limits)
     excludes_0 = low > 0 or high < 0
@@ -191,7 +191,7 @@ def _macro_f1s(
     class_count: int,
     groups: NDArray[np.intp] | None,
 ) -> list[tuple[float, Interval | None]]:
-    """Return the macro F1 of both, each with its interval."""
+    """Return the macro F1 of both models, each with its interval."""
     overall = [score_classes(labels, answers, class_count, groups)[0] for answers in predicted]
     return [(scores["macro_f1"], scores["macro_f1_ci95"]) for scores in overall]
 
@@ -203,7 +203,7 @@ def _macro_f1_difference(
     groups: NDArray[np.intp] | None,
     scores: list[tuple[float, Interval | None]],
 ) -> Interval | None:
-    """Return the interval of the difference of the macro F1s, from their intervals and their correlation."""
+    """Return the interval of the difference in macro F1, from the two intervals and their correlation."""
     (score_a, limits_a), (score_b, limits_b) = scores
     if limits_a is None or limits_b is None:
         return None
@@ -220,7 +220,7 @@ def _macro_f1_difference(
 def _common_groups(
     of_a: NDArray[np.intp] | None, order_a: list[int], of_b: NDArray[np.intp] | None, order_b: list[int]
 ) -> tuple[NDArray[np.intp] | None, list[str]]:
-    """Return the groups that neither model's grouping divides, in order, and what there is to say of them."""
+    """Return the finest groups that neither model's grouping divides, and warnings."""
     if of_a is None and of_b is None:
         return None, []
     alone = np.arange(len(order_a))
@@ -237,11 +237,11 @@ def _common_groups(
 
 
 def _order(keys: list[tuple[str, str]]) -> list[int]:
-    """Return the indices sorted by key, so that equal lists of keys give the same images in the same places."""
+    """Return the indices that sort the keys, so that both models' images are in the same order."""
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 
-def _refuse_other_images(a: Candidate, b: Candidate) -> None:
+def _validate_same_images(a: Candidate, b: Candidate) -> None:
     problems = []
     classes_a, classes_b = set(a.predictions.class_names), set(b.predictions.class_names)
     for one, other, more in ((a, b, classes_a - classes_b), (b, a, classes_b - classes_a)):
@@ -258,14 +258,14 @@ def _refuse_other_images(a: Candidate, b: Candidate) -> None:
 
 
 def _differences(one: Candidate, other: Candidate) -> list[Problem]:
-    """Return what `one` was evaluated on and `other` was not."""
+    """Return a problem if `one` was evaluated on images that `other` was not evaluated on."""
     more = Counter(one.keys) - Counter(other.keys)
     if not more:
         return []
     first = next(path for path, key in zip(one.predictions.paths, one.keys, strict=True) if key in more)
-    elsewhere = {shown for shown, _ in other.keys}
-    relabelled = sum(count for (shown, _), count in more.items() if shown in elsewhere)
-    what = f"{sum(more.values()):,} of its {len(one.keys):,} images are not those of {other.name}"
-    if relabelled:
-        what += f" ({relabelled:,} of them are there, but with another class or more often)"
+    elsewhere = {image for image, _ in other.keys}
+    relabeled = sum(count for (image, _), count in more.items() if image in elsewhere)
+    what = f"{sum(more.values()):,} of its {len(one.keys):,} images are missing in {other.name}"
+    if relabeled:
+        what += f" ({relabeled:,} of them have another class there, or occur less often)"
     return [Problem(one.name, f"{what}, first {first}")]

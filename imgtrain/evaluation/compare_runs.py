@@ -1,4 +1,4 @@
-"""Compare two finished runs by the predictions they keep; nothing is computed again."""
+"""Compare two finished runs by their saved predictions."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from imgtrain.run.run_directory import RunDirectory, read_json
 __all__ = ["compare_runs"]
 
 _ON_VALIDATION = (
-    "compared on validation images, because there are no test predictions of both runs. Training chose the best epoch "
-    "on them, which favors the run that tried more epochs or settings; for a fair comparison, use --data with others"
+    "compared on the validation images, because not both runs have test predictions. Training chose the best epoch on "
+    "these images, which favors the run that tried more epochs or settings; for a fair comparison, use --data with "
+    "other images"
 )
 
 
 def compare_runs(a: Path, b: Path) -> Comparison:
-    """Compare two runs on their common test images, or without those on their common validation images.
+    """Compare two runs on their test images, or if one has none, on their validation images.
 
-    Images are matched by their pixels, whatever they are called.
+    Images are matched by their pixels, not by their names.
 
     Args:
         a: A run directory.
         b: A run directory.
 
     Raises:
-        ConfigError: A run's expression that groups images cannot be used.
-        DataError: The runs were not evaluated on the same images with the same classes; says how they differ.
-        RunFileError: One of them is not a finished run, or their predictions are not of the same split.
+        ConfigError: `data.group_by` of a run is invalid.
+        DataError: The images or classes of the runs differ.
+        RunFileError: One of them is not a finished run, or they have no predictions of the same split.
     """
     runs = [RunDirectory(path) for path in (a, b)]
     problems = [
-        Problem(path, "is not a run directory: it has no run.json", "for model files, give --data FOLDER")
+        Problem(path, "is not a run directory: it has no run.json", "for model files, use --data FOLDER")
         for path, run in zip((a, b), runs, strict=True)
         if not run.run.exists()
     ]
@@ -67,7 +68,7 @@ def _load(name: str, run: RunDirectory, split: str) -> Candidate:
     try:
         described = read_json(run.data)["splits"][split]
         digests = {image["path"]: image["digest"] for image in described["images"]}
-        root = Path(described.get("folder", ""))  # only the paths of a split file need it
+        root = Path(described.get("folder", ""))  # needed only with a split file
         keys = [
             (digests[path], predictions.class_names[label])
             for path, label in zip(predictions.paths, predictions.labels, strict=True)

@@ -1,6 +1,6 @@
-"""From probabilities to decisions: the threshold of a binary model, and when to say "unsure".
+"""Choose classes from probabilities: the threshold of a binary model, and when to predict "unsure".
 
-Both are chosen on validation images, never on test images, and travel in the model's record.
+Both are chosen on validation images, never on test images, and stored in the model's metadata.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from imgtrain.config.schema import EvaluationConfig, PrecisionTarget, RecallTarg
 
 __all__ = ["Decision", "choose_decision", "decide", "is_sure"]
 
-# A threshold or level lies between 0 and 1, and a saturated probability of 1 must still reach it: compared as
-# float32, the largest number below 1 is 1.
+# Thresholds are between 0 and 1, exclusive. A probability of 1 reaches the largest one: in float32, it is rounded to 1.
 _LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.nextafter(1.0, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How probabilities become answers.
+    """How to choose classes from probabilities.
 
     Attributes:
-        threshold: Binary: the probability from which the positive class is predicted; None for more classes.
+        threshold: Binary models: minimum probability of the positive class to predict it; otherwise None.
         rule: How the threshold was chosen, in words.
-        abstain_below: Probability of the predicted class below which the answer is "unsure"; None never is.
-        warnings: What the user should know of the choice.
+        abstain_below: Minimum probability of the predicted class; below it, the prediction is "unsure". None
+            disables this.
+        warnings: Warnings for the user.
     """
 
     threshold: float | None
@@ -40,8 +40,8 @@ def decide(probabilities: NDArray[np.float32], threshold: float | None) -> NDArr
     """Return the predicted class of each row.
 
     Args:
-        probabilities: (n, classes); for a binary model two columns, the positive class second.
-        threshold: For a binary model the least probability of the positive class; None takes the largest.
+        probabilities: (n, classes); for a binary model, the second column is the positive class.
+        threshold: Minimum probability of the positive class; None chooses the most probable class.
     """
     if threshold is None:
         return probabilities.argmax(axis=1).astype(np.int32)
@@ -51,83 +51,77 @@ def decide(probabilities: NDArray[np.float32], threshold: float | None) -> NDArr
 def is_sure(
     probabilities: NDArray[np.float32], predicted: NDArray[np.int32], abstain_below: float | None
 ) -> NDArray[np.bool_]:
-    """Return for each row whether the probability of the predicted class reaches the level."""
+    """Return for each row whether the probability of the predicted class is at least `abstain_below`."""
     confidence = probabilities[np.arange(len(predicted)), predicted]
     return confidence >= np.float32(abstain_below or 0.0)
 
 
 def choose_decision(
-    asked: EvaluationConfig,
+    config: EvaluationConfig,
     *,
     binary: bool,
     labels: NDArray[np.int32] | None,
     probabilities: NDArray[np.float32] | None,
 ) -> Decision:
-    """Choose threshold and abstention level on the validation images.
+    """Choose the threshold and `abstain_below` on the validation images.
 
     Args:
-        asked: The configuration.
+        config: The configuration.
         binary: Whether the model has one sigmoid output.
-        labels: True classes of the validation images, (n,); None without validation.
-        probabilities: Of the same images, (n, classes).
+        labels: True classes of the validation images, (n,); None without validation images.
+        probabilities: Probabilities of the validation images, (n, classes); None without validation images.
     """
     threshold, rule, warnings = None, None, []
     if binary:
-        threshold, rule, warning = _choose_threshold(asked, labels, probabilities)
+        threshold, rule, warning = _choose_threshold(config, labels, probabilities)
         warnings += warning
     level = None
-    if asked.abstain is not None and labels is not None and probabilities is not None:
+    if config.abstain is not None and labels is not None and probabilities is not None:
         predicted = decide(probabilities, threshold)
-        level = _choose_level(asked.abstain, labels, probabilities, predicted)
+        level = _choose_level(config.abstain, labels, probabilities, predicted)
         if level is None:
             warnings.append(
-                f"evaluation.abstain: no level of certainty reaches an accuracy of {asked.abstain:g} on "
-                f'validation; the model never says "unsure"'
+                f"evaluation.abstain: no confidence reaches an accuracy of {config.abstain:g} on the validation "
+                'images; the model never predicts "unsure"'
             )
     return Decision(threshold, rule, level, tuple(warnings))
 
 
 def _choose_threshold(
-    asked: EvaluationConfig, labels: NDArray[np.int32] | None, probabilities: NDArray[np.float32] | None
+    config: EvaluationConfig, labels: NDArray[np.int32] | None, probabilities: NDArray[np.float32] | None
 ) -> tuple[float, str, list[str]]:
-    if isinstance(asked.threshold, float):
-        return asked.threshold, "given", []
+    if isinstance(config.threshold, float):
+        return config.threshold, "given", []
     if labels is None or probabilities is None or len(np.unique(labels)) < 2:
-        return (
-            0.5,
-            "default",
-            [
-                "evaluation.threshold: there are not validation images of both classes to choose it on; 0.5 is used"
-            ],
+        warning = (
+            "evaluation.threshold: there are no validation images of both classes to choose it on; using 0.5"
         )
-    # Imported where it is needed: predictions are read and made without it.
+        return 0.5, "default", [warning]
+    # Takes time, and `predict` doesn't need it.
     from sklearn.metrics import precision_recall_curve, roc_curve
 
     positive = probabilities[:, 1]
-    if asked.threshold == "youden":
+    if config.threshold == "youden":
         false_rate, true_rate, thresholds = roc_curve(labels, positive, drop_intermediate=False)
         best, rule = thresholds[np.argmax(true_rate - false_rate)], "largest Youden index on validation"
     else:
         precision, recall, thresholds = precision_recall_curve(labels, positive)
         precision, recall = precision[:-1], recall[:-1]  # the last point of the curve has no threshold
-        if isinstance(asked.threshold, PrecisionTarget):
-            wanted = asked.threshold.precision
-            reached = np.flatnonzero(precision >= wanted)
+        if isinstance(config.threshold, PrecisionTarget):
+            target = config.threshold.precision
+            reached = np.flatnonzero(precision >= target)
             if not len(reached):
-                return (
-                    0.5,
-                    "default",
-                    [
-                        f"evaluation.threshold: no threshold reaches a precision of {wanted:g} on validation, the "
-                        f"highest is {precision.max():.3f}; 0.5 is used"
-                    ],
+                warning = (
+                    f"evaluation.threshold: no threshold reaches a precision of {target:g} on the validation images; "
+                    f"the highest precision is {precision.max():.3f}; using 0.5"
                 )
-            # Of those that reach it, the one that finds the most.
-            best, rule = thresholds[reached[0]], f"lowest with precision ≥ {wanted:g} on validation"
-        elif isinstance(asked.threshold, RecallTarget):
-            wanted = asked.threshold.recall
-            best = thresholds[np.flatnonzero(recall >= wanted)[-1]]
-            rule = f"highest with recall ≥ {wanted:g} on validation"
+                return 0.5, "default", [warning]
+            # The lowest of them has the highest recall.
+            best, rule = thresholds[reached[0]], f"lowest with precision ≥ {target:g} on validation"
+        elif isinstance(config.threshold, RecallTarget):
+            target = config.threshold.recall
+            best = thresholds[np.flatnonzero(recall >= target)[-1]]
+            rule = f"highest with recall ≥ {target:g} on validation"
         else:
             f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
             best, rule = thresholds[np.argmax(f1)], "largest F1 on validation"
@@ -135,19 +129,19 @@ def _choose_threshold(
 
 
 def _choose_level(
-    wanted: float,
+    target: float,
     labels: NDArray[np.int32],
     probabilities: NDArray[np.float32],
     predicted: NDArray[np.int32],
 ) -> float | None:
-    """Return the lowest confidence whose answers reach the wanted accuracy; None if none does."""
+    """Return the lowest confidence from which on predictions have the target accuracy; None if there is none."""
     confidence = probabilities[np.arange(len(predicted)), predicted]
     order = np.argsort(-confidence, kind="stable")
     accuracy = np.cumsum(predicted[order] == labels[order]) / np.arange(1, len(order) + 1)
-    # Equal confidences are answered together, so only the last of them is a possible level.
+    # Images with equal confidence are above the level together, so only the last of them is a candidate.
     confident = confidence[order]
     last_of_equals = np.append(confident[1:] != confident[:-1], True)
-    reached = np.flatnonzero(last_of_equals & (accuracy >= wanted))
+    reached = np.flatnonzero(last_of_equals & (accuracy >= target))
     if not len(reached):
         return None
     return float(np.clip(confident[reached[-1]], _LEAST, _MOST))

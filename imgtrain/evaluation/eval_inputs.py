@@ -1,4 +1,4 @@
-"""How the images of an evaluation are found and read: from the model's own record, or from what the user says."""
+"""Determine which images an evaluation uses and how they are read: from the model's metadata, or from options."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.run.color_modes import CHANNELS
 from imgtrain.run.model_metadata import ModelMetadata
 
-__all__ = ["EvalInputs", "EvalOptions", "inputs_of_imgtrain_model", "inputs_of_other_model"]
+__all__ = ["EvalInputs", "EvalOptions", "inputs_from_metadata", "inputs_from_options"]
 
-# What the split of an evaluation is called, in progress, predictions and scores.
+# Name of the split in progress messages, predictions and scores.
 _NAME = "evaluation"
 
 _COLOR_MODES = {count: mode for mode, count in CHANNELS.items()}
@@ -32,22 +32,23 @@ _COLOR_MODES = {count: mode for mode, count in CHANNELS.items()}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvalInputs:
-    """The images of an evaluation, and what the model's outputs for them mean.
+    """The images of an evaluation, and how to interpret the model's outputs.
 
     Attributes:
-        split: The images, named `evaluation`; labels follow the model's classes.
-        settings: What every image is brought to.
+        split: The images, named `evaluation`; labels are in the order of the model's classes.
+        settings: How images are decoded.
         class_mode: Form of labels and outputs.
-        threshold: Binary: the probability from which the second class is predicted; None for more classes.
-        abstain_below: Probability of the predicted class below which the answer is "unsure"; None never is.
+        threshold: Binary models: minimum probability of the second class to predict it; otherwise None.
+        loss: Name of the Keras loss to report.
+        abstain_below: Minimum probability of the predicted class; below it, the prediction is "unsure". None disables
+            this.
         flip_average: As `evaluation.flip_average`.
-        preprocessing: What a model that imgtrain did not make wants done to raw pixels; None if the model does it.
-        loss: The Keras loss that the scores name.
-        group_by: As `data.group_by`: intervals are over groups.
+        preprocessing: Preprocessing of raw pixels for a model not saved by imgtrain; None if the model contains it.
+        group_by: As `data.group_by`; intervals are computed over groups.
         on_bad_image: As `data.on_bad_image`.
-        leaked_pictures: Pixel digests of images that are not scored, because the model was trained on them.
-        majority_label: The most frequent class of the training images; None if it is not known.
-        warnings: Sentences to show.
+        leaked_pictures: Pixel hashes of images to exclude because the model was trained on them.
+        majority_label: The most frequent class of the training images; None if unknown.
+        warnings: Warnings for the user.
     """
 
     split: Split
@@ -67,14 +68,14 @@ class EvalInputs:
 
 @dataclass(frozen=True, slots=True)
 class EvalOptions:
-    """What was asked for; what was not said is None.
+    """The user's options; None if not given.
 
     Attributes:
         model: The model file, as shown in errors.
-        folder: What `--data` said.
-        config: What `--config` said.
-        rescale: What `--rescale` said.
-        classes: What `--classes` said.
+        folder: `--data`.
+        config: `--config`.
+        rescale: `--rescale`.
+        classes: `--classes`.
     """
 
     model: str
@@ -84,157 +85,135 @@ class EvalOptions:
     classes: tuple[str, ...] | None = None
 
 
-def inputs_of_imgtrain_model(record: ModelMetadata, asked: EvalOptions) -> EvalInputs:
-    """Find the images that a model is to be evaluated on, and how they are read, from what its file says.
+def inputs_from_metadata(metadata: ModelMetadata, options: EvalOptions) -> EvalInputs:
+    """Return the inputs for a model that imgtrain saved.
 
     Raises:
-        ConfigError: Something is said although the model knows better, or the test images are not known.
-        DataError: The folder does not hold images of the model's classes.
-        RunFileError: The expression that groups images cannot be used.
+        ConfigError: An option contradicts the metadata, or the test images are unknown.
+        DataError: The folder is missing, or does not match the model's classes.
+        RunFileError: `group_by` of the metadata is invalid.
     """
     problems = [
-        Problem(
-            option, f"is for models that imgtrain did not make; {asked.model} brings {what}", "leave it out"
+        Problem(option, f"only for models not saved by imgtrain; {options.model} contains {what}", "omit it")
+        for option, value, what in (
+            ("--rescale", options.rescale, "its preprocessing"),
+            ("--classes", options.classes, f"its class names: {', '.join(metadata.class_names)}"),
         )
-        for option, given, what in (
-            ("--rescale", asked.rescale, "its preprocessing in itself"),
-            ("--classes", asked.classes, f"its classes: {', '.join(record.class_names)}"),
-        )
-        if given is not None
+        if value is not None
     ]
-    if asked.config is not None and asked.folder is not None:
-        problems.append(Problem("--config", "says which images, as --data does", "give one of the two"))
+    if options.config is not None and options.folder is not None:
+        problems.append(Problem("--config", "and --data both specify the images", "use only one of them"))
     if problems:
         raise ConfigError(problems)
-    if asked.config is not None:
-        split = _test_split(load_config(asked.config))
-        if split.class_names != record.class_names:
+    if options.config is not None:
+        split = _test_split(load_config(options.config))
+        if split.class_names != metadata.class_names:
+            ours, theirs = ", ".join(split.class_names), ", ".join(metadata.class_names)
             raise DataError(
-                Problem(
-                    asked.config,
-                    f"its classes are {', '.join(split.class_names)}, the model's are "
-                    f"{', '.join(record.class_names)}",
-                )
+                Problem(options.config, f"its classes are {ours}; those of the model are {theirs}")
             )
     else:
-        split = _split_of_record(record, asked.model, asked.folder)
-    _check_group_by(record, split, asked.model)
-    majority = record.majority_class
+        folder = options.folder or _test_folder(metadata, options.model)
+        split = _whole_folder(
+            folder, metadata.class_names, nested=metadata.nested, follow_links=metadata.follow_links
+        )
+    _validate_group_by(metadata, split, options.model)
+    majority = metadata.majority_class
     return EvalInputs(
         split=split,
-        settings=DecodeSettings.of(record),
-        class_mode=record.class_mode,
-        threshold=record.threshold,
-        abstain_below=record.abstain_below,
-        flip_average=record.flip_average,
-        loss=record.loss or default_loss(record.class_mode),
-        group_by=record.group_by,
-        on_bad_image=record.on_bad_image,
-        leaked_pictures=record.leaked_pictures,
-        majority_label=None if majority is None else record.class_names.index(majority),
+        settings=DecodeSettings.of(metadata),
+        class_mode=metadata.class_mode,
+        threshold=metadata.threshold,
+        abstain_below=metadata.abstain_below,
+        flip_average=metadata.flip_average,
+        loss=metadata.loss or default_loss(metadata.class_mode),
+        group_by=metadata.group_by,
+        on_bad_image=metadata.on_bad_image,
+        leaked_pictures=metadata.leaked_pictures,
+        majority_label=None if majority is None else metadata.class_names.index(majority),
         warnings=_warnings(split),
     )
 
 
-def _check_group_by(record: ModelMetadata, split: Split, model: str) -> None:
-    """Search the expression now: that of an untrusted model may be wrong or take too long."""
-    if record.group_by is None:
-        return
-    try:
-        match_groups(split.group_paths, record.group_by)
-    except ConfigError as error:
-        what = error.problems[0].what
-        raise RunFileError(
-            Problem(f"{model}: metadata group_by", what, "the model file is damaged")
-        ) from None
-
-
-def inputs_of_other_model(asked: EvalOptions, input_shape: tuple[int, int, int], units: int) -> EvalInputs:
-    """Find the images for a model that imgtrain did not make, and how they are read, from what the user says.
+def inputs_from_options(
+    options: EvalOptions, input_shape: tuple[int, int, int], output_units: int
+) -> EvalInputs:
+    """Return the inputs for a model that imgtrain did not save.
 
     Args:
-        asked: The options.
-        input_shape: (height, width, channels) that the model takes.
-        units: Number of the model's outputs.
+        options: The user's options.
+        input_shape: Input shape of the model: (height, width, channels).
+        output_units: Number of outputs of the model.
 
     Raises:
-        ConfigError: Something is not said that must be.
-        DataError: The folder does not hold images of as many classes as the model has.
+        ConfigError: A required option is missing, or an option does not match the model.
+        DataError: The number of classes does not match the model.
     """
-    if asked.config is not None:
-        return _by_config(load_config(asked.config), asked, input_shape, units)
-    return _by_options(asked, input_shape, units)
+    if options.config is not None:
+        return _from_config(load_config(options.config), options, input_shape, output_units)
+    return _from_folder(options, input_shape, output_units)
 
 
-def _split_of_record(record: ModelMetadata, model: str, folder: Path | None) -> Split:
-    if folder is None:
-        if record.test_folder is None:
-            raise ConfigError(
-                Problem(
-                    model, "was trained without a test folder", "name one: --data FOLDER, or --config CONFIG"
-                )
-            )
-        folder = Path(record.test_folder)
-        if not folder.is_dir():
-            raise DataError(
-                Problem(
-                    folder,
-                    "the test folder that the model was trained with is not there",
-                    "name another with --data FOLDER",
-                )
-            )
-    return _whole_folder(folder, record.class_names, nested=record.nested, follow_links=record.follow_links)
+def _test_folder(metadata: ModelMetadata, model: str) -> Path:
+    if metadata.test_folder is None:
+        hint = "specify the images with --data FOLDER or --config CONFIG"
+        raise ConfigError(Problem(model, "was trained without a test folder", hint))
+    folder = Path(metadata.test_folder)
+    if not folder.is_dir():
+        hint = "specify another folder with --data FOLDER"
+        raise DataError(Problem(folder, "the test folder of the training run does not exist", hint))
+    return folder
 
 
-def _by_config(
-    config: Config, asked: EvalOptions, input_shape: tuple[int, int, int], units: int
+def _validate_group_by(metadata: ModelMetadata, split: Split, model: str) -> None:
+    """Apply the expression before predicting: that of an untrusted model may be invalid or too slow."""
+    if metadata.group_by is None:
+        return
+    try:
+        match_groups(split.group_paths, metadata.group_by)
+    except ConfigError as error:
+        where, what = f"{model}: metadata group_by", error.problems[0].what
+        raise RunFileError(Problem(where, what, "the model file is corrupt")) from None
+
+
+def _from_config(
+    config: Config, options: EvalOptions, input_shape: tuple[int, int, int], output_units: int
 ) -> EvalInputs:
     data = config.data
     problems = [
-        Problem(option, f"{asked.config} says it already", "give one of the two")
-        for option, given in (("--rescale", asked.rescale), ("--classes", asked.classes))
-        if given is not None
+        Problem(option, f"is already specified by {options.config}", "use only one of them")
+        for option, value in (("--rescale", options.rescale), ("--classes", options.classes))
+        if value is not None
     ]
     if input_shape != data.image_shape:
-        problems.append(
-            Problem(
-                config.where("data", "target_size"),
-                f"{_shape(data.image_shape)} does not fit the model, which takes {_shape(input_shape)}",
-            )
-        )
+        what = f"{_shape(data.image_shape)} does not match the model's input shape {_shape(input_shape)}"
+        problems.append(Problem(config.where("data", "target_size"), what))
     if needs_featurewise_statistics(config.preprocessing):
-        problems.append(
-            Problem(
-                config.where("preprocessing"),
-                "featurewise options and ZCA need statistics that a model of another tool does not bring",
-            )
-        )
-    if (units == 1) != (data.class_mode == "binary"):
-        problems.append(
-            Problem(
-                config.where("data", "class_mode"),
-                f"{data.class_mode} does not fit the model, which has {units} output{'' if units == 1 else 's'}",
-                "binary goes with one output, categorical and sparse with one for each class",
-            )
-        )
+        what = "featurewise options and ZCA need statistics, which models not saved by imgtrain don't contain"
+        problems.append(Problem(config.where("preprocessing"), what))
+    if (output_units == 1) != (data.class_mode == "binary"):
+        outputs = "1 output" if output_units == 1 else f"{output_units} outputs"
+        what = f"{data.class_mode} does not match the model, which has {outputs}"
+        hint = "use binary for one output, categorical or sparse for one output per class"
+        problems.append(Problem(config.where("data", "class_mode"), what, hint))
     if problems:
         raise ConfigError(problems)
     warnings: tuple[str, ...] = ()
-    if asked.folder is None:
+    if options.folder is None:
         split = _test_split(config)
         if data.on_leak == "drop":
-            warnings = (
-                "data.on_leak: drop has no effect here: only `imgtrain train` reads the training images",
-            )
+            warnings = ("data.on_leak: drop has no effect: only `imgtrain train` reads the training images",)
     else:
-        split = _whole_folder(asked.folder, data.classes, nested=data.nested, follow_links=data.follow_links)
-    _refuse_other_count(split.class_names, units, asked.model)
+        split = _whole_folder(
+            options.folder, data.classes, nested=data.nested, follow_links=data.follow_links
+        )
+    _validate_class_count(split.class_names, output_units, options.model)
     threshold = config.evaluation.threshold
     return EvalInputs(
         split=split,
         settings=DecodeSettings.of(data),
         class_mode=data.class_mode,
-        threshold=(threshold if isinstance(threshold, float) else 0.5) if units == 1 else None,
+        threshold=(threshold if isinstance(threshold, float) else 0.5) if output_units == 1 else None,
         flip_average=config.evaluation.flip_average,
         preprocessing=config.preprocessing,
         loss=resolve_loss(config),
@@ -244,33 +223,30 @@ def _by_config(
     )
 
 
-def _by_options(asked: EvalOptions, input_shape: tuple[int, int, int], units: int) -> EvalInputs:
-    problems = []
-    if asked.folder is None:
-        problems.append(Problem(asked.model, "says nothing of its test images", "name them: --data FOLDER"))
-    if asked.rescale is None:
-        problems.append(
-            Problem(
-                asked.model,
-                "was not made by imgtrain, so how its inputs were scaled is not known",
-                "say it: `--rescale 1/255` as in most scripts, `--rescale 1` for raw pixels; or give --config CONFIG",
+def _from_folder(options: EvalOptions, input_shape: tuple[int, int, int], output_units: int) -> EvalInputs:
+    if options.folder is None or options.rescale is None:
+        problems = []
+        if options.folder is None:
+            what = "was not saved by imgtrain, so its test images are unknown"
+            problems.append(Problem(options.model, what, "specify them with --data FOLDER"))
+        if options.rescale is None:
+            what = "was not saved by imgtrain, so the scaling of its inputs is unknown"
+            hint = (
+                "use `--rescale 1/255` as in most scripts, `--rescale 1` for raw pixels, or --config CONFIG"
             )
-        )
-    if problems:
+            problems.append(Problem(options.model, what, hint))
         raise ConfigError(problems)
-    assert asked.folder is not None
-    assert asked.rescale is not None
     height, width, channels = input_shape
-    split = _whole_folder(asked.folder, asked.classes)
-    _refuse_other_count(split.class_names, units, asked.model)
-    class_mode: ClassMode = "binary" if units == 1 else "categorical"
+    split = _whole_folder(options.folder, options.classes)
+    _validate_class_count(split.class_names, output_units, options.model)
+    class_mode: ClassMode = "binary" if output_units == 1 else "categorical"
     return EvalInputs(
         split=split,
-        # As flow_from_directory reads by default, which such models are trained with.
+        # The defaults of flow_from_directory, which most such models were trained with.
         settings=DecodeSettings(height, width, _COLOR_MODES[channels], "nearest", "stretch"),
         class_mode=class_mode,
-        threshold=0.5 if units == 1 else None,
-        preprocessing=_preprocessing(asked.rescale),
+        threshold=0.5 if output_units == 1 else None,
+        preprocessing=_preprocessing(options.rescale),
         loss=default_loss(class_mode),
         warnings=_warnings(split),
     )
@@ -280,17 +256,15 @@ def _preprocessing(rescale: str | float) -> PreprocessingConfig:
     try:
         return PreprocessingConfig.model_validate({"rescale": rescale})
     except ValidationError:
-        raise ConfigError(
-            Problem("--rescale", f"must be a number or a fraction such as 1/255; got {rescale!r}")
-        ) from None
+        what = f"must be a number or a fraction such as 1/255; received {rescale!r}"
+        raise ConfigError(Problem("--rescale", what)) from None
 
 
 def _test_split(config: Config) -> Split:
     test = split_data(config).test
     if test is None:
-        raise ConfigError(
-            Problem(config.where("data"), "names no test images", "set data.test, or give --data FOLDER")
-        )
+        what = "specifies no test images"
+        raise ConfigError(Problem(config.where("data"), what, "set data.test, or use --data FOLDER"))
     return replace(test, name=_NAME)
 
 
@@ -303,21 +277,17 @@ def _whole_folder(
     return Split(_NAME, index, np.arange(len(index), dtype=np.intp))
 
 
-def _refuse_other_count(class_names: tuple[str, ...], units: int, model: str) -> None:
-    wanted = 2 if units == 1 else units
-    if len(class_names) != wanted:
-        raise DataError(
-            Problem(
-                model,
-                f"tells {wanted} classes apart, but there are {len(class_names)}: {', '.join(class_names)}",
-                "give the folder with the model's classes, or their names in order with --classes",
-            )
-        )
+def _validate_class_count(class_names: tuple[str, ...], output_units: int, model: str) -> None:
+    expected = 2 if output_units == 1 else output_units
+    if len(class_names) != expected:
+        what = f"has {expected} classes, but there are {len(class_names)}: {', '.join(class_names)}"
+        hint = "use a folder with the model's classes, or list their names in label order with --classes"
+        raise DataError(Problem(model, what, hint))
 
 
 def _warnings(split: Split) -> tuple[str, ...]:
     missing = [name for name, count in zip(split.class_names, split.counts(), strict=True) if not count]
-    without = f"there are no images of {', '.join(missing)}: their scores say nothing"
+    without = f"there are no images of {', '.join(missing)}: their scores are meaningless"
     return (*([without] if missing else []), *warn_about_ignored_files([split.folder]))
 
 

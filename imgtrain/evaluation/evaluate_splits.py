@@ -1,4 +1,4 @@
-"""The evaluation at the end of a training: probabilities, the decision chosen on validation, predictions, scores."""
+"""The evaluation after training: calibrate, predict, choose the threshold on validation images, and score."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["Evaluation", "evaluate_splits"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """What a trained model does on validation and test images.
+    """Evaluation of a trained model on validation and test images.
 
     Attributes:
-        temperature: What the logits were divided by; None if they were left as they are.
-        decision: How probabilities become answers.
-        predictions: By the splits' names.
-        metrics: The contents of `metrics.json`: the scores, by the splits' names.
+        temperature: Divisor of the logits; None without calibration.
+        decision: How to choose classes from probabilities.
+        predictions: Predictions by split name.
+        metrics: The contents of `metrics.json`: scores by split name.
     """
 
     temperature: float | None
@@ -39,13 +39,13 @@ class Evaluation:
 
 
 def evaluate_splits(model: Any, plan: Plan, images: Images, emit: Emit = ignore) -> Evaluation:
-    """Evaluate a trained model on validation and test, as far as there are such images.
+    """Evaluate a trained model on the validation and test images, if there are any.
 
     Args:
-        model: In float32; with `evaluation.calibrate`, the weights of its last layer are changed.
-        plan: What was trained.
-        images: All splits; the baselines learn from the training images.
-        emit: Takes events while the work goes on.
+        model: The model in float32; `evaluation.calibrate` changes the weights of its last layer.
+        plan: The trained plan.
+        images: All splits; baselines are fitted on the training images.
+        emit: Called with progress events.
 
     Raises:
         ConfigError: A batch does not fit into memory.
@@ -61,7 +61,9 @@ def evaluate_splits(model: Any, plan: Plan, images: Images, emit: Emit = ignore)
     with explain_out_of_memory(model, config):
         predict = partial(predict_split, model, loss=plan.loss, emit=emit)
         if config.evaluation.calibrate and images.validation is None:
-            what = "evaluation.calibrate: there are no validation images to fit a temperature on"
+            what = (
+                "evaluation.calibrate has no effect: there are no validation images to fit a temperature on"
+            )
             emit(Message(what, "warning"))
         elif config.evaluation.calibrate:
             uncalibrated = [
@@ -72,9 +74,7 @@ def evaluate_splits(model: Any, plan: Plan, images: Images, emit: Emit = ignore)
             for warning in warn_at_bounds(temperature):
                 emit(Message(warning, "warning"))
             apply_temperature(model, temperature)
-            emit(
-                Message(f"the logits are divided by a temperature of {temperature:.3f}, fitted on validation")
-            )
+            emit(Message(f"calibration: logits are divided by a temperature of {temperature:.3f}"))
         outputs = {
             name: predict(part, task=f"evaluating {name}", mirrored=mirrored)
             for name, part in batches.items()

@@ -1,8 +1,8 @@
-"""95 % intervals in closed form: of a share of images, of the difference of two shares, of a mean over classes.
+"""95 % confidence intervals in closed form: for proportions, differences of proportions, and means over classes.
 
-They hold where ± 1.96 standard errors and the bootstrap fail: for few images, and where every image is right. Where
-images belong together (a patient, a video), the groups are what was sampled. Their number takes the place of the
-number of images, and Student's t that of the normal distribution.
+They are valid where ± 1.96 standard errors and the bootstrap fail: with few images, and if all predictions are correct.
+If images belong together (a patient, a video), the groups are the sampling units: their number replaces the number of
+images, and Student's t replaces the normal distribution.
 docs/decisions/0021-intervals-in-closed-form.md has the measurements.
 """
 
@@ -29,57 +29,56 @@ __all__ = [
 ]
 
 NORMAL_QUANTILE = 1.959963984540054
-"""The 97.5 % quantile of the normal distribution: 95 % lie within ± this many standard deviations."""
+"""The 97.5 % quantile of the normal distribution."""
 
 Interval: TypeAlias = list[float]
 """Lower and upper limit."""
 
 
 def wilson(share: float, trials: float, quantile: float = NORMAL_QUANTILE) -> Interval:
-    """Return the interval of a share by Wilson's score method.
+    """Return the Wilson score interval of a proportion.
 
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927. It is
-    `scipy.stats.binomtest(...).proportion_ci(method="wilson")`, also for the fractional number of trials and for
-    the quantile of Student's t that groups need, and some hundred times as fast, for a thousand classes.
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927. Unlike
+    `scipy.stats.binomtest(...).proportion_ci(method="wilson")`, it accepts a fractional number of trials and another
+    quantile, which groups need, and it is a hundred times as fast, which matters for a thousand classes.
 
     Args:
-        share: Of the trials, 0 to 1.
-        trials: How many independent trials the share is worth.
-        quantile: Of the distribution that the share's distance from the truth follows, in standard deviations.
+        share: The proportion, 0 to 1.
+        trials: Effective number of independent trials.
+        quantile: 97.5 % quantile, in standard deviations.
     """
     z2 = quantile**2
     center = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = quantile / (1 + z2 / trials) * np.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
-    # At 0 and n of n the limits are 0 and 1; rounding must not put the share itself outside.
+    # Rounding must not exclude the share itself, such as 0 or 1.
     return [max(0.0, min(share, float(center - half))), min(1.0, max(share, float(center + half)))]
 
 
 def student_quantile(units: float) -> float:
-    """Return the 97.5 % quantile of Student's t for a standard error from so many units (images or groups)."""
+    """Return the 97.5 % quantile of Student's t for a standard error computed from `units` images or groups."""
     return float(stdtrit(max(units - 1, 1), 0.975))
 
 
 def effective_units(units: NDArray[np.intp]) -> float:
-    """Return how many units of equal size tell as much as these: (Σ n)²/Σ n², after L. Kish, 1965.
+    """Return the effective number of units (images or groups) of unequal size: (Σ n)²/Σ n² (L. Kish, 1965).
 
     Args:
-        units: Number of each image's unit, (n,).
+        units: Index of each image's unit, (n,).
     """
     sizes = np.bincount(units).astype(np.float64)
     return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
 def share_interval(right: NDArray[np.bool_], groups: NDArray[np.intp] | None = None) -> Interval | None:
-    """Return the interval of the share of images that are right; None for no image, or a single group.
+    """Return the interval of the share of correct predictions; None without images, or for a single group.
 
-    Without groups it is Wilson's. With groups, too, but the share is worth fewer trials than there are images: as
-    many as would give the variance that the jackknife over the groups finds, and no more than images. A variance
-    from m mistakes is trusted with a weight of m to 1; the 1 stands for mistakes that come by whole groups, so that
-    without any mistake every group is one trial.
+    It is Wilson's interval. With groups, the number of trials is the one that corresponds to the jackknife variance
+    over the groups, at most the number of images. Because a variance estimated from few mistakes is unreliable, it is
+    averaged with the variance of one trial per group: with m mistakes, the weights are m and 1.
 
     Args:
-        right: (n,).
-        groups: Number of each image's group, (n,).
+        right: Whether each prediction is correct, (n,).
+        groups: Index of each image's group, (n,).
     """
     images = len(right)
     if not images:
@@ -93,26 +92,26 @@ def share_interval(right: NDArray[np.bool_], groups: NDArray[np.intp] | None = N
     rarer = images * min(share, 1 - share)
     spread = _jackknife_variance(right - share, groups)
     per_trial = share * (1 - share)
-    # 1/trials of each of the two, weighted.
-    worth = max(spread / per_trial, 1 / images) if per_trial else 0.0
-    trials = (rarer + 1) / (rarer * worth + 1 / units)
+    # The weighted mean of 1/trials.
+    per_image = max(spread / per_trial, 1 / images) if per_trial else 0.0
+    trials = (rarer + 1) / (rarer * per_image + 1 / units)
     return wilson(share, trials, student_quantile(units))
 
 
 def difference_interval(
     right_a: NDArray[np.bool_], right_b: NDArray[np.bool_], groups: NDArray[np.intp] | None = None
 ) -> Interval | None:
-    """Return the interval of B's share of right images minus A's, on the same images; None for a single group.
+    """Return the interval of the accuracy of B minus that of A on the same images; None for a single group.
 
-    Exchanging A and B exchanges the limits and their signs. Without groups it is method 10 of R. G. Newcombe,
+    Swapping A and B swaps the limits and their signs. Without groups, it is method 10 of R. G. Newcombe,
     "Improved confidence intervals for the difference between binomial proportions based on paired data", 1998.
-    With groups it is the difference ± t standard errors of the jackknife over the groups, no smaller than those of
-    as many independent images, and with one disagreement added that comes by a whole group.
+    With groups, it is the difference ± t jackknife standard errors over the groups, which are at least those of as many
+    independent images; one disagreement of a whole group is added.
 
     Args:
-        right_a: Whether A is right, (n,).
-        right_b: Whether B is right, (n,).
-        groups: Number of each image's group, (n,).
+        right_a: Whether each prediction of A is correct, (n,).
+        right_b: Whether each prediction of B is correct, (n,).
+        groups: Index of each image's group, (n,).
     """
     if groups is None:
         return _newcombe(right_a, right_b)
@@ -145,12 +144,12 @@ def _newcombe(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> Interva
 
 
 def paired_interval(a: tuple[float, Interval], b: tuple[float, Interval], correlation: float) -> Interval:
-    """Return the interval of score B − score A from the interval of each (MOVER, as in `mean_interval`).
+    """Return the interval of score B − score A from the intervals of both (MOVER, see `mean_interval`).
 
     Args:
         a: Score and interval of A.
         b: Score and interval of B.
-        correlation: Of the two scores, −1 to 1.
+        correlation: Correlation of the two scores, −1 to 1.
     """
     (score_a, (low_a, high_a)), (score_b, (low_b, high_b)) = a, b
 
@@ -172,21 +171,20 @@ def mean_interval(
     quantile: float,
     shared_mistakes: bool,
 ) -> Interval | None:
-    """Return the interval of a weighted mean of the classes' scores; None if no score has one.
+    """Return the interval of a weighted mean of the classes' scores; None if no score has an interval.
 
-    The limits are the wider of two on each side: those that the classes' own intervals give (MOVER: G. Y. Zou,
-    A. Donner, "Construction of confidence limits about effect measures: a general approach", 2008), which have room
-    for mistakes in classes that show none, and t standard errors. A score that is known from one unit alone, and has
-    no interval, may have any value.
+    Each limit is the wider one of two: t standard errors, and the limit computed from the intervals of the classes
+    (MOVER: G. Y. Zou, A. Donner, "Construction of confidence limits about effect measures: a general approach", 2008),
+    which allows for mistakes in classes without observed mistakes. A score without an interval can have any value.
 
     Args:
-        scores: Of each class, (k,), 0 to 1.
-        intervals: Of each score.
-        moved: By how much each score changes without each unit (image or group), (units, k).
-        members: How many of each unit's images count for the class, (units, k).
-        weights: Of the scores, (k,), with a sum of 1.
-        quantile: Of Student's t.
-        shared_mistakes: Whether one mistake touches the scores of two classes, as those of F1.
+        scores: Score of each class, (k,), 0 to 1.
+        intervals: Interval of each score.
+        moved: Change of each score without each unit (image or group), (units, k).
+        members: Number of images of each unit that count for the class, (units, k).
+        weights: Weights of the scores, (k,), with a sum of 1.
+        quantile: Quantile of Student's t.
+        shared_mistakes: Whether one mistake affects the scores of two classes, as for F1.
     """
     if not any(intervals):
         return None
@@ -202,10 +200,10 @@ def mean_interval(
 def _class_correlation(
     moved: sparse.csr_array, members: sparse.csr_array, *, shared_mistakes: bool
 ) -> NDArray[np.float64]:
-    """Return how the scores of the classes vary together, (k, k), from 0 to 1.
+    """Return the correlation matrix of the classes' scores, (k, k), from 0 to 1.
 
-    Classes without a mistake show no variation: each unit is taken to fail as a whole, and where one mistake touches
-    two classes, the scores of d such classes are taken to vary together by 1/(d − 1).
+    Classes without mistakes have no observed variation. For them, whole units are assumed to fail, and if one mistake
+    affects two classes, the correlation between d such classes is assumed to be at least 1/(d − 1).
     """
     still = sparse.linalg.norm(moved, axis=0) == 0
     columns = moved + members @ sparse.diags_array(still.astype(np.float64))
@@ -220,7 +218,7 @@ def _class_correlation(
 
 
 def _jackknife_variance(residuals: NDArray[Any], groups: NDArray[np.intp]) -> float:
-    """Return the variance of a mean over images, from leaving each group out: residuals (n,) with a sum of 0."""
+    """Return the jackknife variance of a mean over images, leaving out groups; residuals (n,) have the sum 0."""
     sizes = np.bincount(groups)
     present = sizes > 0
     sizes = sizes[present]

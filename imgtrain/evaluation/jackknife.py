@@ -1,9 +1,9 @@
-"""Standard errors by the jackknife: every score is computed again without some of the images.
+"""Jackknife standard errors: scores are computed again, each time without some of the images.
 
-A replicate is a weight of 0 or 1 for each image, and a score is computed for many replicates at once, as products
-of matrices. Up to `REPLICATES` images or groups are each left out once, more in as many random blocks ("delete a
-group", P. S. Kott, 2001). Where images belong together (a patient, a video), whole groups are left out, because the
-images of a group tell less than as many images of different ones.
+A replicate is a weight of 0 or 1 per image, and scores are computed for many replicates at once as matrix products.
+Up to `REPLICATES` images (or groups) are left out one at a time; more are divided into that many random blocks
+("delete-a-group jackknife", P. S. Kott, 2001). If images belong together (a patient, a video), whole groups are left
+out, because images of the same group are not independent.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 __all__ = ["REPLICATES", "jackknife", "leave_out_weights", "standard_errors"]
 
 REPLICATES = 200
-"""Blocks at most: the standard error itself is then known to 5 %."""
+"""Maximum number of blocks; the relative error of the standard error is then 5 %."""
 
-# Weights that are in memory at once; a few MiB stay in the processor's cache.
+# Number of weights in memory at once: a few MiB, which fit into the processor's cache.
 _CHUNK = 2**19
 
 Scores = Mapping[str, NDArray[np.float64]]
@@ -32,14 +32,14 @@ def jackknife(
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> dict[str, NDArray[np.float64]]:
-    """Return every score of every replicate: arrays of shape (…, b), b being `replicates` at most.
+    """Return each score for all replicates: arrays of shape (…, b), where b ≤ `replicates`.
 
     Args:
-        scores: Takes weights (images, b); returns arrays (…, b), NaN where a score is not defined.
-        images: How many there are, at least 2.
-        groups: Number of each image's group, from 0, (images,), at least 2; None leaves out single images.
-        seed: Of the division into blocks.
-        replicates: Blocks at most.
+        scores: Function of weights (images, b) that returns arrays (…, b), NaN where a score is undefined.
+        images: Number of images, at least 2.
+        groups: Index of each image's group from 0, (images,), at least two groups; None leaves out single images.
+        seed: Seed of the division into blocks.
+        replicates: Maximum number of blocks.
     """
     blocks = _blocks(images, groups, seed=seed, most=replicates)
     count = int(blocks.max()) + 1
@@ -52,16 +52,16 @@ def jackknife(
 
 
 def leave_out_weights(blocks: NDArray[np.intp], left_out: range) -> NDArray[np.float64]:
-    """Return weights (images, b): column j is 0 for the images of the j-th block of those left out, 1 elsewhere."""
+    """Return weights (images, b): column j is 0 for the images of block `left_out[j]`, 1 elsewhere."""
     return (blocks[:, None] != np.asarray(left_out)).astype(np.float64)
 
 
 def standard_errors(estimates: NDArray[np.float64], replicates: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the standard error of each score, NaN where a replicate is not defined.
+    """Return the standard error of each score; NaN if it is undefined for a replicate.
 
     Args:
-        estimates: The scores of all images, (…,).
-        replicates: Of the same scores, (…, b).
+        estimates: Scores over all images, (…,).
+        replicates: The same scores for each replicate, (…, b).
     """
     count = replicates.shape[-1]
     deviations = replicates - np.asarray(estimates)[..., None]
@@ -69,7 +69,7 @@ def standard_errors(estimates: NDArray[np.float64], replicates: NDArray[np.float
 
 
 def _blocks(images: int, groups: NDArray[np.intp] | None, *, seed: int, most: int) -> NDArray[np.intp]:
-    """Return the number of each image's block, (images,)."""
+    """Return the index of each image's block, (images,)."""
     units = np.arange(images) if groups is None else groups
     count = int(units.max()) + 1
     if count <= most:

@@ -1,7 +1,7 @@
-"""Scores from stored predictions, each with its 95 % interval; NumPy, SciPy and scikit-learn only.
+"""Scores of predictions with 95 % confidence intervals, without TensorFlow.
 
-Nothing here is a running average: each score is computed once, over the predictions of all images, each of
-which carries its file name. The scores are scikit-learn's; the intervals are those of `intervals` and `jackknife`.
+Scores are computed over all images at once, not averaged over batches, and are defined as in scikit-learn. Intervals
+are computed by `intervals` and `jackknife`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,16 @@ def score(
     baselines: Mapping[str, NDArray[np.int32]] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return the scores of a split in the form of `metrics.json`; `x_ci95` is the 95 % interval of `x`.
+    """Return the scores of a split as in `metrics.json`; `x_ci95` is the 95 % interval of `x`.
 
-    Precision, recall and F1 of a class that was never predicted, or never occurs, are 0. The means over the
-    classes (macro F1, balanced accuracy, areas) are taken over the classes that occur among the images, so that
-    a class without images does not count as a failure. What is not defined is None; an interval that cannot be
-    given is None, and `interval_notes` says why.
+    Precision, recall and F1 of a class that was never predicted or has no images are 0. Means over the classes (macro
+    F1, balanced accuracy, areas) only include classes with images. Undefined scores and intervals are None;
+    `interval_notes` explains missing intervals.
 
     Args:
-        predictions: At least one image.
-        baselines: What simpler classifiers predict for the same images, (n,) each, by name.
-        seed: Of the jackknife's blocks.
+        predictions: Predictions for at least one image.
+        baselines: Predicted labels of each baseline for the same images, (n,), by name.
+        seed: Seed of the jackknife.
     """
     labels, predicted, groups = predictions.labels, predictions.predicted, predictions.groups
     class_count = len(predictions.class_names)
@@ -48,7 +47,7 @@ def score(
     scores: dict[str, Any] = {
         "images": len(predictions),
         "loss": predictions.loss,
-        # Wilson's interval takes every image for a witness of its own, which those of a group are not.
+        # As if images were independent; with groups, `accuracy_grouped_ci95` is the valid interval.
         **_share("accuracy", right, None),
     }
     if groups is not None:
@@ -72,23 +71,23 @@ def score(
 
 
 def _share(name: str, right: NDArray[np.bool_], groups: NDArray[np.intp] | None) -> dict[str, Any]:
-    """Return the share of images that are right, and its interval."""
+    """Return the share of correct predictions and its interval."""
     return {name: float(np.mean(right)), f"{name}_ci95": share_interval(right, groups)}
 
 
 def _score_abstention(predictions: Predictions, level: float) -> dict[str, Any]:
-    """Return how many images the model answers, and how many of these answers are right."""
+    """Return the share of images with a prediction other than "unsure", and the accuracy on them."""
     sure = is_sure(predictions.probabilities, predictions.predicted, level)
     right = (predictions.predicted == predictions.labels)[sure]
     groups = None if predictions.groups is None else predictions.groups[sure]
-    nothing = {"accuracy_of_answered": None, "accuracy_of_answered_ci95": None}
+    undefined = {"accuracy_of_answered": None, "accuracy_of_answered_ci95": None}
     return {"below": level, "answered": float(sure.mean())} | (
-        _share("accuracy_of_answered", right, groups) if sure.any() else nothing
+        _share("accuracy_of_answered", right, groups) if sure.any() else undefined
     )
 
 
 def _score_baseline(predictions: Predictions, guesses: NDArray[np.int32]) -> dict[str, Any]:
-    """Return the scores of a baseline, and by how much the model's accuracy is above it on the same images."""
+    """Return the scores of a baseline, and the model's gain in accuracy over it on the same images."""
     labels, groups = predictions.labels, predictions.groups
     model, baseline = predictions.predicted == labels, guesses == labels
     occurring = np.unique(labels)
@@ -101,7 +100,7 @@ def _score_baseline(predictions: Predictions, guesses: NDArray[np.int32]) -> dic
 
 
 def _explain_missing_intervals(scores: Mapping[str, Any], groups: NDArray[np.intp] | None) -> list[str]:
-    """Return a sentence for each reason why a score that is defined has no interval."""
+    """Return why scores that are defined have no interval, one sentence per reason."""
     if groups is not None and scores["groups"] == 1:
         return ["all images belong to one group: intervals need at least two"]
     if scores["images"] == 1:

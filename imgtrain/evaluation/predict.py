@@ -1,4 +1,4 @@
-"""Probabilities of every image of a split, in file order, in inference mode."""
+"""Predict class probabilities in inference mode."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def views(*, flip_average: bool) -> Sequence[bool]:
 
 
 def predictor(model: Any, *, mirrored: Sequence[bool] = _ONLY_THE_IMAGE) -> Any:
-    """Return a function (batch of raw pixels) → outputs, compiled once, in inference mode.
+    """Return a function that maps a batch of raw pixels to outputs; compiled once.
 
-    `model.predict` would build a tf.data pipeline at every call.
+    Unlike `model.predict`, it does not build a tf.data pipeline at every call.
 
     Args:
         model: A Keras model that takes raw pixels.
@@ -52,19 +52,18 @@ def predict_split(
     mirrored: Sequence[bool] = _ONLY_THE_IMAGE,
     emit: Emit = ignore,
 ) -> tuple[NDArray[np.float32], float]:
-    """Return (n, classes) probabilities of a split, rows in file order, and the mean of a loss over its images.
+    """Return the probabilities for a split, (n, classes) in file order, and its mean loss.
 
-    A binary model's probabilities are 1 − p and p. The loss is computed beside the outputs, from the logits before
-    the last activation where there are any, as in training: a probability that rounding has made 0 or 1 no
-    longer tells how wrong it is.
+    For a binary model, the columns are 1 − p and p. The loss is computed in the same graph as the outputs, so that
+    Keras uses the logits as in training: the loss of a probability that was rounded to 0 or 1 would be wrong.
 
     Args:
         model: A Keras model that takes raw pixels.
         batches: An unshuffled split.
-        loss: A Keras loss by name.
-        task: What the progress is called.
+        loss: Name of a Keras loss.
+        task: Name of the task in progress messages.
         mirrored: The versions of each image to average, as returned by `views`.
-        emit: Takes `Progress` events.
+        emit: Called with `Progress` events.
 
     Raises:
         RunFileError: A probability is NaN.
@@ -125,12 +124,14 @@ def _average_outputs(model: Any, images: Any, mirrored: Sequence[bool]) -> Any:
 
 
 def as_class_probabilities(outputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a column per class: a sigmoid's single column p becomes 1 − p and p.
+    """Return one column per class: the single column p of a sigmoid becomes 1 − p and p.
 
     Raises:
         RunFileError: A probability is NaN.
     """
     outputs = outputs.astype(np.float32)
     if not np.isfinite(outputs).all():
-        raise RunFileError("the model gives NaN instead of probabilities: its weights are damaged")
+        raise RunFileError(
+            "the model outputs NaN or infinity instead of probabilities: its weights are corrupt"
+        )
     return np.concatenate([1 - outputs, outputs], axis=1) if outputs.shape[1] == 1 else outputs

@@ -1,4 +1,4 @@
-"""A saved model's predictions for a folder of images, as `evaluate` and `compare` make them."""
+"""Predict a folder of images with a saved model, for `evaluate` and `compare`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from imgtrain.batches.make_batches import file_order_batches
 from imgtrain.evaluation.decide import Decision
-from imgtrain.evaluation.eval_inputs import EvalInputs, EvalOptions, inputs_of_other_model
+from imgtrain.evaluation.eval_inputs import EvalInputs, EvalOptions, inputs_from_options
 from imgtrain.evaluation.predict import predict_split, views
 from imgtrain.evaluation.predictions import Predictions
 from imgtrain.events import Emit, Message, ignore
@@ -17,16 +17,16 @@ from imgtrain.model.preprocess import with_preprocessing
 from imgtrain.pixels.load_images import SplitImages, leave_out_pictures, load_splits
 from imgtrain.run.model_metadata import ModelFile
 
-__all__ = ["LoadedModel", "load_for_evaluation", "predict_folder"]
+__all__ = ["EvalModel", "load_for_evaluation", "predict_folder"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LoadedModel:
-    """A model that takes raw pixels, and the images that it is to be evaluated on.
+class EvalModel:
+    """A model that takes raw pixels, and the images to evaluate it on.
 
     Attributes:
         network: The Keras model.
-        inputs: The images, and what the model's outputs for them mean.
+        inputs: The images, and how to interpret the model's outputs.
     """
 
     network: Any
@@ -34,47 +34,47 @@ class LoadedModel:
 
 
 def load_for_evaluation(
-    file: ModelFile, inputs: EvalInputs | None, asked: EvalOptions, *, max_gib: float, emit: Emit = ignore
-) -> LoadedModel:
+    file: ModelFile, inputs: EvalInputs | None, options: EvalOptions, *, max_gib: float, emit: Emit = ignore
+) -> EvalModel:
     """Load a model.
 
     Args:
         file: The model.
-        inputs: What the model's own metadata says of its images; None for a model that imgtrain did not make.
-        asked: What the user said.
-        max_gib: The most memory that the model may claim before it is loaded.
-        emit: Takes warnings.
+        inputs: Result of `inputs_from_metadata`; None for a model not saved by imgtrain.
+        options: The user's options; used if `inputs` is None.
+        max_gib: Maximum memory requirement of the model in GiB, checked before it is loaded.
+        emit: Called with warnings.
 
     Raises:
-        ConfigError: It is not said how the images are to be read.
-        DataError: The images are wrong, or their folders do not fit the model's classes.
+        ConfigError: How to read the images is not specified.
+        DataError: The images are invalid, or their folders do not match the model's classes.
         RunFileError: The model cannot be loaded.
     """
     loaded = load_model(file, max_gib=max_gib)
     if inputs is None:
-        inputs = inputs_of_other_model(asked, loaded.shape.image_shape, loaded.shape.units)
+        inputs = inputs_from_options(options, loaded.shape.image_shape, loaded.shape.units)
     for warning in inputs.warnings:
         emit(Message(warning, "warning"))
     network = loaded.model
     if inputs.preprocessing is not None:
         network = with_preprocessing(network, inputs.preprocessing, inputs.settings.shape)
-    return LoadedModel(network, inputs)
+    return EvalModel(network, inputs)
 
 
 def predict_folder(
-    model: LoadedModel, leaked_pictures: Collection[str], *, batch_size: int, task: str, emit: Emit = ignore
+    model: EvalModel, leaked_pictures: Collection[str], *, batch_size: int, task: str, emit: Emit = ignore
 ) -> tuple[SplitImages, Predictions]:
-    """Return the images and the model's predictions of them.
+    """Return the images and the model's predictions.
 
     Args:
         model: The model and its images.
-        leaked_pictures: Pixel digests of images to leave out, because a model was trained on them.
-        batch_size: Images in a batch.
-        task: What the progress is called.
-        emit: Takes events while the work goes on.
+        leaked_pictures: Pixel hashes of images to exclude because a model was trained on them.
+        batch_size: Number of images per batch.
+        task: Name of the task in progress messages.
+        emit: Called with progress events.
 
     Raises:
-        DataError: The images are wrong.
+        DataError: The images are invalid.
         RunFileError: A probability is NaN.
     """
     inputs = model.inputs

@@ -1,4 +1,4 @@
-"""What a model says of single files, and the text of it: CSV, JSON and JSON lines, row by row, there and back."""
+"""Predictions of single files, and how they are written and read row by row: CSV, JSON and JSON Lines."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from imgtrain.text import from_cell, to_cell
 __all__ = ["FORMATS", "UNSURE", "FilePrediction", "PredictionFormat", "UnreadableFile", "WrittenPrediction"]
 
 UNSURE = "unsure"
-"""The answer where the probability does not reach the level that was chosen on validation."""
+"""Written instead of a class name if the probability is below `abstain_below`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FilePrediction:
-    """What the model says of one file.
+    """The prediction for one file.
 
     Attributes:
         path: The file.
-        label: The class decided on, by the model's threshold if it has one.
-        sure: Whether its probability reaches the level below which the answer is "unsure".
-        probabilities: Of every class, (classes,) float32.
+        label: Predicted class; binary models apply their threshold.
+        sure: Whether the class's probability is at least `abstain_below`.
+        probabilities: (classes,) float32.
     """
 
     path: str
@@ -38,15 +38,15 @@ class FilePrediction:
 
     @property
     def probability(self) -> float:
-        """Of the class decided on."""
+        """Probability of the predicted class."""
         return float(self.probabilities[self.label])
 
-    def says(self, class_names: Sequence[str]) -> str:
-        """Return the class's name, or `UNSURE`."""
+    def predicted(self, class_names: Sequence[str]) -> str:
+        """Return the name of the predicted class, or `UNSURE`."""
         return class_names[self.label] if self.sure else UNSURE
 
     def top(self, count: int) -> list[int]:
-        """Return the labels of the most probable classes, the first of equals first."""
+        """Return the labels of the most probable classes in descending order; ties in label order."""
         return [int(label) for label in np.argsort(-self.probabilities, kind="stable")[:count]]
 
 
@@ -60,39 +60,39 @@ class UnreadableFile:
 
 @dataclass(frozen=True, slots=True)
 class WrittenPrediction:
-    """A row that was written earlier.
+    """A row read back from an interrupted prediction.
 
     Attributes:
         path: The file.
-        says: A class's name or `UNSURE`; None if the file could not be decoded.
-        reason: Why it could not; empty if it could.
+        predicted: A class name or `UNSURE`; None if the file could not be decoded.
+        reason: Why it could not be decoded; otherwise empty.
     """
 
     path: str
-    says: str | None
+    predicted: str | None
     reason: str
 
 
 class PredictionFormat(Protocol):
-    """The text of predictions: `begin`, a `row` for each file, and `end`."""
+    """A text format for predictions: `begin`, one `row` per file, `end`."""
 
     def __init__(self, class_names: Sequence[str], top: int | None) -> None:
-        """Take the class names in label order, and how many of the most probable are written; None: all."""
+        """Store the class names in label order, and how many of the most probable to write; None writes all."""
 
     def begin(self) -> str:
-        """Return what comes before all rows."""
+        """Return the text before the first row."""
 
-    def row(self, answer: FilePrediction | UnreadableFile, *, first: bool) -> str:
-        """Return a row."""
+    def row(self, prediction: FilePrediction | UnreadableFile, *, first: bool) -> str:
+        """Return the text of a row."""
 
     def end(self, *, empty: bool) -> str:
-        """Return what comes after all rows."""
+        """Return the text after the last row."""
 
     def read(self, lines: Iterable[bytes]) -> Iterator[tuple[WrittenPrediction, int]]:
-        """Yield every whole row from the beginning, and where it ends, in bytes.
+        """Yield each complete row and the offset of its end in bytes.
 
         Args:
-            lines: Of a file whose end may be missing, with their newlines.
+            lines: Lines of a possibly truncated file, with their newlines.
         """
 
 
@@ -108,18 +108,26 @@ class _Csv:
     def begin(self) -> str:
         return self._line(self._header)
 
-    def row(self, answer: FilePrediction | UnreadableFile, *, first: bool) -> str:
-        if isinstance(answer, UnreadableFile):
+    def row(self, prediction: FilePrediction | UnreadableFile, *, first: bool) -> str:
+        if isinstance(prediction, UnreadableFile):
             empty = [""] * (len(self._header) - 4)
-            return self._line([to_cell(answer.path), "", "", to_cell(answer.reason), *empty])
-        values = [str(value) for value in answer.probabilities]
+            return self._line([to_cell(prediction.path), "", "", to_cell(prediction.reason), *empty])
+        values = [str(value) for value in prediction.probabilities]
         if self._top is not None:
             names = self._class_names
             values = [
-                cell for label in answer.top(self._top) for cell in (to_cell(names[label]), values[label])
+                cell for label in prediction.top(self._top) for cell in (to_cell(names[label]), values[label])
             ]
-        says = to_cell(answer.says(self._class_names))
-        return self._line([to_cell(answer.path), says, str(answer.probabilities[answer.label]), "", *values])
+        predicted = to_cell(prediction.predicted(self._class_names))
+        return self._line(
+            [
+                to_cell(prediction.path),
+                predicted,
+                str(prediction.probabilities[prediction.label]),
+                "",
+                *values,
+            ]
+        )
 
     def end(self, *, empty: bool) -> str:
         return ""
@@ -128,7 +136,7 @@ class _Csv:
         record, end, header = b"", 0, True
         for line in lines:
             record += line
-            # A cell may contain newlines: inside one, the number of quotation marks so far is odd.
+            # Cells may contain newlines: inside a cell, the number of quotation marks so far is odd.
             if not line.endswith(b"\n") or record.count(b'"') % 2:
                 continue
             end += len(record)
@@ -137,8 +145,8 @@ class _Csv:
             if len(cells) != len(self._header) or (header and cells != self._header):
                 return
             if not header:
-                path, says, _, reason = map(from_cell, cells[:4])
-                yield WrittenPrediction(path, None if reason else says, reason), end
+                path, predicted, _, reason = map(from_cell, cells[:4])
+                yield WrittenPrediction(path, None if reason else predicted, reason), end
             header = False
 
     @staticmethod
@@ -156,8 +164,8 @@ class _JsonLines:
     def begin(self) -> str:
         return ""
 
-    def row(self, answer: FilePrediction | UnreadableFile, *, first: bool) -> str:
-        return self._object(answer) + "\n"
+    def row(self, prediction: FilePrediction | UnreadableFile, *, first: bool) -> str:
+        return self._object(prediction) + "\n"
 
     def end(self, *, empty: bool) -> str:
         return ""
@@ -170,22 +178,22 @@ class _JsonLines:
             end += len(line)
             yield row, end
 
-    def _object(self, answer: FilePrediction | UnreadableFile) -> str:
-        if isinstance(answer, UnreadableFile):
-            return json.dumps({"path": answer.path, "error": answer.reason})
-        # The shortest digits that give the same float32 when read.
-        values = [float(str(value)) for value in answer.probabilities]
+    def _object(self, prediction: FilePrediction | UnreadableFile) -> str:
+        if isinstance(prediction, UnreadableFile):
+            return json.dumps({"path": prediction.path, "error": prediction.reason})
+        # The shortest digits that read back as the same float32.
+        values = [float(str(value)) for value in prediction.probabilities]
         names = self._class_names
         found: dict[str, Any] = {
-            "path": answer.path,
-            "predicted": answer.says(names),
-            "probability": values[answer.label],
+            "path": prediction.path,
+            "predicted": prediction.predicted(names),
+            "probability": values[prediction.label],
         }
         if self._top is None:
             found["probabilities"] = dict(zip(names, values, strict=True))
         else:
             found["top"] = [
-                {"class": names[label], "probability": values[label]} for label in answer.top(self._top)
+                {"class": names[label], "probability": values[label]} for label in prediction.top(self._top)
             ]
         return json.dumps(found)
 
@@ -194,8 +202,8 @@ class _Json(_JsonLines):
     def begin(self) -> str:
         return "["
 
-    def row(self, answer: FilePrediction | UnreadableFile, *, first: bool) -> str:
-        return f"{'' if first else ','}\n  {self._object(answer)}"
+    def row(self, prediction: FilePrediction | UnreadableFile, *, first: bool) -> str:
+        return f"{'' if first else ','}\n  {self._object(prediction)}"
 
     def end(self, *, empty: bool) -> str:
         return "]\n" if empty else "\n]\n"
@@ -204,7 +212,7 @@ class _Json(_JsonLines):
         start = 0
         for line in lines:
             if line != b"[\n":
-                # The comma and the newline belong to the next row.
+                # The comma and the newline are written with the next row.
                 text = line.rstrip(b",\n")
                 if (row := _as_written(text)) is None:
                     return
@@ -213,7 +221,7 @@ class _Json(_JsonLines):
 
 
 def _as_written(text: bytes) -> WrittenPrediction | None:
-    """Return the row in a JSON object; None if it is cut short or something else."""
+    """Return the row in a JSON object; None if it is truncated or not a prediction."""
     try:
         found = json.loads(text)
         return WrittenPrediction(found["path"], found.get("predicted"), found.get("error", ""))

@@ -1,7 +1,7 @@
-"""The file of a long prediction: what is answered is on disk, and an interrupted prediction can be continued.
+"""Write predictions row by row, so that an interrupted prediction can be resumed.
 
-Rows are written to a file beside the final one, whose beginning they are: `answers.csv.partial`. It is renamed when
-the last row is in it. A JSON file next to it says which model and options wrote it, so that no other continues it.
+Rows are appended to `<output>.partial`, which is renamed when it is complete. `<output>.partial.json` records the model
+and the options, so that only the same prediction can be resumed.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from imgtrain.evaluation.prediction_formats import (
 )
 from imgtrain.run.run_directory import flush_to_disk, read_json, write_json
 
-__all__ = ["PredictionWriter", "check_prediction_path", "prediction_writer"]
+__all__ = ["PredictionWriter", "prediction_writer", "validate_prediction_path"]
 
 
-def check_prediction_path(path: Path, *, resume: bool, overwrite: bool) -> None:
-    """Do nothing if predictions may be written to a file.
+def validate_prediction_path(path: Path, *, resume: bool, overwrite: bool) -> None:
+    """Check that predictions may be written to a file.
 
     Raises:
-        ConfigError: Its suffix is that of no format, or both `resume` and `overwrite` are asked for.
-        RunFileError: It exists, or an unfinished prediction does, and it is not said what becomes of it.
+        ConfigError: The suffix is not supported, or both `resume` and `overwrite` are set.
+        RunFileError: The file or an interrupted prediction exists, and neither `resume` nor `overwrite` applies.
     """
     if path.suffix.lower() not in FORMATS:
-        raise ConfigError(Problem("--output", f"{path} ends in none of {', '.join(FORMATS)}"))
+        raise ConfigError(Problem("--output", f"{path} must end in {', '.join(FORMATS)}"))
     if resume and overwrite:
-        raise ConfigError("--resume continues a prediction and --overwrite replaces it: choose one")
+        raise ConfigError("--resume continues a prediction and --overwrite replaces it: use only one of them")
     if not path.absolute().parent.is_dir():
-        raise RunFileError(Problem(path, f"cannot be written: there is no folder {path.parent}"))
+        raise RunFileError(Problem(path, f"cannot be written: folder {path.parent} does not exist"))
     partial = _partial(path)
     if overwrite or (resume and partial.exists()):
         return
     if partial.exists():
-        what = "contains the answers of a prediction that was interrupted"
+        what = "contains the rows of an interrupted prediction"
         raise RunFileError(
             Problem(partial, what, "use --resume to continue it, or --overwrite to replace it")
         )
@@ -56,11 +56,11 @@ def check_prediction_path(path: Path, *, resume: bool, overwrite: bool) -> None:
 
 
 class PredictionWriter:
-    """Writes a row for each of some files, in their order.
+    """Writes one row per file, in order.
 
     Attributes:
-        earlier: The rows that an interrupted prediction has written, those of the first files.
-        done: How many files have a row.
+        earlier: Rows of the interrupted prediction, if it is resumed.
+        done: Number of rows in the file.
     """
 
     def __init__(self, file: FileIO, rows: PredictionFormat, earlier: Sequence[WrittenPrediction]) -> None:
@@ -71,17 +71,21 @@ class PredictionWriter:
         if not earlier:
             self._put(rows.begin())
 
-    def write(self, answer: FilePrediction | UnreadableFile) -> None:
-        """Write the row of the next file; it survives whatever happens to this process.
+    def write(self, prediction: FilePrediction | UnreadableFile) -> None:
+        """Write the row of the next file without buffering, so that it survives a crash of this process.
+
+        Raises:
+            RunFileError: The row cannot be written.
+        """
+        self._put(self._rows.row(prediction, first=not self.done))
+        self.done += 1
+
+    def finish(self) -> None:
+        """Write the text after the last row.
 
         Raises:
             RunFileError: It cannot be written.
         """
-        self._put(self._rows.row(answer, first=not self.done))
-        self.done += 1
-
-    def finish(self) -> None:
-        """Write what comes after the last row, as `write` does."""
         self._put(self._rows.end(empty=not self.done))
 
     def _put(self, text: str) -> None:
@@ -102,30 +106,30 @@ def prediction_writer(
     resume: bool = False,
     overwrite: bool = False,
 ) -> Iterator[PredictionWriter]:
-    """Give a writer; the file appears when the block ends well, and the rows written so far stay if it does not.
+    """Context manager for writing predictions; on an error, rows written so far are kept in the partial file.
 
     Args:
         path: Ends in `.csv`, `.json` or `.jsonl`.
-        paths: Every file that will have a row, in order.
+        paths: The files to predict, in order.
         class_names: In label order.
-        top: Write only so many of the most probable classes; None writes the probability of every class.
-        model: What tells the model from others, such as a hash of its file.
-        resume: Continue after the last whole row of an interrupted prediction; begin if there is none.
-        overwrite: Replace an earlier file, an unfinished one included.
+        top: Number of most probable classes to write; None writes the probability of every class.
+        model: Identifies the model, such as a hash of its file.
+        resume: Continue after the last complete row of an interrupted prediction, if there is one.
+        overwrite: Replace existing files, including those of an interrupted prediction.
 
     Raises:
-        ConfigError: As `check_prediction_path`, or the interrupted prediction had another model, `top` or files.
-        RunFileError: As `check_prediction_path`; it cannot be written; or another process is writing it.
-        InterruptedRunError: For a KeyboardInterrupt within the block.
+        ConfigError: See `validate_prediction_path`; or the interrupted prediction had another model, `top` or files.
+        RunFileError: See `validate_prediction_path`; or the file cannot be written, or another process writes it.
+        InterruptedRunError: KeyboardInterrupt was raised inside the block.
     """
     partial, identity = _partial(path), _identity(path)
     rows = FORMATS[path.suffix.lower()](class_names, top)
-    check_prediction_path(path, resume=resume, overwrite=overwrite)
+    validate_prediction_path(path, resume=resume, overwrite=overwrite)
     with ExitStack() as stack:
         with _explained(path):
             stack.enter_context(_locked(path))
-            # Again: until now another process may have been writing it.
-            check_prediction_path(path, resume=resume, overwrite=overwrite)
+            # Check again: another process may have written it before the lock was acquired.
+            validate_prediction_path(path, resume=resume, overwrite=overwrite)
             earlier = _prepare(partial, identity, rows, paths, {"model": model, "top": top}, resume=resume)
             file = stack.enter_context(partial.open("ab", buffering=0))
             writer = PredictionWriter(file, rows, earlier)
@@ -134,7 +138,7 @@ def prediction_writer(
             writer.finish()
         except BaseException as error:
             if writer.done:
-                _say_what_is_kept(error, partial, writer.done, len(paths))
+                _add_resume_hint(error, partial, writer.done, len(paths))
             else:
                 partial.unlink()
                 identity.unlink()
@@ -152,21 +156,21 @@ def _prepare(
     identity: Path,
     rows: PredictionFormat,
     paths: Sequence[str],
-    asked: Mapping[str, Any],
+    options: Mapping[str, Any],
     *,
     resume: bool,
 ) -> list[WrittenPrediction]:
-    """Make the partial file end with the last whole row that can be kept, and return those rows."""
+    """Truncate the partial file after its last complete row, and return its rows."""
     earlier: list[WrittenPrediction] = []
     end = 0
     if resume and partial.exists():
-        _refuse_other(asked, partial, identity)
+        _validate_options(options, partial, identity)
         with partial.open("rb") as file:
-            for row, end in rows.read(file):  # noqa: B007 (of the last one)
+            for row, end in rows.read(file):  # noqa: B007 (used after the loop)
                 earlier.append(row)
-        _refuse_other_files(earlier, paths, partial)
+        _validate_files(earlier, paths, partial)
     else:
-        write_json(identity, asked)
+        write_json(identity, options)
     with partial.open("ab") as file:
         file.truncate(end)
     return earlier
@@ -186,12 +190,12 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        hint = "wait until it ends, or choose another file with --output"
-        raise RunFileError(Problem(path, "another process is writing it", hint)) from None
+        hint = "wait until it has finished, or choose another file with --output"
+        raise RunFileError(Problem(path, "another process is writing this file", hint)) from None
     try:
         yield
     finally:
-        # Removed while it is still held: nobody else can be waiting for this very file.
+        # Removed before it is released, because no process waits for the lock: they fail at once.
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
@@ -205,9 +209,9 @@ def _explained(path: Path) -> Iterator[None]:
         raise RunFileError(Problem(path, f"cannot be written: {reason}")) from error
 
 
-def _say_what_is_kept(error: BaseException, partial: Path, done: int, total: int) -> None:
-    """Raise the error again with where the rows are, if it is one that is shown to the user."""
-    what = f"contains the answers for {done:,} of {total:,} files"
+def _add_resume_hint(error: BaseException, partial: Path, done: int, total: int) -> None:
+    """Raise an error that is shown to the user again, with the location of the rows."""
+    what = f"contains the predictions for {done:,} of {total:,} files"
     kept = Problem(partial, what, "use --resume to continue, or --overwrite to start over")
     if isinstance(error, KeyboardInterrupt):
         raise InterruptedRunError([Problem("", "interrupted"), kept]) from None
@@ -215,22 +219,19 @@ def _say_what_is_kept(error: BaseException, partial: Path, done: int, total: int
         raise type(error)([*error.problems, kept]) from error.__cause__
 
 
-def _refuse_other(asked: Mapping[str, Any], partial: Path, identity: Path) -> None:
+def _validate_options(options: Mapping[str, Any], partial: Path, identity: Path) -> None:
     written = read_json(identity)
-    words = {"model": "another model", "top": f"--top {written.get('top') or 'left out'}"}
-    if differs := [words[name] for name in asked if written.get(name) != asked[name]]:
+    top = written.get("top")
+    words = {"model": "another model", "top": f"--top {top}" if top else "no --top"}
+    if different := [words[name] for name in options if written.get(name) != options[name]]:
         hint = "resume with the same model and options, or use --overwrite to start over"
-        raise ConfigError(Problem(partial, f"was written with {' and '.join(differs)}", hint))
+        raise ConfigError(Problem(partial, f"was written with {' and '.join(different)}", hint))
 
 
-def _refuse_other_files(earlier: Sequence[WrittenPrediction], paths: Sequence[str], partial: Path) -> None:
-    for number, row in enumerate(earlier):
-        now = paths[number] if number < len(paths) else "none"
+def _validate_files(earlier: Sequence[WrittenPrediction], paths: Sequence[str], partial: Path) -> None:
+    for position, row in enumerate(earlier):
+        now = paths[position] if position < len(paths) else "missing"
         if row.path != now:
-            raise ConfigError(
-                Problem(
-                    partial,
-                    f"is for other files: file {number + 1:,} was {row.path} and is now {now}",
-                    "resume with the same files, or use --overwrite to start over",
-                )
-            )
+            what = f"was written for other files: file {position + 1:,} was {row.path} and is now {now}"
+            hint = "resume with the same files, or use --overwrite to start over"
+            raise ConfigError(Problem(partial, what, hint))

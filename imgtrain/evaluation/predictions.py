@@ -1,4 +1,4 @@
-"""What a model says of each image of a split, and the CSV file that keeps it."""
+"""The predictions for a split, and their CSV file."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ __all__ = ["Predictions", "load_predictions", "render_predictions"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """What the model says of each image of a split, in file order.
+    """The predictions for a split, in file order.
 
     Attributes:
-        paths: Relative path of each image, n of them.
-        labels: True class, (n,) integers.
-        probabilities: (n, classes) float32; for a binary model the columns are 1 − p and p.
-        predicted: Class decided on, (n,) integers.
-        loss: Mean of the training loss over the images.
+        paths: Relative paths of the n images.
+        labels: True classes, (n,).
+        probabilities: (n, classes) float32; for a binary model, the columns are 1 − p and p.
+        predicted: Predicted classes, (n,).
+        loss: Mean loss; NaN if unknown.
         class_names: In label order.
-        groups: Number of the group (patient, video) of each image, from 0, (n,); None where there are none.
-        abstain_below: Probability of the predicted class below which the answer is "unsure"; None never is.
+        groups: Index of each image's group (patient, video) from 0, (n,); None without `data.group_by`.
+        abstain_below: Minimum probability of the predicted class; below it, the prediction is "unsure". None
+            disables this.
     """
 
     paths: tuple[str, ...]
@@ -59,13 +60,13 @@ class Predictions:
         *,
         group_by: str | None,
     ) -> Self:
-        """Return the predictions of a split.
+        """Return the predictions for a split.
 
         Args:
             split: The images.
             probabilities: (n, classes), in the order of the split.
-            loss: Mean of the training loss over the images.
-            decision: How probabilities become answers.
+            loss: Mean loss.
+            decision: How to choose classes from probabilities.
             group_by: As `data.group_by`.
         """
         return cls(
@@ -81,9 +82,9 @@ class Predictions:
 
 
 def render_predictions(predictions: Predictions) -> str:
-    """Return the predictions as CSV: path, true, predicted, and a probability column per class, in file order.
+    """Return the predictions as CSV: path, true, predicted, and one probability column per class.
 
-    A probability is written with the fewest digits that give the same float32 when read.
+    Probabilities have the fewest digits that read back as the same float32.
     """
     names = [to_cell(name) for name in predictions.class_names]
     return render_csv(
@@ -102,10 +103,10 @@ def render_predictions(predictions: Predictions) -> str:
 
 
 def load_predictions(path: Path) -> Predictions:
-    """Read what `render_predictions` wrote; the loss, which it does not hold, is NaN.
+    """Read a file written by `render_predictions`; the loss is NaN, because the file does not contain it.
 
     Raises:
-        RunFileError: The file is missing, or is none of this form.
+        RunFileError: The file is missing or invalid.
     """
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -123,9 +124,10 @@ def load_predictions(path: Path) -> Predictions:
         )
     except OSError as error:
         raise RunFileError(Problem(path, f"cannot be read: {error.strerror or error}")) from None
-    # A row that is too short, a class that is no column, a probability that is no number.
+    # A row that is too short, a class without a column, a probability that is not a number.
     except (ValueError, KeyError, IndexError, csv.Error) as error:
-        raise RunFileError(Problem(path, f"is no file of predictions: {error}")) from None
+        raise RunFileError(Problem(path, f"is not a valid predictions file: {error}")) from None
     if header[:3] != ["path", "true", "predicted"] or not rows:
-        raise RunFileError(Problem(path, "is no file of predictions: path, true, predicted, probabilities"))
+        what = "is not a valid predictions file: it must have the columns path, true, predicted, and rows"
+        raise RunFileError(Problem(path, what))
     return predictions

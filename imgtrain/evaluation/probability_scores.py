@@ -1,4 +1,4 @@
-"""Scores of the probabilities: losses, top-k accuracy and calibration."""
+"""Log loss, Brier score, calibration error and top-k accuracy."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from imgtrain.evaluation.jackknife import jackknife, standard_errors
 __all__ = ["MeanScores", "score_probabilities"]
 
 CALIBRATION_BINS = 10
-"""Bins of equal width over the confidence from 0 to 1."""
+"""Number of bins of equal width for confidences from 0 to 1."""
 
-# A probability of 0 for the true class costs this much log loss at most; scikit-learn's limit for float32.
+# Probabilities are clipped to this, as in scikit-learn for float32.
 _LEAST = float(np.finfo(np.float32).eps)
 
 Weights = NDArray[np.float64]
@@ -30,13 +30,13 @@ def score_probabilities(
     *,
     seed: int,
 ) -> dict[str, Any]:
-    """Return the scores and their intervals, in the form of `metrics.json`.
+    """Return the scores and their intervals as in `metrics.json`.
 
     Args:
         labels: (n,).
         probabilities: (n, classes).
-        groups: Number of each image's group, (n,); None where there are none.
-        seed: Of the jackknife.
+        groups: Index of each image's group, (n,); None if images are independent.
+        seed: Seed of the jackknife.
     """
     images, class_count = probabilities.shape
     units = np.arange(images) if groups is None else groups
@@ -56,7 +56,7 @@ def score_probabilities(
             name: student_quantile(count) * float(standard_errors(np.array(value), replicates[name]))
             for name, value in values.items()
         }
-        # What a mistake would cost if the class that comes second were the true one.
+        # The loss if the second most probable class were the true one.
         second = np.argpartition(probabilities, -2, axis=1)[:, -2].astype(np.int32)
         for name, losses in (("log_loss", log_losses), ("brier", brier_losses)):
             intervals[name] = _loss_interval(
@@ -90,7 +90,7 @@ def log_losses(labels: NDArray[np.int32], probabilities: NDArray[np.float32]) ->
 
 
 def brier_losses(labels: NDArray[np.int32], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the Brier score of each image, (n,): (p − y)² of two classes, of more the sum of it over them."""
+    """Return the Brier score of each image, (n,): (p − y)² for two classes, otherwise its sum over the classes."""
     probabilities = probabilities.astype(np.float64)
     true = probabilities[np.arange(len(labels)), labels]
     squares = (probabilities**2).sum(axis=1) - true**2 + (1 - true) ** 2
@@ -101,12 +101,12 @@ class MeanScores:
     """Log loss, Brier score and expected calibration error of weighted images."""
 
     def __init__(self, labels: NDArray[np.int32], probabilities: NDArray[np.float32]) -> None:
-        """Take n images; probabilities are (n, classes)."""
+        """Precompute the terms for labels (n,) and probabilities (n, classes)."""
         losses = np.stack([log_losses(labels, probabilities), brier_losses(labels, probabilities)])
         self._sums = sparse.vstack([sparse.csr_array(losses), _gaps(labels, probabilities)], format="csr")
 
     def __call__(self, weights: Weights) -> dict[str, NDArray[np.float64]]:
-        """Return each score of each weighting, (b,), for weights (n, b)."""
+        """Return each score for weights (n, b): arrays (b,)."""
         means = self._sums @ weights / weights.sum(axis=0)
         return {
             "log_loss": means[0],
@@ -118,7 +118,7 @@ class MeanScores:
 def _within_first(labels: NDArray[np.int32], probabilities: NDArray[np.float32], k: int) -> NDArray[np.bool_]:
     """Return whether the true class is among the k most probable, (n,).
 
-    Of equal probabilities, the class with the higher label ranks first, as in scikit-learn.
+    In a tie, the class with the higher label ranks first, as in scikit-learn.
     """
     true, every_class = probabilities[np.arange(len(labels)), labels, None], np.arange(probabilities.shape[1])
     outranks = (probabilities > true) | ((probabilities == true) & (every_class > labels[:, None]))
@@ -133,20 +133,20 @@ def _loss_interval(
     half: float,
     most_mistakes: float,
 ) -> Interval | None:
-    """Return the interval of a mean loss: ± t standard errors of its logarithm, and room for other mistakes.
+    """Return the interval of a mean loss: ± t standard errors of its logarithm, widened for unseen mistakes.
 
-    A mean loss is made by a few mistakes. Images that happen to hold too few of them hold no sign of it, so the
-    upper limit is at least the loss with as many mistakes as the interval of the accuracy allows. One of them costs
-    what those seen cost, with one more that makes the second class the true one. Where there are mistakes, they may
-    be chance: the lower limit is at most that of ± t standard errors of the loss itself, down to the loss of the
-    images that are right.
+    A few mistakes account for most of a mean loss, and too few of them in the sample cannot be noticed from the sample.
+    So the upper limit is at least the loss with as many mistakes as the interval of the accuracy allows. The loss of
+    such a mistake is the mean over the observed ones and one more for which the second most probable class is true.
+    Observed mistakes may also be too many by chance: the lower limit is at most that of ± t standard errors of the loss
+    itself, but not below the loss of the correct predictions.
 
     Args:
-        losses: Of each image, (n,).
-        if_mistaken: Of each image if the class that comes second were the true one, (n,).
+        losses: Loss of each image, (n,).
+        if_mistaken: Loss of each image if the second most probable class were the true one, (n,).
         right: Whether the most probable class is the true one, (n,).
-        half: The standard error of the mean times the quantile.
-        most_mistakes: The upper limit of the share of mistakes.
+        half: Standard error of the mean times the quantile.
+        most_mistakes: Upper limit of the share of mistakes.
     """
     mean = float(losses.mean())
     if not np.isfinite(half):
@@ -163,15 +163,15 @@ def _calibration_interval(
 ) -> Interval | None:
     """Return the interval of the expected calibration error.
 
-    The error of few images is too large by what chance adds in each bin; this, at most, is taken off the lower
-    limit. Both limits leave room for as many more mistakes as the interval of the accuracy does.
+    With few images, chance increases the error in each bin; at most this amount is subtracted from the lower limit.
+    Both limits allow for as many more mistakes as the interval of the accuracy.
 
     Args:
-        error: Of the images.
+        error: The expected calibration error.
         half: Its standard error times the quantile.
-        by_chance: The error expected of a calibrated model.
+        by_chance: The error expected of a perfectly calibrated model.
         confidence: Mean probability of the most probable class.
-        accuracy: Of the most probable class, and its lower limit.
+        accuracy: Accuracy of the most probable class, and its lower limit.
     """
     if not np.isfinite(half):
         return None
@@ -183,7 +183,7 @@ def _calibration_interval(
 def _gap_by_chance(
     labels: NDArray[np.int32], probabilities: NDArray[np.float32], units: NDArray[np.intp]
 ) -> float:
-    """Return the calibration error that is expected where confidence and accuracy agree in every bin."""
+    """Return the expected calibration error of a perfectly calibrated model on these images."""
     images = len(labels)
     by_unit = sparse.csr_array((np.ones(images), (np.arange(images), units)))
     of_units = (_gaps(labels, probabilities) @ by_unit).tocsr()
@@ -192,7 +192,7 @@ def _gap_by_chance(
 
 
 def _gaps(labels: NDArray[np.int32], probabilities: NDArray[np.float32]) -> sparse.csr_array:
-    """Return the (bins, n) matrix with confidence − correctness of each image in its bin."""
+    """Return the (bins, n) matrix with confidence − correctness of each image in the row of its bin."""
     confidence = probabilities.max(axis=1)
     gaps = confidence.astype(np.float64) - (probabilities.argmax(axis=1) == labels)
     place = (_bins(confidence), np.arange(len(labels)))
@@ -200,13 +200,13 @@ def _gaps(labels: NDArray[np.int32], probabilities: NDArray[np.float32]) -> spar
 
 
 def _bins(confidence: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return the bin of each confidence: bin k holds k/10 < confidence ≤ (k + 1)/10."""
+    """Return the bin of each confidence: bin k is k/10 < confidence ≤ (k + 1)/10."""
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1].astype(np.float32)
     return np.searchsorted(edges, confidence)
 
 
 def _reliability(labels: NDArray[np.int32], probabilities: NDArray[np.float32]) -> list[dict[str, Any]]:
-    """Return for each bin of confidence that has images how many there are, and how many are right."""
+    """Return the number of images, mean confidence and accuracy of each non-empty confidence bin."""
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     bins = _bins(confidence)
     return [

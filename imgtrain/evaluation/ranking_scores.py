@@ -1,4 +1,4 @@
-"""Areas under the ROC and the precision-recall curve, of each class against the rest and of all together."""
+"""ROC AUC and average precision, one class against the rest and averaged over the classes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from imgtrain.evaluation.jackknife import REPLICATES, jackknife, standard_errors
 __all__ = ["RankingScores", "score_ranking"]
 
 NAMES = ("auc", "average_precision")
-# Images × classes × replicates that the areas may take: a second or two.
+# Limit for images × classes × replicates: one or two seconds.
 _WORK = 100_000_000
 _FEWEST_REPLICATES = 40
 
@@ -35,16 +35,16 @@ def score_ranking(
     *,
     seed: int,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the areas of all classes together, and those of each class, with their intervals.
+    """Return the overall scores, and the scores of each class, with their intervals.
 
-    Of two classes the area is that of the second, the positive one; of more it is the mean over the classes. A
-    class without images, or with all of them, has none.
+    With two classes, the overall score is that of the second (positive) class, otherwise the mean over the classes.
+    The scores of a class without images, or with all images, are None.
 
     Args:
         labels: (n,).
         probabilities: (n, classes).
-        groups: Number of each image's group, (n,); None where there are none.
-        seed: Of the jackknife.
+        groups: Index of each image's group, (n,); None if images are independent.
+        seed: Seed of the jackknife.
     """
     class_count = probabilities.shape[1]
     images = len(labels)
@@ -59,8 +59,8 @@ def score_ranking(
 
     def areas(weights: Weights) -> dict[str, NDArray[np.float64]]:
         of_classes = [ranking(weights) for ranking in rankings]
-        of_names = {name: np.stack([area[place] for area in of_classes]) for place, name in enumerate(NAMES)}
-        return of_names | {"members": members @ weights}
+        by_name = zip(NAMES, zip(*of_classes, strict=True), strict=True)
+        return {name: np.stack(values) for name, values in by_name} | {"members": members @ weights}
 
     estimates = {name: values[:, 0] for name, values in areas(np.ones((images, 1))).items()}
     most = min(REPLICATES, max(_FEWEST_REPLICATES, _WORK // (images * len(ranked))))
@@ -68,7 +68,7 @@ def score_ranking(
     units = np.arange(images) if groups is None else groups
     left_out = estimates["members"][:, None] - replicates["members"]
     trials = [min(effective_units(units[of]), effective_units(units[~of])) for of in positives]
-    # Of two classes both have the same ROC curve, and the second is the one that is looked for.
+    # Two classes have the same ROC AUC; the second is the positive class.
     chosen = [ranked.index(1)] if class_count == 2 else list(range(len(ranked)))
     overall: dict[str, Any] = {}
     for name in NAMES:
@@ -97,10 +97,10 @@ def score_ranking(
 
 
 def _area_interval(area: float, error: float, trials: float) -> Interval | None:
-    """Return area ± t standard errors on the scale of the log odds.
+    """Return area ± t standard errors on the logit scale.
 
-    Where no ranking is wrong there is no standard error. Then the area is taken for a share of as many trials as
-    the rarer side has images (or groups), which is what it is if each of them ranks above all others or below all.
+    A perfect ranking has a standard error of 0. Then the area is treated as a proportion of as many trials as the
+    rarer side has images (or groups), as if each of them ranked above all others or below all.
     """
     if trials <= 1 or not np.isfinite(error):
         return None
@@ -112,14 +112,14 @@ def _area_interval(area: float, error: float, trials: float) -> Interval | None:
 
 
 class RankingScores:
-    """Areas under the ROC and the precision-recall curve of one class against the rest, as scikit-learn's.
+    """ROC AUC and average precision of one class against the rest, as in scikit-learn.
 
-    The images stand in order of falling probability, cut where a run of equal probabilities with a positive
-    among them begins or ends: within the other pieces neither curve needs to be known.
+    Images are sorted by descending probability and divided at the beginning and end of each run of equal probabilities
+    that contains a positive: inside the other pieces, the curves need not be evaluated.
     """
 
     def __init__(self, positive: NDArray[np.bool_], probability: NDArray[np.float32]) -> None:
-        """Take which of n images are of the class, and the probability of the class for each."""
+        """Sort the images; `positive` tells whether each of n images is of the class, (n,) like `probability`."""
         order = np.argsort(-probability, kind="stable")
         ranked, positive = probability[order], positive[order]
         run = np.cumsum(np.append(False, ranked[1:] != ranked[:-1]))
@@ -131,11 +131,11 @@ class RankingScores:
         self._positive = sparse.csr_array((positive.astype(float), (piece, order)), (pieces, images))
 
     def __call__(self, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the two areas of each weighting, (b,), NaN where a side is empty, for weights (n, b)."""
+        """Return both scores for weights (n, b): arrays (b,), NaN if there are no positives or no negatives."""
         both, positive = self._all @ weights, self._positive @ weights
         negative = both - positive
         positives, negatives = positive.sum(axis=0), negative.sum(axis=0)
-        # A positive beats the negatives that are ranked below it, and half of those beside it.
+        # A positive outranks all negatives below it, and ties count half.
         beaten = negatives - np.cumsum(negative, axis=0) + negative / 2
         area = _ratio((positive * beaten).sum(axis=0), positives * negatives, otherwise=np.nan)
         precision = _ratio(np.cumsum(positive, axis=0), np.cumsum(both, axis=0))
@@ -144,5 +144,5 @@ class RankingScores:
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any], otherwise: float = 0.0) -> NDArray[np.float64]:
-    """Return part/whole; where the whole is 0, `otherwise`."""
+    """Return part/whole, and `otherwise` where the whole is 0."""
     return np.divide(part, whole, out=np.full(np.shape(part), otherwise), where=whole > 0)

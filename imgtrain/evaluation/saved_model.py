@@ -1,4 +1,4 @@
-"""The saved model: what it says of itself, and that it gives the same probabilities as the trained network."""
+"""The metadata of the saved model, and a check that it predicts the same as the trained network."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from imgtrain.run.run_directory import now
 
 __all__ = ["describe_model", "verify_saved_model"]
 
-# Largest difference of a probability that saving and loading may make.
+# Maximum difference between probabilities before saving and after loading.
 _SAVED_TOLERANCE = 1e-5
 
 
 def describe_model(plan: Plan, images: Images, fingerprint: str, evaluation: Evaluation) -> ModelMetadata:
-    """Return what evaluation and prediction must know of a training; it travels in the model file.
+    """Return the metadata to store in the model file, for evaluation and prediction.
 
     Args:
-        plan: What was trained.
-        images: What it was trained and evaluated with.
-        fingerprint: Of the images.
-        evaluation: Of the trained model.
+        plan: The trained plan.
+        images: The images of all splits.
+        fingerprint: Fingerprint of the images.
+        evaluation: Evaluation of the trained model.
     """
     data = plan.config.data
     flip_average = plan.config.evaluation.flip_average
@@ -50,7 +50,7 @@ def describe_model(plan: Plan, images: Images, fingerprint: str, evaluation: Eva
         abstain_below=evaluation.decision.abstain_below,
         temperature=evaluation.temperature,
         flip_average=flip_average,
-        # With a split file, the folder alone does not say which of its images are test images.
+        # With a split file, only some of the images in the folder are test images.
         test_folder=None if data.test is None or data.split_file is not None else str(data.test),
         leaked_pictures=() if images.test is None else images.test.dropped_pictures(),
         nested=data.nested,
@@ -66,7 +66,7 @@ def describe_model(plan: Plan, images: Images, fingerprint: str, evaluation: Eva
 
 
 def verify_saved_model(path: Path, model: Any, images: NDArray[np.uint8]) -> None:
-    """Load the saved model as `evaluate` does, and compare its probabilities of some images.
+    """Load the saved model as `evaluate` does, and compare its probabilities with those of the trained network.
 
     Args:
         path: The saved model.
@@ -74,9 +74,9 @@ def verify_saved_model(path: Path, model: Any, images: NDArray[np.uint8]) -> Non
         images: Raw pixels, (b, height, width, channels).
 
     Raises:
-        RunFileError: They differ.
+        RunFileError: The probabilities differ.
     """
-    # It may be larger than models of unknown origin: its memory was checked before the training.
+    # The size limit for untrusted models does not apply.
     loaded = load_model(path, max_gib=memory_bytes() / 2**30)
     saved, trained = (predictor(network)(images) for network in (loaded.model, model))
     difference = float(np.abs(saved - trained).max())
@@ -84,7 +84,7 @@ def verify_saved_model(path: Path, model: Any, images: NDArray[np.uint8]) -> Non
         raise RunFileError(
             Problem(
                 path,
-                f"the saved model gives other probabilities than the trained one (by {difference:.2g})",
+                f"the saved model's probabilities differ from those of the trained network by {difference:.2g}",
                 "set output.model to model.keras",
             )
         )

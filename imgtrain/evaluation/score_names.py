@@ -1,4 +1,4 @@
-"""How scores are called and explained, on the terminal and in the report."""
+"""Names and explanations of scores, for the terminal and the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 SIGNIFICANCE_LEVEL = 0.05
-"""A difference that chance alone would show less often than this is called one."""
+"""Differences with a p-value below this are called significant."""
 
 _SCORES = {
     "accuracy": ("Accuracy", "share of correct predictions"),
@@ -33,7 +33,7 @@ _SCORES = {
         "mean gap between confidence and accuracy; 0 is perfect",
     ),
 }
-# The predictors without a network that the model is compared with, by their key in `metrics.json`.
+# Baselines by their key in `metrics.json`.
 _BASELINES = {
     "majority_class": "always predicting the most frequent class",
     "thumbnail_logistic_regression": "logistic regression on 8×8 thumbnails",
@@ -41,7 +41,7 @@ _BASELINES = {
 
 
 class Conclusion(NamedTuple):
-    """What the comparison of the model with a baseline comes to.
+    """Result of comparing the model with a baseline.
 
     Attributes:
         is_better: Whether the model is significantly better.
@@ -85,7 +85,7 @@ def describe_accuracy(name: str, metrics: Mapping[str, Any]) -> str:
 
 
 def explain_accuracy(name: str, metrics: Mapping[str, Any]) -> str:
-    """Return what the accuracy and its confidence interval mean, in a few words.
+    """Return what the accuracy and its confidence interval mean, in a sentence.
 
     Args:
         name: The split, or the folder of evaluated images.
@@ -138,7 +138,7 @@ def compare_with_baselines(metrics: Mapping[str, Any]) -> Iterator[Conclusion]:
 
 
 def list_scores(metrics: Mapping[str, Any]) -> Iterator[ScoreRow]:
-    """Yield the scores over all classes that are defined, and the accuracy of the baselines."""
+    """Yield the defined scores over all classes, and the accuracy of the baselines."""
     if metrics.get("loss") is not None:
         yield ScoreRow("Loss", metrics["loss"], None, "the loss used in training")
     for key, (title, meaning) in _SCORES.items():
@@ -165,14 +165,14 @@ def list_scores(metrics: Mapping[str, Any]) -> Iterator[ScoreRow]:
 
 
 def format_p(p_value: float) -> str:
-    """Return `p = 0.0501`, with as many digits as it takes to see on which side of 0.05 it lies."""
+    """Return `p = 0.0501`, with enough digits to show whether it is below 0.05."""
     texts = (f"{p_value:.{digits}g}" for digits in range(3, 18))
     is_significant = p_value < SIGNIFICANCE_LEVEL
     return "p = " + next(text for text in texts if (float(text) < SIGNIFICANCE_LEVEL) == is_significant)
 
 
 def _accuracy_limits(metrics: Mapping[str, Any]) -> list[float] | None:
-    """Return the interval to be believed: over groups where there are any, even if there are too few for one."""
+    """Return the valid interval: over groups if there are any, even if it is None."""
     limits: list[float] | None = metrics.get("accuracy_grouped_ci95", metrics["accuracy_ci95"])
     return limits
 

@@ -1,4 +1,4 @@
-"""The exact sign-flip test: could the difference of two paired scores be chance?"""
+"""The exact sign-flip test for the difference between two paired scores."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["sign_flip_p_value"]
 
 
 def sign_flip_p_value(gains: NDArray[np.integer]) -> float:
-    """Return the share of all exchanges of A and B whose difference is at least as large as the one observed.
+    """Return the two-sided p-value of the hypothesis that A and B are equally good.
 
-    If A and B are equally good, exchanging them within a unit (an image or a group) changes nothing, so each of the
-    2^m ways to exchange them in the m units with a gain is equally likely. The test counts those that give as large
-    a sum in either direction. Of single images this is McNemar's exact test. With fewer than six groups that have a
-    gain no p-value is below 2/2^5 = 0.06.
+    Under this hypothesis, swapping A and B within a unit (an image or a group) changes nothing, so all 2^m ways to swap
+    them in the m units with a gain are equally likely. The p-value is the share of them with a difference at least as
+    large as the observed one. For single images, this is McNemar's exact test. With fewer than six groups that have a
+    gain, no p-value is below 2/2^5 = 0.06.
 
-    Every exchange is counted, not drawn: as in Wilcoxon's exact test, the distribution of the sum is built up unit by
-    unit, which takes as many steps as there are units times the sum of their gains.
+    All swaps are counted, not sampled: as in Wilcoxon's exact test, the distribution of the sum is built up unit by
+    unit, in (number of units) × (sum of absolute gains) steps.
 
     Args:
-        gains: By how many images B is better than A in each unit, (units,).
+        gains: Number of correct predictions of B minus that of A in each unit, (units,).
     """
     sizes = np.abs(gains[gains != 0]).astype(np.intp)
     total = int(sizes.sum())

@@ -10,7 +10,7 @@ from typing import Any
 
 from imgtrain.errors import Problem, RunFileError
 from imgtrain.model.initial_state import saving_initial_state
-from imgtrain.model.inspect import check_model_file, read_keras_version
+from imgtrain.model.inspect import read_keras_version, validate_model_file
 from imgtrain.model.runtime import keras
 from imgtrain.run.color_modes import CHANNELS
 from imgtrain.run.defaults import MAX_MODEL_GIB
@@ -90,7 +90,7 @@ def load_model(file: ModelFile | Path | str, *, max_gib: float = MAX_MODEL_GIB) 
     if not isinstance(file, ModelFile):
         file = find_model(file)
     path, record = file.path, file.metadata
-    check_model_file(path, most_bytes=int(max_gib * 2**30))
+    validate_model_file(path, most_bytes=int(max_gib * 2**30))
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     # The errors of Keras, h5py and TensorFlow for corrupt files have no common base class.

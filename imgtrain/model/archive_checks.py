@@ -17,7 +17,7 @@ from typing import Any
 from imgtrain.run.model_metadata import WEIGHTS_MEMBER
 from imgtrain.text import format_bytes
 
-__all__ = ["UnsafeFile", "check_h5", "check_zip"]
+__all__ = ["UnsafeFile", "validate_h5", "validate_zip"]
 
 # The largest network of keras.applications has fewer than 10,000 groups and arrays.
 _MOST_OBJECTS = 200_000
@@ -31,7 +31,7 @@ class UnsafeFile(Exception):  # noqa: N818 (the caller names the file)
     """The file contains something else than its own arrays; the message describes it."""
 
 
-def check_zip(path: Path, *, most_bytes: int) -> None:
+def validate_zip(path: Path, *, most_bytes: int) -> None:
     """Reject an archive that references other files or exceeds the size limit.
 
     Args:
@@ -55,10 +55,10 @@ def check_zip(path: Path, *, most_bytes: int) -> None:
         _raise_if_too_large(sum(member.file_size for member in members), most_bytes, "unpacks to")
         if WEIGHTS_MEMBER in names:
             with archive.open(WEIGHTS_MEMBER) as weights:
-                check_h5(io.BytesIO(weights.read()), most_bytes=most_bytes)
+                validate_h5(io.BytesIO(weights.read()), most_bytes=most_bytes)
 
 
-def check_h5(file: Path | io.BytesIO, *, most_bytes: int) -> None:
+def validate_h5(file: Path | io.BytesIO, *, most_bytes: int) -> None:
     """Reject an HDF5 file that references other files, or whose arrays exceed the limit.
 
     Raises:

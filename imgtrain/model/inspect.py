@@ -19,13 +19,13 @@ from typing import Any
 
 from imgtrain.errors import Problem, RunFileError
 from imgtrain.model.abstract_build import never_allocated
-from imgtrain.model.archive_checks import UnsafeFile, check_h5, check_zip
+from imgtrain.model.archive_checks import UnsafeFile, validate_h5, validate_zip
 from imgtrain.model.measure import variable_bytes
 from imgtrain.model.runtime import keras
 from imgtrain.run.model_metadata import model_file_kind
 from imgtrain.text import format_bytes
 
-__all__ = ["check_model_file", "read_keras_version"]
+__all__ = ["read_keras_version", "validate_model_file"]
 
 # The config of the largest network in keras.applications takes about half a megabyte.
 _MAX_CONFIG_BYTES = 64 * 2**20
@@ -56,7 +56,7 @@ _VALUES = (
 )
 
 
-def check_model_file(path: Path, *, most_bytes: int) -> None:
+def validate_model_file(path: Path, *, most_bytes: int) -> None:
     """Reject a model file that is not a network of built-in layers, without loading it.
 
     Args:
@@ -69,7 +69,7 @@ def check_model_file(path: Path, *, most_bytes: int) -> None:
     """
     kind = model_file_kind(path)
     try:
-        check = {"keras": check_zip, "h5": check_h5}[kind]
+        check = {"keras": validate_zip, "h5": validate_h5}[kind]
         check(path, most_bytes=most_bytes)
         text = {"keras": _read_keras, "h5": _read_h5}[kind](path)
         config = json.loads(text) if text else None

@@ -89,7 +89,7 @@ class LayerStack:
             before = self._first_dense_on_image or self._position + 1
             self._position += 1
             unfit = not_flat(self._tensor.shape[1:], before=before)
-            self._refuse(spec, unfit.what, unfit.hint)
+            self._fail(spec, unfit.what, unfit.hint)
         self._add(spec, policy="float32", name="output")
 
     def _add(self, spec: LayerSpec, *, policy: str | None = None, name: str | None = None) -> None:
@@ -104,7 +104,7 @@ class LayerStack:
             arguments = {"name": name or self._free_name(spec.name), **arguments}
             layer = self._layer_class(spec)(**arguments, dtype=policy or self._policy)
         if unfit := _unfit_input(layer, shape):
-            self._refuse(spec, unfit.what, unfit.hint)
+            self._fail(spec, unfit.what, unfit.hint)
         with self._keras_errors_about(spec):
             output = layer(self._tensor)
         if (
@@ -112,9 +112,9 @@ class LayerStack:
             or output.shape[0] is not None
             or None in output.shape[1:]
         ):
-            self._refuse(spec, "its output must be one array of fixed shape per image")
+            self._fail(spec, "its output must be one array of fixed shape per image")
         if layer.name in {*PREPROCESSING_NAMES, *(other.name for other in self.layers)}:
-            self._refuse(spec, f"duplicate layer name {layer.name!r}")
+            self._fail(spec, f"duplicate layer name {layer.name!r}")
         self._raise_if_too_large(spec, layer, output)
         if _wanted_rank(layer) >= 4:
             self._first_dense_on_image = None
@@ -157,16 +157,16 @@ class LayerStack:
                 f"this machine has {format_bytes(memory)}"
             )
             hint = "use GlobalAveragePooling2D instead of Flatten, more pooling before it, fewer units"
-            self._refuse(spec, what, f"{hint}, or a smaller data.target_size")
+            self._fail(spec, what, f"{hint}, or a smaller data.target_size")
         batch_bytes = 4 * self._config.data.batch_size * prod(output.shape[1:])
         if batch_bytes > memory:
             what = (
                 f"its output of {format_shape(output.shape[1:])} takes {format_bytes(batch_bytes)} for one "
                 f"batch, and this machine has {format_bytes(memory)}"
             )
-            self._refuse(spec, what, "use a smaller data.batch_size or data.target_size")
+            self._fail(spec, what, "use a smaller data.batch_size or data.target_size")
 
-    def _refuse(self, spec: LayerSpec, what: str, hint: str = "") -> NoReturn:
+    def _fail(self, spec: LayerSpec, what: str, hint: str = "") -> NoReturn:
         raise ConfigError(self._problem(spec, what, hint))
 
     def _problem(self, spec: LayerSpec, what: str, hint: str = "") -> Problem:

@@ -6,6 +6,7 @@ files can be untrusted, so metadata is validated as strictly as a configuration.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zipfile
 from contextlib import suppress
@@ -193,6 +194,11 @@ class ModelFile:
 
     path: Path
     metadata: ModelMetadata | None
+
+    def sha256(self) -> str:
+        """Return the hash of the file as hexadecimal digits."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find_model(path: Path | str) -> ModelFile:

@@ -22,10 +22,10 @@ from imgtrain.training.checkpoint_store import Checkpoint, CheckpointStore
 __all__ = [
     "EarlierRun",
     "adding_resume_hint",
-    "check_same_images",
     "describe_origin",
     "describe_resumption",
     "find_earlier_run",
+    "validate_same_images",
 ]
 
 # Keys that affect paths or speed, but not the results. The images are compared by their contents.
@@ -101,7 +101,7 @@ def find_earlier_run(config: Config, run: RunDirectory, emit: Emit = ignore) -> 
     return EarlierRun(facts, checkpoint)
 
 
-def check_same_images(
+def validate_same_images(
     earlier: EarlierRun, run: RunDirectory, fingerprint: str, describe: Callable[[], Mapping[str, Any]]
 ) -> None:
     """Check that the images are those that the earlier run was trained on.

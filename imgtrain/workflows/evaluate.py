@@ -72,16 +72,16 @@ def evaluate(
     if directory is not None:
         directory.raise_if_evaluated(overwrite=overwrite)
 
-    from imgtrain.evaluation.eval_inputs import EvalOptions, inputs_of_imgtrain_model
+    from imgtrain.evaluation.eval_inputs import EvalOptions, inputs_from_metadata
 
-    asked = EvalOptions(
+    options = EvalOptions(
         model=str(file.path),
         folder=None if folder is None else Path(folder),
         config=None if config is None else Path(config),
         rescale=rescale,
         classes=classes,
     )
-    inputs = None if file.metadata is None else inputs_of_imgtrain_model(file.metadata, asked)
+    inputs = None if file.metadata is None else inputs_from_metadata(file.metadata, options)
 
     # TensorFlow is imported from here on.
     from imgtrain.evaluation.baselines import Baselines, majority, score_beside_baselines
@@ -90,7 +90,7 @@ def evaluate(
     from imgtrain.report.facts import Facts
     from imgtrain.workflows.report import try_report
 
-    loaded = load_for_evaluation(file, inputs, asked, max_gib=max_model_gib, emit=emit)
+    loaded = load_for_evaluation(file, inputs, options, max_gib=max_model_gib, emit=emit)
     if directory is not None:
         directory.create()
     inputs = loaded.inputs

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgtrain.dataset.named_files import expand_paths
 from imgtrain.errors import ConfigError, DataError, Problem
-from imgtrain.evaluation.prediction_formats import FilePrediction, UnreadableFile
-from imgtrain.evaluation.prediction_writer import check_prediction_path, prediction_writer
-from imgtrain.events import Emit, ImageClassified, Message, Progress, ignore
+from imgtrain.evaluation.prediction_writer import prediction_writer, validate_prediction_path
+from imgtrain.events import Emit, ignore
 from imgtrain.run.defaults import INFERENCE_BATCH_SIZE, MAX_MODEL_GIB
 from imgtrain.run.model_metadata import find_model
 
@@ -73,7 +71,7 @@ def predict(
         InterruptedRunError: Ctrl-C while writing an output file.
     """
     if output is not None:
-        check_prediction_path(Path(output), resume=resume, overwrite=overwrite)
+        validate_prediction_path(Path(output), resume=resume, overwrite=overwrite)
     elif resume:
         raise ConfigError("--resume requires --output: without it, predictions are printed and not saved")
     file = find_model(model)
@@ -86,13 +84,12 @@ def predict(
         raise DataError(Problem("", "no images found to classify"))
 
     # TensorFlow is imported from here on.
-    from imgtrain.evaluation.classify import classify
+    from imgtrain.evaluation.classify import classify_files
     from imgtrain.model.archive import load_model
 
     network = load_model(file, max_gib=max_model_gib).model
-    tally = _Tally(dict.fromkeys(class_names, 0), [])
     with ExitStack() as stack:
-        writer, start = None, 0
+        writer = None
         if output is not None:
             writer = stack.enter_context(
                 prediction_writer(
@@ -100,51 +97,12 @@ def predict(
                     paths,
                     class_names,
                     top=None if top is None else min(top, len(class_names)),
-                    model=_sha256(file.path),
+                    model=file.sha256(),
                     resume=resume,
                     overwrite=overwrite,
                 )
             )
-            start = writer.done
-            for row in writer.earlier:
-                tally.count(row.path, row.says, row.reason)
-            emit(Progress("classifying", start, len(paths), "files"))
-        answers = classify(network, file.metadata, paths, batch_size=batch_size, start=start)
-        for done, answer in enumerate(stack.enter_context(closing(answers)), start=start + 1):
-            if isinstance(answer, UnreadableFile):
-                tally.count(answer.path, None, answer.reason)
-                emit(Message(f"{answer.path}: {answer.reason}", "warning"))
-            else:
-                tally.count(answer.path, answer.says(class_names), "")
-            if writer is None:
-                _tell_answer(answer, class_names=class_names, top=top or 1, emit=emit)
-                continue
-            writer.write(answer)
-            if done % batch_size == 0 or done == len(paths):
-                emit(Progress("classifying", done, len(paths), "files"))
-    return PredictResult(None if output is None else Path(output), tally.answers, tuple(tally.unreadable))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Tally:
-    answers: dict[str, int]
-    unreadable: list[tuple[str, str]]
-
-    def count(self, path: str, says: str | None, reason: str) -> None:
-        if says is None:
-            self.unreadable.append((path, reason))
-        else:
-            self.answers[says] = self.answers.get(says, 0) + 1
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _tell_answer(
-    answer: FilePrediction | UnreadableFile, *, class_names: tuple[str, ...], top: int, emit: Emit
-) -> None:
-    if isinstance(answer, FilePrediction):
-        ranked = tuple((class_names[label], float(answer.probabilities[label])) for label in answer.top(top))
-        emit(ImageClassified(answer.path, answer.says(class_names), answer.probability, ranked))
+        found = classify_files(
+            network, file.metadata, paths, writer, top=top, batch_size=batch_size, emit=emit
+        )
+    return PredictResult(None if output is None else Path(output), found.counts, tuple(found.unreadable))

@@ -31,7 +31,7 @@ from imgtrain.training.checkpoint_store import CheckpointStore
 from imgtrain.training.checkpointing import Checkpointer
 from imgtrain.training.fit import fit
 from imgtrain.training.history import History
-from imgtrain.training.resume import EarlierRun, check_same_images, describe_origin, describe_resumption
+from imgtrain.training.resume import EarlierRun, describe_origin, describe_resumption, validate_same_images
 from imgtrain.training.run_record import (
     NOT_KNOWN_YET,
     describe_history,
@@ -97,7 +97,7 @@ def _run(
     images = load_images(config, plan.splits, emit)
     fingerprint = images.fingerprint()
     if earlier is not None and checkpoint is not None:
-        check_same_images(earlier, run, fingerprint, images.describe)
+        validate_same_images(earlier, run, fingerprint, images.describe)
     else:
         run.clear()
     # Resume with the same precision even on hardware that defaults to another, because the weights depend on it.

@@ -54,7 +54,7 @@ def test_a_model_of_ones_own_is_compared_with_a_run(imgtrain, other_model):
 def test_what_is_missing_or_said_for_nothing_is_named(imgtrain, other_model):
     done = imgtrain("compare", KERAS, other_model)
     assert done.returncode == 4
-    assert "for model files, give --data FOLDER" in done.stderr
+    assert "for model files, use --data FOLDER" in done.stderr
     done = imgtrain("compare", KERAS, other_model, "--data", IMAGES)
     assert done.returncode == 2
     assert "--rescale" in done.stderr

@@ -102,7 +102,7 @@ def test_a_test_folder_that_has_gone_is_said_with_what_to_do(imgtrain, run, fold
 def test_a_model_of_ours_needs_no_rescale(run, imgtrain):
     done = imgtrain("evaluate", run, "--rescale", "1/255")
     assert done.returncode == 2
-    assert "preprocessing in itself" in done.stderr
+    assert "contains its preprocessing" in done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_a_configuration_says_which_images_and_how_they_are_read(run, foreign, f
     (folders / "other.yaml").write_text("data: {train: train, test: test, target_size: [20, 16]}\n")
     done = imgtrain("evaluate", path, "--config", folders / "other.yaml")
     assert done.returncode == 2
-    assert "categorical does not fit the model, which has 1 output" in done.stderr
+    assert "categorical does not match the model, which has 1 output" in done.stderr
 
 
 def test_an_evaluation_does_not_replace_the_scores_of_a_run(run, imgtrain):

@@ -121,7 +121,7 @@ def test_an_interrupted_prediction_keeps_its_rows_and_is_continued(many, imgtrai
         patch.setattr(classify_module, "decide", interrupt)
         stopped = imgtrain(*many, "--overwrite")
     assert stopped.returncode == 130
-    assert "contains the answers for 77 of 298 files" in stopped.stderr
+    assert "contains the predictions for 77 of 298 files" in stopped.stderr
     assert "--resume" in stopped.stderr
     assert (tmp_path / "a.csv").read_bytes() == whole
     assert whole.startswith((tmp_path / "a.csv.partial").read_bytes())
@@ -175,9 +175,9 @@ def test_answers_on_the_terminal_and_a_list_on_standard_input(run, imgtrain):
         (["run", "run"], 3, "no images found"),
         (["nowhere", "test"], 4, "no such model file"),
         (["run", "test", "--resume"], 2, "--resume requires --output"),
-        (["run", "test", "-o", "a.csv", "--resume", "--overwrite"], 2, "choose one"),
+        (["run", "test", "-o", "a.csv", "--resume", "--overwrite"], 2, "use only one"),
         (["run", "test", "-o", "config.csv"], 4, "exists already"),
-        (["run", "test", "-o", "no/folder/a.csv"], 4, "there is no folder"),
+        (["run", "test", "-o", "no/folder/a.csv"], 4, "does not exist"),
     ],
 )
 def test_mistakes_are_explained(run, imgtrain, arguments, status, message):

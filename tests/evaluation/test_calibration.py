@@ -1,4 +1,4 @@
-"""Temperature: found where it was planted, and put into the weights of a plain model."""
+"""Temperature scaling: a known temperature is recovered, and applied to the weights of a plain model."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from imgtrain.evaluation.calibration import apply_temperature, fit_temperature, 
 
 
 def draw(images, class_count, temperature, seed=0):
-    """Labels drawn from honest probabilities, and probabilities that are surer by the temperature."""
+    """Draw labels from calibrated probabilities; return probabilities sharpened by the temperature."""
     rng = np.random.default_rng(seed)
     logits = 1.5 * rng.normal(size=(images, class_count))
     honest = softmax(logits, axis=1)
@@ -19,7 +19,7 @@ def draw(images, class_count, temperature, seed=0):
 
 @pytest.mark.parametrize("class_count", [2, 5])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_a_planted_temperature_is_found(class_count, temperature):
+def test_a_known_temperature_is_recovered(class_count, temperature):
     found = fit_temperature(*draw(20_000, class_count, temperature))
     assert found == pytest.approx(temperature, rel=0.05)
 
@@ -28,15 +28,15 @@ def test_a_planted_temperature_is_found(class_count, temperature):
 def test_the_temperature_of_mirror_images_is_that_of_the_mean(class_count):
     rng = np.random.default_rng(0)
     views = 3 * rng.normal(size=(2, 20_000, class_count))
-    honest = softmax(views, axis=-1).mean(axis=0)
-    labels = (honest.cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1).astype(np.int32)
+    calibrated = softmax(views, axis=-1).mean(axis=0)
+    labels = (calibrated.cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1).astype(np.int32)
     image, mirrored = softmax(3 * views, axis=-1).astype(np.float32)
     assert fit_temperature(labels, image, mirrored) == pytest.approx(3, rel=0.05)
-    # Fitted to the mean itself, which is less certain than either view, it would be another one.
+    # The temperature for the mean of the probabilities, which is less confident than either view, would be lower.
     assert fit_temperature(labels, (image + mirrored) / 2) < 2.8
 
 
-def test_certain_mistakes_do_not_break_the_search():
+def test_mistakes_with_probability_1_do_not_break_the_search():
     labels, probabilities = draw(200, 3, 1.0)
     probabilities = np.eye(3, dtype=np.float32)[probabilities.argmax(axis=1)]
     assert 1 < fit_temperature(labels, probabilities) < 100
@@ -47,8 +47,8 @@ def log_loss(labels, probabilities, temperature):
     return -np.log(softmax(logits, axis=1)[np.arange(len(labels)), labels]).mean()
 
 
-def test_validation_without_a_mistake_makes_no_model_certain():
-    # The model is honest and right in 96 of 100 cases; 20 validation images happen to be all right.
+def test_perfect_validation_does_not_make_the_model_certain():
+    # A calibrated model with an accuracy of 96 %; all 20 validation images happen to be classified correctly.
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 20_020)
     logits = 2.5 * (rng.normal(size=(len(labels), 2)) + 2.5 * np.eye(2)[labels])
@@ -58,13 +58,13 @@ def test_validation_without_a_mistake_makes_no_model_certain():
     temperature = fit_temperature(labels[right].astype(np.int32), probabilities[right].astype(np.float32))
     uncalibrated, calibrated = (log_loss(labels[test], probabilities[test], t) for t in (1, temperature))
     assert uncalibrated == pytest.approx(0.1, abs=0.02)
-    # As sure as 20 of 20 allow, about 21/22; on unsmoothed targets the loss is 1.0.
+    # The confidence that 20 of 20 justify is about 21/22; with unsmoothed targets the loss would be 1.0.
     assert calibrated < 0.2
 
 
 @pytest.mark.parametrize(("images", "most"), [(12, 0.3), (40, 0.1), (200, 0.03)])
 @pytest.mark.parametrize(("class_count", "signal"), [(2, 2.5), (5, 2.5), (5, 4.0)])
-def test_calibration_costs_little_on_few_images_whatever_the_model(class_count, signal, images, most):
+def test_calibration_on_few_images_increases_the_loss_only_slightly(class_count, signal, images, most):
     # docs/results.md quotes the figures.
     rng = np.random.default_rng(images)
     for honest in (0.4, 1.0, 3.0):  # underconfident, honest, overconfident
@@ -79,7 +79,7 @@ def test_calibration_costs_little_on_few_images_whatever_the_model(class_count, 
         assert np.max(worse) < most
 
 
-def test_a_temperature_at_the_limit_of_the_search_is_warned_of():
+def test_a_temperature_at_the_limit_of_the_search_triggers_a_warning():
     labels, probabilities = draw(200, 3, 1.0)
     wrong = np.roll(np.eye(3, dtype=np.float32)[labels], 1, axis=1)  # certain, and never right
     (warning,) = warn_at_bounds(fit_temperature(labels, np.clip(wrong, 1e-9, 1)))
@@ -89,7 +89,7 @@ def test_a_temperature_at_the_limit_of_the_search_is_warned_of():
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(("units", "activation"), [(3, "softmax"), (1, "sigmoid")])
-def test_the_weights_give_the_calibrated_probabilities(units, activation):
+def test_scaled_weights_output_calibrated_probabilities(units, activation):
     from imgtrain.model.runtime import keras
 
     keras.utils.set_random_seed(0)
@@ -111,7 +111,7 @@ def test_the_weights_give_the_calibrated_probabilities(units, activation):
 
 
 @pytest.mark.tensorflow
-def test_a_run_that_asks_for_it_saves_a_calibrated_model_and_averages_mirror_images(
+def test_a_run_with_calibrate_saves_a_calibrated_model_and_averages_mirror_images(
     tmp_path, make_folders, imgtrain
 ):
     import keras
@@ -131,7 +131,7 @@ def test_a_run_that_asks_for_it_saves_a_calibrated_model_and_averages_mirror_ima
     assert metadata.format_version == 2
     temperature = metadata.temperature
     assert f"temperature of {temperature:.3f}" in done.stdout
-    # Evaluated from the file alone, the probabilities are those that the run wrote.
+    # Evaluating the model file reproduces the probabilities written by the run.
     again = imgtrain("evaluate", "run", "--output", "again", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     done = imgtrain("predict", "run", "test", "--output", "files.csv", cwd=tmp_path)

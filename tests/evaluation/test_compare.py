@@ -1,4 +1,4 @@
-"""Two runs on the same test images: what the difference is, and when nobody can tell."""
+"""Compare two runs on the same test images: the difference, and when it is not significant."""
 
 import json
 
@@ -17,7 +17,7 @@ NAMES = ("ant", "bee", "cow")
 def make_run(
     path, labels, answers, *, names=NAMES, digests=None, order=None, prefix="", group_by=None, split="test"
 ):
-    """Write what `compare` reads of a run; `order` shuffles the rows, `names` may come in another order."""
+    """Write the files of a run that `compare` reads, with rows and class names in any order."""
     path.mkdir()
     rows = np.arange(len(labels)) if order is None else order
     digests = [f"{number:032x}" for number in range(len(labels))] if digests is None else digests
@@ -50,18 +50,18 @@ def labels():
     return np.random.default_rng(0).integers(0, 3, 400)
 
 
-def test_a_run_and_itself_do_not_differ(tmp_path, labels):
+def test_a_run_is_the_same_as_itself(tmp_path, labels):
     run = make_run(tmp_path / "a", labels, answers_with(labels, 60, 1))
     comparison = compare_runs(run, run)
     assert comparison.verdict == "same"
     assert comparison.sentence.startswith("No difference")
-    # With these images there is none; on others there may be.
+    # No difference on these images does not exclude one on others.
     low, high = comparison.content["accuracy_difference_ci95"]
     assert -0.01 < low < 0 < high < 0.01
     assert comparison.content["mcnemar"]["p_value"] == 1
 
 
-def test_images_are_matched_by_content_whatever_their_names_order_and_labels(tmp_path, labels):
+def test_images_are_matched_by_content_not_by_name_order_or_label_index(tmp_path, labels):
     answers = answers_with(labels, 60, 1)
     a = make_run(tmp_path / "a", labels, answers)
     shuffled = np.random.default_rng(5).permutation(400)
@@ -69,7 +69,7 @@ def test_images_are_matched_by_content_whatever_their_names_order_and_labels(tmp
     assert compare_runs(a, b).verdict == "same"
 
 
-def test_a_clear_difference_is_told_with_its_interval(tmp_path, labels):
+def test_a_significant_difference_is_reported_with_its_interval(tmp_path, labels):
     a = make_run(tmp_path / "a", labels, answers_with(labels, 100, 1))
     b = make_run(tmp_path / "b", labels, answers_with(labels, 40, 2))
     forth, back = compare_runs(a, b), compare_runs(b, a)
@@ -80,13 +80,13 @@ def test_a_clear_difference_is_told_with_its_interval(tmp_path, labels):
     assert back.content["accuracy_difference_ci95"] == pytest.approx([-high, -low])
     only_a, only_b = (forth.content["mcnemar"][key] for key in ("only_a_right", "only_b_right"))
     assert only_b - only_a == 60
-    # The chance of so uneven a division, or a more uneven one, of images that fall to either side alike.
+    # The binomial probability of a division at least as uneven.
     expected = 2 * binom.cdf(only_a, only_a + only_b, 0.5)
     assert forth.content["mcnemar"]["p_value"] == pytest.approx(expected)
     assert sum(row["only_b_right"] for row in forth.content["per_class"].values()) == only_b
 
 
-def test_a_difference_that_may_be_chance_is_not_called_one(tmp_path, labels):
+def test_a_difference_within_chance_is_not_significant(tmp_path, labels):
     a = make_run(tmp_path / "a", labels, answers_with(labels, 60, 1))
     b = make_run(tmp_path / "b", labels, answers_with(labels, 55, 2))
     comparison = compare_runs(a, b)
@@ -107,12 +107,13 @@ def test_the_paired_interval_is_narrower_than_that_of_independent_images(tmp_pat
     better[wrong] = labels[wrong]
     a, b = make_run(tmp_path / "a", labels, answers), make_run(tmp_path / "b", labels, better)
     low, high = compare_runs(a, b).content["accuracy_difference_ci95"]
-    # 12 of 400 fall one way, none the other: the deviation is √(0.03 · 0.97 / 400), not √(2 · 0.25 · 0.75 / 400).
+    # Only B is right on 12 of 400 images, only A on none: the standard deviation is √(0.03 · 0.97 / 400), not
+    # √(2 · 0.25 · 0.75 / 400).
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.03 * 0.97 / 400), rel=0.15)
 
 
-def test_groups_count_rather_than_images(tmp_path, labels):
-    # All images of a group (ten in a row) fall to the same side: 40 groups say less than 400 images.
+def test_groups_are_the_units_of_the_test(tmp_path, labels):
+    # All ten images of a group differ in the same direction: 40 groups are weaker evidence than 400 images.
     rng = np.random.default_rng(3)
     right_a, right_b = np.repeat(rng.random((2, 40)) < [[0.7], [0.8]], 10, axis=1)
     answers_a, answers_b = (np.where(right, labels, (labels + 1) % 3) for right in (right_a, right_b))
@@ -123,7 +124,7 @@ def test_groups_count_rather_than_images(tmp_path, labels):
         b = make_run(tmp_path / name / "b", labels, answers_b, group_by=group_by)
         low, high = compare_runs(a, b).content["accuracy_difference_ci95"]
         widths.append(high - low)
-    # The paths carry the class first; the number alone is the group.
+    # Paths begin with the class; only the number identifies the group.
     assert widths[1] == pytest.approx(np.sqrt(10) * widths[0], rel=0.25)
 
 
@@ -137,7 +138,7 @@ def candidate(labels, right, groups=None):
     )
 
 
-def test_the_sentence_says_what_decides_when_interval_and_test_disagree(labels):
+def test_the_sentence_names_the_reason_if_interval_and_test_disagree(labels):
     right_a, right_b = np.ones(400, bool), np.ones(400, bool)
     right_a[:22], right_b[100:110] = False, False
     comparison = compare(candidate(labels, right_a), candidate(labels, right_b), split="test")
@@ -151,8 +152,8 @@ def test_the_sentence_says_what_decides_when_interval_and_test_disagree(labels):
     )
 
 
-def test_fewer_than_six_groups_never_decide(labels):
-    # B is right wherever A is wrong: by 400 images there is no doubt.
+def test_fewer_than_six_groups_are_never_significant(labels):
+    # B is right wherever A is wrong: counting 400 images, this is significant.
     for count in (1, 2, 5, 6):
         groups = np.arange(400) % count
         right = np.random.default_rng(0).random(400) < 0.5
@@ -167,7 +168,7 @@ def test_fewer_than_six_groups_never_decide(labels):
     )
 
 
-def test_too_few_groups_are_the_reason_that_is_given(labels):
+def test_too_few_groups_are_named_as_the_reason(labels):
     groups = np.arange(400) // 100
     right = np.random.default_rng(0).random(400) < 0.5
     a, b = candidate(labels, right, groups), candidate(labels, np.ones(400, bool), groups)
@@ -180,7 +181,7 @@ def test_too_few_groups_are_the_reason_that_is_given(labels):
     assert comparison.sentence.endswith("; all images belong to one group.")
 
 
-def test_groups_of_both_runs_are_joined_so_that_neither_order_contradicts_the_other(labels):
+def test_groups_of_both_runs_are_joined_so_that_swapping_them_is_consistent(labels):
     rng = np.random.default_rng(0)
     right_a, right_b = rng.random(400) < 0.6, rng.random(400) < 0.8
     fine, coarse = np.arange(400) // 4, np.arange(400) // 100
@@ -194,8 +195,8 @@ def test_groups_of_both_runs_are_joined_so_that_neither_order_contradicts_the_ot
         assert forth.content["warnings"] == back.content["warnings"] != []
 
 
-def test_groups_of_a_split_file_over_several_folders_are_those_of_the_folders(tmp_path, labels):
-    # `imgtrain evaluate` searches the paths below data.train and data.test, which both begin with the patient.
+def test_groups_with_a_split_file_are_relative_to_each_folder(tmp_path, labels):
+    # `imgtrain evaluate` matches paths relative to data.train and data.test, which both begin with the patient.
     right = np.random.default_rng(0).random(400) < 0.7
     runs = []
     for name, answers in (("a", labels), ("b", np.where(right, labels, (labels + 1) % 3))):
@@ -215,16 +216,16 @@ def test_groups_of_a_split_file_over_several_folders_are_those_of_the_folders(tm
     assert compare_runs(*runs).content["groups"] == 6
 
 
-def test_runs_without_test_images_are_compared_on_validation_with_a_caveat(tmp_path, labels):
+def test_runs_without_test_images_are_compared_on_validation_with_a_warning(tmp_path, labels):
     a = make_run(tmp_path / "a", labels, answers_with(labels, 100, 1), split="validation")
     b = make_run(tmp_path / "b", labels, answers_with(labels, 40, 2), split="validation")
     comparison = compare_runs(a, b)
     assert (comparison.verdict, comparison.content["split"]) == ("better", "validation")
     (warning,) = comparison.content["warnings"]
-    assert "Training chose the best epoch on them" in warning
+    assert "Training chose the best epoch on these images" in warning
 
 
-def test_runs_whose_predictions_are_of_different_splits_are_refused_with_the_way_out(tmp_path, labels):
+def test_runs_with_predictions_of_different_splits_are_rejected_with_a_hint(tmp_path, labels):
     a = make_run(tmp_path / "a", labels, labels)
     b = make_run(tmp_path / "b", labels, labels, split="validation")
     with pytest.raises(RunFileError) as error:
@@ -234,21 +235,21 @@ def test_runs_whose_predictions_are_of_different_splits_are_refused_with_the_way
     assert "--data FOLDER" in str(error.value)
 
 
-def test_other_test_images_are_refused_with_what_differs(tmp_path, labels):
+def test_different_test_images_are_rejected_with_the_differences(tmp_path, labels):
     a = make_run(tmp_path / "a", labels, labels)
     b = make_run(tmp_path / "b", labels[:390], labels[:390])
-    with pytest.raises(DataError, match=r"10 of its 400 images are not those of") as error:
+    with pytest.raises(DataError, match=r"10 of its 400 images are missing in") as error:
         compare_runs(a, b)
     assert "0390.png" in str(error.value)
     assert "--data FOLDER" in str(error.value)
     changed = labels.copy()
     changed[7] = (changed[7] + 1) % 3
     c = make_run(tmp_path / "c", changed, changed)
-    with pytest.raises(DataError, match="1 of them are there, but with another class"):
+    with pytest.raises(DataError, match="1 of them have another class there"):
         compare_runs(a, c)
 
 
-def test_the_same_picture_twice_is_matched_twice(tmp_path, labels):
+def test_duplicate_images_are_matched_one_to_one(tmp_path, labels):
     digests = [f"{number // 2:032x}" for number in range(400)]
     labels = np.repeat(labels[:200], 2)
     a = make_run(tmp_path / "a", labels, labels, digests=digests)
@@ -258,7 +259,7 @@ def test_the_same_picture_twice_is_matched_twice(tmp_path, labels):
         compare_runs(a, b)
 
 
-def test_a_folder_that_is_no_run_is_named(tmp_path, labels):
+def test_a_folder_without_a_run_is_an_error(tmp_path, labels):
     run = make_run(tmp_path / "a", labels, labels)
     with pytest.raises(RunFileError, match="not a run directory"):
         compare_runs(run, tmp_path)
@@ -267,7 +268,7 @@ def test_a_folder_that_is_no_run_is_named(tmp_path, labels):
         compare_runs(run, run)
 
 
-def test_compare_needs_no_tensorflow_and_prints_a_sentence_or_json(
+def test_compare_does_not_import_tensorflow_and_prints_a_sentence_or_json(
     tmp_path, labels, imgtrain, imported_modules
 ):
     a = make_run(tmp_path / "a", labels, answers_with(labels, 100, 1))

@@ -1,4 +1,4 @@
-"""Intervals hold what they promise: of many repetitions of an experiment, at least 93 % cover the truth.
+"""Coverage of the intervals: in many repetitions of an experiment, at least 93 % contain the true value.
 
 docs/results.md quotes the figures.
 """
@@ -26,7 +26,7 @@ OVERALL = (
 
 
 def experiment(rng, images, *, signal, sureness, groups=None):
-    """Three classes; `sureness` above 1 makes the probabilities more extreme than the model is right.
+    """Three classes; `sureness` above 1 makes the model overconfident.
 
     The images of a group are of one class, and share nine tenths of their luck.
     """
@@ -44,7 +44,7 @@ def experiment(rng, images, *, signal, sureness, groups=None):
 
 
 def coverage(names, *, images, repetitions, groups=None, **model):
-    """Return the share of intervals that cover the score of 100,000 images; one that is not given counts not."""
+    """Return the share of intervals that cover the score on 100,000 images; missing intervals count as failures."""
     rng = np.random.default_rng(0)
     many = None if groups is None else np.arange(100_000) // 5
     truth = score(experiment(rng, 100_000, groups=many, **model))
@@ -57,7 +57,7 @@ def coverage(names, *, images, repetitions, groups=None, **model):
     return {name: float(np.mean(hits)) for name, hits in covered.items() if hits}
 
 
-# Right in 63, 93 and 99.5 of 100 cases: the last set of 100 images is all right in 6 of 10 experiments.
+# Accuracies of 63, 93 and 99.5 %: with the last one, 100 images are all correct in 6 of 10 experiments.
 @pytest.mark.parametrize("model", [
     {"signal": 1.0, "sureness": 2.5}, {"signal": 2.5, "sureness": 1.0}, {"signal": 4.0, "sureness": 2.5},
 ])  # fmt: skip
@@ -77,7 +77,7 @@ def test_scores_of_groups(count, model):
 
 
 def beta_groups(rng, count, *, mean, correlation, size):
-    """Images of groups of about `size`; the accuracy of each group is drawn, with this correlation inside it."""
+    """Draw groups of about `size` images with different accuracies, i.e. correlated images within a group."""
     sizes = np.full(count, size) if size < 25 else 1 + rng.geometric(1 / size, count)
     total = 1 / correlation - 1
     accuracies = rng.beta(mean * total, (1 - mean) * total, count)
@@ -101,8 +101,8 @@ def test_accuracy_of_groups(count, mean, correlation, size):
 
 @pytest.mark.parametrize("images", [5, 10, 30, 100, 300])
 def test_accuracy_of_single_images(images):
-    # Wilson's method holds 95 % as the mean over true accuracies. Just below 100 %, single ones are covered less: the
-    # interval is too pessimistic there. That the truth is below the interval, which is what hurts, is rare everywhere.
+    # The coverage of Wilson's interval is 95 % on average over accuracies. Just below 100 %, it is lower, because the
+    # interval is too pessimistic there. A true accuracy below the interval, the harmful case, is rare everywhere.
     intervals = np.array([share_interval(np.arange(images) < right) for right in range(images + 1)])
     rng = np.random.default_rng(0)
     truths = rng.uniform(0.5, 1, 4000)
@@ -114,7 +114,7 @@ def test_accuracy_of_single_images(images):
 
 
 def paired_answers(rng, groups, *, accuracies, shared, correlation):
-    """Whether A and B are right: half of an image's difficulty is the same for both, and part of a group's."""
+    """Draw whether A and B are right; they share half of an image's difficulty and part of a group's."""
 
     def latent(own):
         of_group = np.sqrt(shared) * common + np.sqrt(1 - shared) * own
@@ -163,12 +163,12 @@ def verdicts(count, accuracies, *, size=20, repetitions=400):
 
 @pytest.mark.parametrize("count", [None, *GROUPS])
 @pytest.mark.parametrize("accuracy", [0.8, 0.95])
-def test_no_difference_is_called_one_in_at_most_5_of_100_comparisons(count, accuracy):
+def test_equal_models_are_called_different_in_at_most_5_of_100_comparisons(count, accuracy):
     found = verdicts(count, (accuracy, accuracy))
     assert found["better"] + found["worse"] <= 0.05, found
 
 
-def test_a_difference_is_found_where_there_are_groups_enough():
+def test_a_difference_is_found_with_enough_groups():
     assert verdicts(5, (0.7, 0.9))["better"] == 0
     assert verdicts(20, (0.7, 0.9))["better"] >= 0.9
     assert verdicts(None, (0.7, 0.9))["better"] >= 0.99

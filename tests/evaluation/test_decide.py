@@ -1,4 +1,4 @@
-"""Thresholds and abstention against an exhaustive search over the same validation images."""
+"""Thresholds and abstention, compared with an exhaustive search on the same validation images."""
 
 import numpy as np
 import pytest
@@ -45,41 +45,41 @@ def youden(threshold):
     return hits / positives - (predicted - hits) / (len(LABELS) - positives)
 
 
-def test_a_given_number_is_used_as_it_is():
+def test_a_fixed_threshold_is_used_unchanged():
     assert choose(0.37).threshold == 0.37
 
 
 @pytest.mark.parametrize(("rule", "value"), [("f1", f1), ("youden", youden)])
-def test_the_best_threshold_of_all_is_found(rule, value):
+def test_the_best_threshold_is_found(rule, value):
     chosen = choose(rule).threshold
     assert value(chosen) == pytest.approx(max(value(threshold) for threshold in POSITIVE))
 
 
-def test_a_precision_is_reached_and_no_lower_threshold_reaches_it():
+def test_the_lowest_threshold_with_the_target_precision_is_found():
     chosen = choose({"precision": 0.8}).threshold
     assert precision(chosen) >= 0.8
     assert all(precision(threshold) < 0.8 for threshold in POSITIVE if threshold < chosen)
 
 
-def test_a_recall_is_reached_and_no_higher_threshold_reaches_it():
+def test_the_highest_threshold_with_the_target_recall_is_found():
     chosen = choose({"recall": 0.9}).threshold
     assert recall(chosen) >= 0.9
     assert all(recall(threshold) < 0.9 for threshold in POSITIVE if threshold > chosen)
 
 
-def test_a_precision_out_of_reach_is_said_and_leaves_the_default():
+def test_an_unreachable_precision_triggers_a_warning_and_the_default():
     decision = choose({"precision": 1.0}, labels=1 - LABELS)
     assert decision.threshold == 0.5
     assert "no threshold reaches a precision of 1" in decision.warnings[0]
 
 
-def test_without_validation_the_default_stays_and_it_is_said():
+def test_without_validation_the_default_is_used_with_a_warning():
     decision = choose("f1", labels=None, probabilities=None)
     assert decision.threshold == 0.5
-    assert "not validation images of both classes" in decision.warnings[0]
+    assert "no validation images of both classes" in decision.warnings[0]
 
 
-def test_answers_above_the_level_reach_the_accuracy_and_no_lower_level_does():
+def test_the_lowest_confidence_with_the_target_accuracy_is_found():
     decision = choose(abstain=0.95)
     predicted = decide(PROBABILITIES, 0.5)
     confidence = PROBABILITIES.max(axis=1)
@@ -92,14 +92,14 @@ def test_answers_above_the_level_reach_the_accuracy_and_no_lower_level_does():
     assert all(accuracy(level) < 0.95 for level in confidence if level < decision.abstain_below)
 
 
-def test_no_level_is_set_when_none_reaches_the_accuracy():
+def test_an_unreachable_accuracy_disables_abstention_with_a_warning():
     wrong = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
     decision = choose(abstain=0.9, labels=np.array([1, 0], np.int32), probabilities=wrong)
     assert decision.abstain_below is None
-    assert "no level of certainty" in decision.warnings[0]
+    assert "no confidence reaches" in decision.warnings[0]
 
 
-def test_more_classes_take_the_largest_probability_and_have_no_threshold():
+def test_more_than_two_classes_predict_the_most_probable_one_without_threshold():
     probabilities = np.array([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]], np.float32)
     decision = choose(labels=np.array([1, 0], np.int32), probabilities=probabilities, binary=False)
     assert decision.threshold is None
@@ -108,6 +108,6 @@ def test_more_classes_take_the_largest_probability_and_have_no_threshold():
 
 @given(st.floats(1 / 64, 63 / 64, width=32))
 def test_a_probability_equal_to_the_threshold_is_positive(threshold):
-    # A threshold that was chosen as one of the probabilities, stored as a float64, still includes that image.
+    # A threshold taken from the probabilities and stored as a float64 includes that image.
     probabilities = np.array([[1 - threshold, threshold]], np.float32)
     assert decide(probabilities, float(np.float32(threshold))).tolist() == [1]

@@ -1,4 +1,4 @@
-"""Grad-CAM finds the planted cue: a bright square that makes the class."""
+"""Grad-CAM highlights the region that determines the class: a bright square."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ SIDE, SQUARE = 32, 8
 
 
 def draw_images(count, *, seed=0):
-    """Dark noise; images of class 1 have a bright square somewhere, whose mask is returned too."""
+    """Return dark noise, with a bright square in images of class 1, and the masks of the squares."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 60, (count, SIDE, SIDE, 3)).astype(np.uint8)
     masks = np.zeros((count, SIDE, SIDE), bool)
@@ -22,7 +22,7 @@ def draw_images(count, *, seed=0):
 
 
 def networks():
-    """Return the ways in which people write such a network, by name."""
+    """Return common network architectures by name."""
     from imgtrain.config.schema import PreprocessingConfig
     from imgtrain.model.preprocess import preprocessing_layers
     from imgtrain.model.runtime import keras
@@ -35,8 +35,8 @@ def networks():
     def front():
         return [keras.Input((SIDE, SIDE, 3)), layers.Rescaling(1 / 255)]
 
-    # A model of its own stands in front of the network here. Centring makes the background darker where there is a
-    # square, which a dense layer on all places would learn from instead.
+    # Here a nested model precedes the network. Centering makes the background darker in images with a square, from
+    # which a dense layer on all positions would learn instead.
     centring = preprocessing_layers(
         PreprocessingConfig(samplewise_center=True), image_shape=(SIDE, SIDE, 3), statistics=None
     )
@@ -59,7 +59,7 @@ def networks():
 
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid", "nested", "functional in front", "normalized"])
-def test_the_heat_lies_on_the_square_that_makes_the_class(name):
+def test_the_heat_map_highlights_the_square(name):
     from imgtrain.evaluation.gradcam import grad_cam
     from imgtrain.model.runtime import keras
 
@@ -80,7 +80,7 @@ def test_the_heat_lies_on_the_square_that_makes_the_class(name):
     assert heat.shape == (20, SIDE, SIDE)
     assert heat.min() >= 0
     assert heat.max() <= 1
-    # With its rim of two pixels, the filters' reach, the square is a seventh of the image.
+    # Including a border of two pixels, the receptive field, the square is a seventh of the image.
     grown = np.array([_grow(mask) for mask in masks[positive]])
     share = (heat * grown).sum(axis=(1, 2)) / heat.sum(axis=(1, 2))
     assert np.median(share) > 0.65, share
@@ -93,7 +93,7 @@ def _grow(mask):
     )
 
 
-def test_a_network_without_convolutions_has_no_map():
+def test_a_network_without_convolutions_returns_none():
     from imgtrain.evaluation.gradcam import grad_cam
     from imgtrain.model.runtime import keras
 

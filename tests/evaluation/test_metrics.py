@@ -1,4 +1,4 @@
-"""Scores against computations of their own, by hand and by definition."""
+"""Scores, compared with independent computations by hand and by definition."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ def predictions(labels, predicted, class_names=("a", "b", "c"), probabilities=No
     return Predictions(paths, labels, probabilities, predicted, 0.25, class_names)
 
 
-def test_scores_of_a_small_case_by_hand():
+def test_scores_of_a_small_example():
     scores = score(predictions([0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 2, 2]))
     assert scores["images"] == 6
     assert scores["loss"] == 0.25
@@ -36,7 +36,7 @@ def test_scores_of_a_small_case_by_hand():
     assert scores["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
 
 
-def test_a_class_without_images_neither_fails_nor_counts_in_the_means():
+def test_a_class_without_images_is_excluded_from_the_means():
     scores = score(predictions([0, 1], [0, 1]))
     assert scores["macro_f1"] == 1.0
     nothing = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0, "auc": None}
@@ -45,7 +45,7 @@ def test_a_class_without_images_neither_fails_nor_counts_in_the_means():
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=60))
 @settings(deadline=None)
-def test_scores_follow_from_the_confusion_matrix(pairs):
+def test_scores_match_the_confusion_matrix(pairs):
     labels, predicted = zip(*pairs, strict=True)
     scores = score(predictions(labels, predicted))
     matrix = np.zeros((3, 3), int)
@@ -62,7 +62,7 @@ def test_scores_follow_from_the_confusion_matrix(pairs):
     assert 0 <= low <= scores["accuracy"] <= high <= 1
 
 
-def test_rows_keep_their_file_names_and_exact_probabilities():
+def test_predictions_keep_file_names_and_exact_probabilities():
     probabilities = np.array([[0.1, 0.2, 0.7], [1 / 3, 1 / 3, 1 / 3]], np.float32)
     text = render_predictions(predictions([0, 2], [2, 0], ("a", "b,c", 'd"e'), probabilities))
     header, *rows = csv.reader(io.StringIO(text))

@@ -1,4 +1,4 @@
-"""The loss of a split is the one that Keras's own `evaluate` gives, however sure and wrong the model is."""
+"""The loss of a split equals that of Keras's `evaluate`, even for confident mistakes."""
 
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.tensorflow
 
 
 class InMemory:
-    """Pixels of a folder that was never on disk."""
+    """Images in memory instead of a folder."""
 
     shape = (6, 6, 3)
     bad: ClassVar = {}

@@ -1,4 +1,4 @@
-"""The files that `predict` writes: formats, names that mean harm, and rows that survive an interruption."""
+"""The files written by `predict`: formats, malicious file names, and resuming after an interruption."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from imgtrain.errors import ConfigError, InterruptedRunError, RunFileError
 from imgtrain.evaluation.prediction_formats import FORMATS, FilePrediction, UnreadableFile, WrittenPrediction
-from imgtrain.evaluation.prediction_writer import check_prediction_path, prediction_writer
+from imgtrain.evaluation.prediction_writer import prediction_writer, validate_prediction_path
 
 NAMES = ("cat", "=dog", "eel")
 ROWS = [
@@ -41,7 +41,7 @@ def write(
     paths: list[str] = PATHS,
     **options: Any,
 ) -> Path:
-    """Write rows, by default all that are missing."""
+    """Write rows; by default, all missing ones."""
     with prediction_writer(path, paths, NAMES, **options) as writer:
         for row in ROWS[writer.done :] if rows is None else rows:
             writer.write(row)
@@ -49,7 +49,7 @@ def write(
 
 
 def interrupted(path: Path, rows: int = 2, **options: Any) -> Path:
-    """Write some rows, then be stopped; return the partial file."""
+    """Write some rows and interrupt; return the partial file."""
 
     def some() -> Iterable[FilePrediction | UnreadableFile]:
         yield from ROWS[:rows]
@@ -77,7 +77,7 @@ def test_csv_with_the_most_probable_classes(tmp_path: Path) -> None:
     assert first[4:] == ["'=dog", "0.7", "eel", "0.2"]
 
 
-def test_json_and_json_lines_hold_the_same(tmp_path: Path) -> None:
+def test_json_and_json_lines_have_the_same_content(tmp_path: Path) -> None:
     whole = json.loads(write(tmp_path / "a.json").read_text())
     lines = [json.loads(line) for line in write(tmp_path / "a.jsonl").read_text().splitlines()]
     assert whole == lines
@@ -95,9 +95,7 @@ def test_json_and_json_lines_hold_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("top", [None, 2])
-def test_wherever_it_is_cut_every_whole_row_is_read_and_the_rest_can_follow(
-    tmp_path: Path, suffix: str, top: int | None
-) -> None:
+def test_all_complete_rows_of_a_truncated_file_are_read(tmp_path: Path, suffix: str, top: int | None) -> None:
     whole = write(tmp_path / f"whole{suffix}", top=top).read_bytes()
     rows = FORMATS[suffix](NAMES, top)
     texts = [
@@ -118,9 +116,7 @@ def test_wherever_it_is_cut_every_whole_row_is_read_and_the_rest_can_follow(
 
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("cut", [0, 3, 70, -40, -1])
-def test_wherever_it_was_cut_the_result_is_as_if_nothing_had_happened(
-    tmp_path: Path, suffix: str, cut: int
-) -> None:
+def test_resuming_from_a_truncated_file_gives_the_same_result(tmp_path: Path, suffix: str, cut: int) -> None:
     whole = write(tmp_path / f"whole{suffix}").read_bytes()
     partial = interrupted(tmp_path / f"a{suffix}", 4)
     partial.write_bytes(whole[:cut])
@@ -128,7 +124,7 @@ def test_wherever_it_was_cut_the_result_is_as_if_nothing_had_happened(
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_rows_survive_an_interruption_and_only_a_whole_file_gets_the_name(
+def test_rows_survive_an_interruption_and_only_a_complete_file_is_renamed(
     tmp_path: Path, suffix: str
 ) -> None:
     path = tmp_path / f"a{suffix}"
@@ -136,7 +132,7 @@ def test_rows_survive_an_interruption_and_only_a_whole_file_gets_the_name(
     assert sorted(tmp_path.iterdir()) == [partial, Path(f"{partial}.json")]
     with prediction_writer(path, PATHS, NAMES, resume=True) as writer:
         assert list(writer.earlier) == WRITTEN[:2]
-        # What is written is in the file at once, not in this process.
+        # Rows are not buffered.
         size = partial.stat().st_size
         writer.write(ROWS[2])
         assert partial.stat().st_size > size
@@ -145,12 +141,14 @@ def test_rows_survive_an_interruption_and_only_a_whole_file_gets_the_name(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_error_says_what_is_kept_and_how_to_continue(tmp_path: Path) -> None:
+def test_the_error_names_the_rows_kept_and_how_to_resume(tmp_path: Path) -> None:
     def full() -> Iterable[FilePrediction | UnreadableFile]:
         yield ROWS[0]
-        raise RunFileError("the model gives NaN")
+        raise RunFileError("the model outputs NaN")
 
-    with pytest.raises(RunFileError, match=r"NaN[^$]*a\.csv\.partial: contains the answers for 1 of 4 files"):
+    with pytest.raises(
+        RunFileError, match=r"NaN[^$]*a\.csv\.partial: contains the predictions for 1 of 4 files"
+    ):
         write(tmp_path / "a.csv", full())
     with pytest.raises(InterruptedRunError, match=r"3 of 4 files\n.*--resume to continue, or --overwrite"):
         write(tmp_path / "a.csv", interrupt_after(2), resume=True)
@@ -161,19 +159,19 @@ def interrupt_after(count: int) -> Iterable[FilePrediction | UnreadableFile]:
     raise KeyboardInterrupt
 
 
-def test_an_interruption_before_the_first_row_leaves_nothing(tmp_path: Path) -> None:
+def test_an_interruption_before_the_first_row_leaves_no_files(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "a.csv", interrupt_after(0))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_keeps_the_rows_before(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_earlier_rows(tmp_path: Path) -> None:
     begin = FORMATS[".csv"](NAMES, None)
     whole_rows = len(begin.begin() + begin.row(ROWS[0], first=True))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (whole_rows + 5, hard))
     try:
-        with pytest.raises(RunFileError, match=r"File too large[^$]*contains the answers for 1 of 4"):
+        with pytest.raises(RunFileError, match=r"File too large[^$]*contains the predictions for 1 of 4"):
             write(tmp_path / "a.csv")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -181,7 +179,7 @@ def test_a_full_disk_keeps_the_rows_before(tmp_path: Path) -> None:
     assert write(tmp_path / "a.csv", resume=True).read_bytes() == write(tmp_path / "b.csv").read_bytes()
 
 
-def test_what_exists_is_refused_unless_it_may_be_replaced(tmp_path: Path) -> None:
+def test_existing_files_are_replaced_only_with_overwrite(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("mine")
     for options in ({}, {"resume": True}):
@@ -201,43 +199,43 @@ def test_what_exists_is_refused_unless_it_may_be_replaced(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"model": "b"}, "was written with another model"),
-        ({"top": 2}, "was written with --top left out"),
+        ({"top": 2}, "was written with no --top"),
         ({"paths": ["x.jpg", *PATHS[1:]]}, r"file 1 was a,b\.jpg and is now x\.jpg"),
-        ({"paths": PATHS[:1]}, r"file 2 was .* and is now none"),
+        ({"paths": PATHS[:1]}, r"file 2 was .* and is now missing"),
     ],
 )
-def test_only_the_same_model_options_and_files_continue(
-    tmp_path: Path, options: dict[str, Any], said: str
+def test_resuming_requires_the_same_model_options_and_files(
+    tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     partial = interrupted(tmp_path / "a.csv", model="a")
     before = partial.read_bytes()
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         write(tmp_path / "a.csv", resume=True, **{"model": "a", **options})
     assert partial.read_bytes() == before
 
 
-def test_a_partial_file_of_unknown_origin_is_not_continued(tmp_path: Path) -> None:
+def test_a_partial_file_of_unknown_origin_is_not_resumed(tmp_path: Path) -> None:
     partial = interrupted(tmp_path / "a.csv")
     Path(f"{partial}.json").unlink()
     with pytest.raises(RunFileError, match=r"a\.csv\.partial\.json: cannot be read"):
         write(tmp_path / "a.csv", resume=True)
 
 
-def test_one_process_writes_a_file_at_a_time(tmp_path: Path) -> None:
+def test_only_one_process_can_write_a_file(tmp_path: Path) -> None:
     with filelock.FileLock(tmp_path / ".a.csv.lock"), pytest.raises(RunFileError, match="another process"):
         write(tmp_path / "a.csv")
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFileError, match=r"missing/a\.csv: cannot be written"):
         write(tmp_path / "missing" / "a.csv")
 
 
-def test_another_suffix_is_refused(tmp_path: Path) -> None:
+def test_an_unsupported_suffix_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"\.csv, \.json, \.jsonl"):
-        check_prediction_path(tmp_path / "answers.xlsx", resume=False, overwrite=False)
-    with pytest.raises(ConfigError, match="choose one"):
-        check_prediction_path(tmp_path / "answers.csv", resume=True, overwrite=True)
+        validate_prediction_path(tmp_path / "answers.xlsx", resume=False, overwrite=False)
+    with pytest.raises(ConfigError, match="use only one"):
+        validate_prediction_path(tmp_path / "answers.csv", resume=True, overwrite=True)

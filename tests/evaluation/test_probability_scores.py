@@ -1,4 +1,4 @@
-"""Scores of probabilities against computations of their own: sums over pairs and classes, by definition."""
+"""Scores of probabilities, compared with independent computations by definition."""
 
 import math
 from dataclasses import replace
@@ -35,13 +35,13 @@ def make_predictions(images, class_count, *, seed=0, digits=None, **more):
 
 
 def area_by_pairs(positive, probability):
-    """The share of (positive, negative) pairs in which the positive has the higher probability."""
+    """Return the share of (positive, negative) pairs in which the positive has the higher probability."""
     pairs = product(probability[positive], probability[~positive])
     return np.mean([1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs])
 
 
 def average_precision_by_steps(positive, probability):
-    """The precision at each threshold, times the recall that it adds."""
+    """Return the sum over thresholds of precision × increase in recall."""
     total, area, recall = positive.sum(), 0.0, 0.0
     for threshold in np.unique(probability)[::-1]:
         found = positive[probability >= threshold].sum()
@@ -51,7 +51,7 @@ def average_precision_by_steps(positive, probability):
 
 
 @pytest.mark.parametrize(("class_count", "digits"), [(2, None), (2, 1), (4, None), (4, 1)])
-def test_areas_are_those_of_the_pairs(class_count, digits):
+def test_roc_auc_and_average_precision_by_definition(class_count, digits):
     predictions = make_predictions(60, class_count, digits=digits)
     scores = score(predictions)
     areas, precisions = [], []
@@ -94,8 +94,8 @@ def test_losses_top_k_and_calibration_by_definition(class_count):
     weights=st.lists(st.integers(0, 3), min_size=30, max_size=30),
 )
 @settings(max_examples=60, deadline=None)
-def test_weighted_scores_are_scikit_learns(class_count, seed, digits, weights):
-    # What the jackknife computes for all replicates at once, one weighting at a time.
+def test_weighted_scores_match_scikit_learn(class_count, seed, digits, weights):
+    # One weighting at a time; the jackknife computes all at once.
     predictions = make_predictions(30, class_count, seed=seed, digits=digits)
     weights = np.array(weights, float)
     weights[: class_count * 2] += 1  # every class occurs
@@ -116,7 +116,7 @@ def test_weighted_scores_are_scikit_learns(class_count, seed, digits, weights):
 
 
 @pytest.mark.parametrize("groups", [None, np.arange(40) // 4])
-def test_what_a_unit_changes_is_the_f1_without_it(groups):
+def test_f1_changes_are_those_of_leaving_out_each_unit(groups):
     predictions = make_predictions(40, 3)
     units = np.arange(40) if groups is None else groups
     every = {"labels": np.arange(3), "average": None}
@@ -130,7 +130,7 @@ def test_what_a_unit_changes_is_the_f1_without_it(groups):
 
 @given(class_count=st.integers(3, 8), seed=st.integers(0, 1000), digits=st.sampled_from([None, 1]))
 @settings(max_examples=60, deadline=None)
-def test_top_k_is_scikit_learns_also_with_equal_probabilities(class_count, seed, digits):
+def test_top_k_matches_scikit_learn_also_with_ties(class_count, seed, digits):
     predictions = make_predictions(40, class_count, seed=seed, digits=digits)
     for k, share in score(predictions)["top_k"].items():
         assert share == sk.top_k_accuracy_score(
@@ -138,14 +138,14 @@ def test_top_k_is_scikit_learns_also_with_equal_probabilities(class_count, seed,
         )
 
 
-def test_a_model_that_says_the_same_of_every_class_is_not_right_within_the_first_k():
+def test_top_k_of_equal_probabilities_does_not_count_every_class():
     predictions = make_predictions(40, 4)
     undecided = replace(predictions, probabilities=np.full((40, 4), 0.25, np.float32))
-    # The k classes that the order of the labels puts first, not every class.
+    # Ties are broken by label, so only k classes count.
     assert score(undecided)["top_k"]["2"] == np.mean(predictions.labels >= 2)
 
 
-def test_images_of_one_class_have_no_areas():
+def test_roc_auc_and_average_precision_of_a_single_class_are_undefined():
     predictions = make_predictions(10, 2)
     one = Predictions(
         predictions.paths,
@@ -160,7 +160,7 @@ def test_images_of_one_class_have_no_areas():
     assert scores["auc_ci95"] is None
 
 
-def test_what_is_said_when_unsure_is_counted_apart():
+def test_unsure_predictions_are_counted_separately():
     predictions = make_predictions(300, 3, abstain_below=0.6)
     sure = predictions.probabilities.max(axis=1) >= 0.6
     abstention = score(predictions)["abstention"]
@@ -169,12 +169,12 @@ def test_what_is_said_when_unsure_is_counted_apart():
     assert abstention["accuracy_of_answered"] == pytest.approx(right)
 
 
-def test_a_baseline_is_compared_on_the_same_images():
+def test_baselines_are_compared_on_the_same_images():
     predictions = make_predictions(300, 3)
     scores = score(predictions, baselines={"same": predictions.predicted, "worse": np.zeros(300, np.int32)})
     same, worse = scores["baselines"]["same"], scores["baselines"]["worse"]
     assert same["gain"] == 0
-    # On 300 images they are the same; on others they may differ.
+    # Equal on 300 images does not mean equal on others.
     low, high = same["gain_ci95"]
     assert -0.02 < low < 0 < high < 0.02
     assert worse["accuracy"] == pytest.approx(np.mean(predictions.labels == 0))
@@ -184,7 +184,7 @@ def test_a_baseline_is_compared_on_the_same_images():
     )
 
 
-def test_one_image_shows_no_gain_over_a_baseline():
+def test_a_single_image_shows_no_significant_gain():
     right, probabilities = np.array([1], np.int32), np.array([[0.1, 0.9]], np.float32)
     one = Predictions(("x",), right, probabilities, right, 0.0, ("a", "b"))
     gain = score(one, baselines={"wrong": np.array([0], np.int32)})["baselines"]["wrong"]
@@ -194,7 +194,7 @@ def test_one_image_shows_no_gain_over_a_baseline():
 
 @pytest.mark.parametrize("class_count", [2, 4])
 @pytest.mark.parametrize("groups", [None, np.arange(40) // 4])
-def test_no_score_of_a_perfect_test_has_an_interval_without_width(class_count, groups):
+def test_intervals_of_perfect_scores_have_a_width(class_count, groups):
     perfect = make_predictions(40, class_count, groups=groups)
     certain = np.full((40, class_count), 0.01 / (class_count - 1), np.float32)
     certain[np.arange(40), perfect.labels] = 0.99
@@ -213,7 +213,7 @@ def test_no_score_of_a_perfect_test_has_an_interval_without_width(class_count, g
     assert scores["interval_notes"] == []
 
 
-def test_why_an_interval_is_missing_is_said():
+def test_missing_intervals_are_explained():
     predictions = make_predictions(40, 3)
     of_one = score(replace(predictions, groups=np.zeros(40, np.intp)))
     assert of_one["accuracy_grouped_ci95"] is of_one["macro_f1_ci95"] is of_one["auc_ci95"] is None
@@ -229,7 +229,7 @@ def test_why_an_interval_is_missing_is_said():
     assert note.startswith("too few groups for some intervals of a, b, c")
 
 
-def test_predictions_are_read_as_they_were_written(tmp_path):
+def test_predictions_survive_a_round_trip(tmp_path):
     predictions = make_predictions(20, 4)
     (tmp_path / "p.csv").write_text(render_predictions(predictions))
     read = load_predictions(tmp_path / "p.csv")

@@ -1,4 +1,4 @@
-"""Conclusions are said straight: better, worse, or not known, and why."""
+"""Conclusions: better, worse, or not significant, and why."""
 
 import pytest
 
@@ -46,5 +46,5 @@ def test_the_conclusion_about_a_baseline(limits, is_better, sentence):
     [(1.0, "p = 1"), (0.0123456, "p = 0.0123"), (0.050099, "p = 0.0501"), (0.04999, "p = 0.04999"),
      (0.050001, "p = 0.05"), (0.05, "p = 0.05"), (1.5e-12, "p = 1.5e-12")],
 )  # fmt: skip
-def test_a_p_value_shows_on_which_side_of_the_level_it_is(p_value, text):
+def test_a_p_value_shows_whether_it_is_below_the_level(p_value, text):
     assert format_p(p_value) == text

@@ -15,7 +15,7 @@ from imgtrain.errors import DataError
 from imgtrain.pixels.load_images import Images, load_images
 from imgtrain.run.run_directory import RunDirectory
 from imgtrain.training.checkpoint_store import Checkpoint
-from imgtrain.training.resume import EarlierRun, check_same_images
+from imgtrain.training.resume import EarlierRun, validate_same_images
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_the_same_images_are_accepted(load: Callable[[], Images], tmp_path: Path
     images = load()
     earlier, run = earlier_run(tmp_path / "run", images, fingerprint=images.fingerprint())
     again = load()
-    check_same_images(earlier, run, again.fingerprint(), again.describe)
+    validate_same_images(earlier, run, again.fingerprint(), again.describe)
 
 
 def test_a_split_that_divided_equal_images_is_told_apart_from_other_images(
@@ -61,12 +61,12 @@ def test_a_split_that_divided_equal_images_is_told_apart_from_other_images(
     splits["validation"]["images"].append(splits["train"]["images"].pop())
     run.data.write_text(json.dumps(described))
     with pytest.raises(DataError) as caught:
-        check_same_images(earlier, run, images.fingerprint(), images.describe)
+        validate_same_images(earlier, run, images.fingerprint(), images.describe)
     assert "on the same images, but with a different validation split" in str(caught.value)
     assert "keeps images with identical pixels together: start a new run with --output" in str(caught.value)
 
     splits["train"]["images"].pop()
     run.data.write_text(json.dumps(described))
     with pytest.raises(DataError, match="was trained on different images") as caught:
-        check_same_images(earlier, run, images.fingerprint(), images.describe)
+        validate_same_images(earlier, run, images.fingerprint(), images.describe)
     assert "restore the images" in str(caught.value)
