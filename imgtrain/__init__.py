@@ -10,22 +10,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from imgtrain.api import (
+        build_model,
+        check,
+        compare,
+        evaluate,
+        open_batches,
+        predict,
+        preview,
+        train,
+        write_preview,
+        write_report,
+    )
     from imgtrain.config.load import load_config, parse_config
     from imgtrain.config.schema import Config
     from imgtrain.dataset.plan import make_plan
     from imgtrain.errors import ImgtrainError
-    from imgtrain.workflows.check import check
-    from imgtrain.workflows.compare import compare
-    from imgtrain.workflows.evaluate import evaluate
-    from imgtrain.workflows.library import build_model, open_batches
-    from imgtrain.workflows.predict import predict
-    from imgtrain.workflows.preview import write_preview
-    from imgtrain.workflows.report import write_report
-    from imgtrain.workflows.train import train
+
+    __version__: str
 
 __all__ = [
     "Config",
     "ImgtrainError",
+    "__version__",
     "build_model",
     "check",
     "compare",
@@ -35,33 +42,30 @@ __all__ = [
     "open_batches",
     "parse_config",
     "predict",
+    "preview",
     "train",
     "write_preview",
     "write_report",
 ]
 
+# Where the names are that are not in `imgtrain.api`.
 _HOMES = {
     "Config": "imgtrain.config.schema",
     "ImgtrainError": "imgtrain.errors",
-    "build_model": "imgtrain.workflows.library",
-    "check": "imgtrain.workflows.check",
-    "compare": "imgtrain.workflows.compare",
-    "evaluate": "imgtrain.workflows.evaluate",
     "load_config": "imgtrain.config.load",
     "make_plan": "imgtrain.dataset.plan",
-    "open_batches": "imgtrain.workflows.library",
     "parse_config": "imgtrain.config.load",
-    "predict": "imgtrain.workflows.predict",
-    "train": "imgtrain.workflows.train",
-    "write_preview": "imgtrain.workflows.preview",
-    "write_report": "imgtrain.workflows.report",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("imgtrain")
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOMES.get(name, "imgtrain.api")), name)
 
 
 def __dir__() -> list[str]:

@@ -10,7 +10,9 @@ from typing import Any
 
 from imgtrain.audit.cost import Cost
 from imgtrain.audit.findings import SEVERITIES, Finding, Severity
+from imgtrain.dataset.layout import count
 from imgtrain.errors import ConfigError, DataError
+from imgtrain.text import printable
 
 __all__ = ["SCHEMA_VERSION", "AuditReport", "describe_report"]
 
@@ -22,7 +24,7 @@ SCHEMA_VERSION = 1
 _OF_THE_CONFIGURATION = {"configuration", "out-of-memory"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class AuditReport:
     """The result of a check.
 
@@ -41,6 +43,10 @@ class AuditReport:
     class_names: tuple[str, ...]
     findings: tuple[Finding, ...]
     cost: Cost | None = None
+
+    def __repr__(self) -> str:
+        found = ", ".join(count(number, severity) for severity, number in self.counts.items())
+        return printable(f"<AuditReport {self.source}: {found}>")
 
     @property
     def counts(self) -> dict[Severity, int]:

@@ -60,7 +60,7 @@ def compare(
         comparison = compare_models(
             a,
             b,
-            folder=data,
+            data=data,
             batch_size=batch_size,
             max_model_gib=max_model_gib,
             config=config,

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from imgtrain import events
+from imgtrain.cli.notebook import NotebookLive
 from imgtrain.cli.tables import (
     draw_comparison,
     draw_epochs,
@@ -30,40 +31,47 @@ from imgtrain.cli.tables import (
 if TYPE_CHECKING:
     from imgtrain.audit.result import AuditReport
     from imgtrain.evaluation.compare import Comparison
+    from imgtrain.evaluation.predict_result import PredictResult
     from imgtrain.workflows.evaluate import EvaluateResult
-    from imgtrain.workflows.predict import PredictResult
     from imgtrain.workflows.train import TrainResult
 
-__all__ = ["Display"]
+__all__ = ["Display", "is_interactive"]
 
 _LOG_WIDTH = 110
 # Lines reserved for the progress bar, the table header and the text above.
 _LINES_AROUND_EPOCHS = 8
 
 
+def is_interactive() -> bool:
+    """Return whether someone watches: standard output is a terminal, or the code runs in a notebook."""
+    return sys.stdout.isatty() or Console(file=io.StringIO()).is_jupyter
+
+
 class Display:
     """Shows events while a command runs; a context manager that restores the terminal.
 
-    On a terminal without `NO_COLOR` it shows live progress bars, otherwise one line per task and epoch, like
-    Keras's `verbose=2`. `quiet` only shows warnings and results. Warnings go to stderr, everything else to stdout.
+    On a terminal without `NO_COLOR` and in notebooks it shows live progress bars, otherwise one line per task and
+    epoch, like Keras's `verbose=2`. `quiet` only shows warnings and results. Warnings go to stderr, everything else to
+    stdout. Without a `screen` there is only the run's log.
     """
 
-    def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:
+    def __init__(self, *, verbose: bool = False, quiet: bool = False, screen: bool = True) -> None:
         self.verbose = verbose
         self.quiet = quiet
+        self._screen = screen
         # A pipe has no width: use that of the log.
         width = None if sys.stdout.isatty() else _LOG_WIDTH
         plain_lines = "NO_COLOR" in os.environ
         # Without a color system rich also leaves out bold and italic, which `no_color` would keep.
         colors: Literal["auto"] | None = None if plain_lines else "auto"
-        self._out = _console(sys.stdout, color_system=colors, width=width)
-        self._err = _console(sys.stderr, color_system=colors, soft_wrap=True)
-        lively = self._out.is_terminal and not plain_lines and not self._out.is_dumb_terminal
-        self._lively = lively and not quiet
-        self._live: Live | None = None
+        self._out = _console(sys.stdout, color_system=colors, width=width, screen=screen)
+        self._err = _console(sys.stderr, color_system=colors, soft_wrap=True, screen=screen)
+        can_redraw = self._out.is_jupyter or (self._out.is_terminal and not self._out.is_dumb_terminal)
+        self._lively = screen and can_redraw and not plain_lines and not quiet
+        self._live: Live | NotebookLive | None = None
         self._bars: Progress | None = None
         self._epochs: list[events.EpochEnded] = []
-        self._task_started = 0.0
+        self._task, self._task_started = "", 0.0
         # The log is kept in memory until the run directory exists.
         self._log_file: TextIO = io.StringIO()
         self._log = self._log_console()
@@ -97,7 +105,8 @@ class Display:
                 self._show_progress(event)
             case events.ImageClassified():
                 # Not printed by rich, which replaces tabs by spaces: programs parse these lines.
-                self._out.file.write(f"{format_prediction(event)}\n")
+                if self._screen:
+                    self._out.file.write(f"{format_prediction(event)}\n")
             case events.RunOpened(log=log, resumed=resumed):
                 self._open_log(log, "a" if resumed else "w")
             case events.ModelBuilt():
@@ -151,14 +160,17 @@ class Display:
         self._print(Text(comparison.sentence, style="bold"), important=True)
 
     def _show_progress(self, event: events.Progress) -> None:
-        if event.done == 0:
+        if event.done == 0 and event.task != self._task:
+            self._task = event.task
             self._task_started = time.perf_counter()
             if self._lively and event.total:
                 self._start_bars(event.task, event.total)
         if self._bars is not None:
             self._bars.update(self._bars.task_ids[-1], completed=event.done)
+            self._refresh()
         if event.done == event.total:
             self._stop_live()
+            self._task = ""
             seconds = time.perf_counter() - self._task_started
             rate = f" ({event.total / seconds:,.0f} {event.unit}/s)" if seconds > 0 and event.total else ""
             self._print(
@@ -170,7 +182,7 @@ class Display:
             return
         if self._live is None:
             self._bars = self._make_bars(TextColumn("{task.fields[logs]}"))
-            self._live = Live(console=self._out, transient=True, refresh_per_second=8)
+            self._live = self._make_live()
             self._live.start()
         assert self._bars is not None
         for task in self._bars.task_ids:
@@ -184,6 +196,7 @@ class Display:
             speed = event.images / task.elapsed if task.elapsed else 0.0
             logs = f"{speed:,.0f} images/s  {format_logs(event.logs)}"
             self._bars.update(task.id, completed=event.images, logs=logs)
+            self._refresh()
 
     def _show_epoch_ended(self, event: events.EpochEnded) -> None:
         self._epochs.append(event)
@@ -220,8 +233,18 @@ class Display:
         self._stop_live()
         self._bars = self._make_bars()
         self._bars.add_task(task, total=total)
-        self._live = Live(self._bars, console=self._out, transient=True, refresh_per_second=8)
+        self._live = self._make_live(self._bars)
         self._live.start()
+
+    def _make_live(self, renderable: RenderableType | None = None) -> Live | NotebookLive:
+        if self._out.is_jupyter:
+            return NotebookLive(renderable, width=self._out.width)
+        return Live(renderable, console=self._out, transient=True, refresh_per_second=8)
+
+    def _refresh(self) -> None:
+        """Redraw in a notebook; on a terminal, rich does so in a thread."""
+        if isinstance(self._live, NotebookLive):
+            self._live.refresh()
 
     def _make_bars(self, *more: TextColumn) -> Progress:
         return Progress(
@@ -272,10 +295,21 @@ def _console(
     color_system: Literal["auto"] | None,
     width: int | None = None,
     soft_wrap: bool = False,
+    screen: bool | None = None,
 ) -> Console:
-    """Return a console that prints text as it is: names from outside may look like rich's markup."""
+    """Return a console that prints text as it is: names from outside may look like rich's markup.
+
+    Args:
+        file: Where to print.
+        color_system: As for `rich.console.Console`.
+        width: In characters; None for that of the terminal.
+        soft_wrap: Whether long lines are left to the terminal.
+        screen: Whether to print; None for a file that is not the screen, even in a notebook.
+    """
     return Console(
         file=file,
+        quiet=screen is False,
+        force_jupyter=False if screen is None else None,
         color_system=color_system,
         width=width,
         soft_wrap=soft_wrap,

@@ -66,7 +66,7 @@ def evaluate(
     with Display(verbose=verbose, quiet=quiet or as_json) as display:
         result = evaluate_model(
             model,
-            folder=data,
+            data=data,
             output=output,
             batch_size=batch_size,
             max_model_gib=max_model_gib,

@@ -34,6 +34,7 @@ from imgtrain.config.wording import Wording, format_value
 from imgtrain.errors import did_you_mean
 from imgtrain.run.color_modes import CHANNELS
 from imgtrain.run.model_metadata import MOST_GROUP_BY_CHARACTERS
+from imgtrain.text import printable
 
 __all__ = [
     "AugmentationConfig",
@@ -784,6 +785,15 @@ class Config(Section):
     """Where the results are saved."""
 
     _source: ConfigSource = PrivateAttr(default_factory=ConfigSource)
+
+    def __repr__(self) -> str:
+        """Return a one-line summary; `print(config)` shows all values."""
+        origin = f" {self._source.path}" if self._source.path is not None else ""
+        height, width, channels = self.data.image_shape
+        return printable(
+            f"<Config{origin}: {self.data.train}, {height}×{width}×{channels} pixels, "
+            f"{len(self.model.layers)} layers, {self.training.epochs} epochs>"
+        )
 
     @model_validator(mode="before")
     @classmethod

@@ -25,6 +25,7 @@ from imgtrain.dataset.layout import (
 )
 from imgtrain.dataset.walk import IMAGE_SUFFIXES, FoundFile, Listing, list_folder, walk_below
 from imgtrain.errors import DataError, Problem, did_you_mean
+from imgtrain.text import printable
 
 __all__ = [
     "FOLDER_LINK",
@@ -49,7 +50,7 @@ Number = TypeVar("Number", bound=np.generic)
 _HOW_IT_SHOULD_BE = "give a folder with one subfolder per class that contains its images"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ImageFolder:
     """The images of one folder, sorted by label and path. All arrays have shape (n,) and are read-only.
 
@@ -76,6 +77,10 @@ class ImageFolder:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def __repr__(self) -> str:
+        sizes = f"{count(len(self), 'image')}, {count(len(self.class_names), 'class')}"
+        return printable(f"<ImageFolder {self.root}: {sizes}>")
 
     def file(self, index: int) -> Path:
         """Return the absolute path of an image."""

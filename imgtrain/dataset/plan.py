@@ -18,13 +18,14 @@ from imgtrain.config.preprocessing import check_zca
 from imgtrain.config.saving import check_saving
 from imgtrain.config.schema import Config
 from imgtrain.dataset.holdout import draw_validation
+from imgtrain.dataset.layout import count
 from imgtrain.dataset.split import Splits, split_data
 from imgtrain.errors import ConfigError, ImgtrainError, Problem, did_you_mean
 
 __all__ = ["Plan", "make_plan"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Plan:
     """A validated configuration with its images.
 
@@ -39,6 +40,14 @@ class Plan:
     splits: Splits
     loss: str
     warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        height, width, channels = self.config.data.image_shape
+        warnings = f"; {count(len(self.warnings), 'warning')}" if self.warnings else ""
+        return (
+            f"<Plan: {self.splits.describe()}; {height}×{width}×{channels} pixels; "
+            f"{self.config.training.epochs:,} epochs{warnings}>"
+        )
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from imgtrain.dataset.layout import count, find_folder_problem, format_names
 from imgtrain.dataset.split_file import group_path, read_split_file
 from imgtrain.dataset.walk import NOT_AN_IMAGE
 from imgtrain.errors import DataError, Problem, join_hints
+from imgtrain.text import printable
 
 if TYPE_CHECKING:
     from imgtrain.config.schema import Config
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Split:
     """The images of one split.
 
@@ -49,6 +50,9 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def __repr__(self) -> str:
+        return printable(f"<Split {self.name}: {count(len(self), 'image')} in {self.folder.root}>")
 
     @property
     def labels(self) -> NDArray[np.int32]:
@@ -80,7 +84,7 @@ class Split:
         return Split(self.name, self.folder, read_only(np.setdiff1d(self.indices, gone)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Holdout:
     """How to draw validation images from the training images.
 
@@ -96,8 +100,11 @@ class Holdout:
     groups: NDArray[np.intp] | None
     where: str
 
+    def __repr__(self) -> str:
+        return f"<Holdout: {self.share:.0%} of every class, seed {self.seed}>"
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Splits:
     """The splits, all with the same classes in the same order.
 
@@ -115,6 +122,16 @@ class Splits:
     test: Split | None
     holdout: Holdout | None = None
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Splits: {self.describe()}>"
+
+    def describe(self) -> str:
+        """Return the classes and the number of images of each split, on one line."""
+        sizes = ", ".join(f"{split.name} {count(len(split), 'image')}" for split in self)
+        if self.holdout is not None and self.validation is None:
+            sizes += f" ({self.holdout.share:.0%} of them will be validation images)"
+        return printable(f"{format_class_names(self.class_names)}; {sizes}")
 
     @property
     def validated(self) -> bool:

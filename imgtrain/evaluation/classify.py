@@ -16,20 +16,22 @@ from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.pixels.prefetch import DecodedBatch, prefetch
 from imgtrain.run.model_metadata import ModelMetadata
 
-__all__ = ["PredictionCounts", "classify", "classify_files"]
+__all__ = ["ClassifiedFiles", "classify", "classify_files"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PredictionCounts:
-    """How often each class was predicted.
+class ClassifiedFiles:
+    """How often each class was predicted, and the predictions if they are kept.
 
     Attributes:
         counts: Number of files by class name or `UNSURE`.
         unreadable: (path, reason) of each file that could not be decoded.
+        predictions: The prediction for each file classified now; empty if they are not kept.
     """
 
     counts: dict[str, int]
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    predictions: list[FilePrediction | UnreadableFile] = field(default_factory=list)
 
     def add(self, path: str, predicted: str | None, reason: str) -> None:
         """Count a file; `predicted` is None if it could not be decoded for `reason`."""
@@ -47,9 +49,10 @@ def classify_files(
     *,
     top: int | None,
     batch_size: int,
+    keep: bool = False,
     emit: Emit = ignore,
-) -> PredictionCounts:
-    """Classify files and write the predictions, or emit them as events without a writer.
+) -> ClassifiedFiles:
+    """Classify files, and write or keep the predictions; without either, emit them as events.
 
     Args:
         model: A Keras model that takes raw pixels.
@@ -58,37 +61,43 @@ def classify_files(
         writer: Where predictions are written; files that it already contains are counted, not classified.
         top: Number of most probable classes in an event; None is 1.
         batch_size: Number of images per batch.
-        emit: Called with progress, warnings about unreadable files and, without a writer, predictions.
+        keep: Whether to return the predictions.
+        emit: Called with progress, warnings about unreadable files and, if not written or kept, predictions.
 
     Raises:
         RunFileError: A probability is NaN, or a row cannot be written.
     """
     names = metadata.class_names
-    counts = PredictionCounts(dict.fromkeys(names, 0))
-    start = 0
+    found = ClassifiedFiles(dict.fromkeys(names, 0))
+    start, saved = 0, keep or writer is not None
     if writer is not None:
         start = writer.done
         for row in writer.earlier:
-            counts.add(row.path, row.predicted, row.reason)
+            found.add(row.path, row.predicted, row.reason)
+    if saved:
         emit(Progress("classifying", start, len(paths), "files"))
     predictions = classify(model, metadata, paths, batch_size=batch_size, start=start)
     with closing(predictions):
         for done, prediction in enumerate(predictions, start=start + 1):
             if isinstance(prediction, UnreadableFile):
-                counts.add(prediction.path, None, prediction.reason)
+                found.add(prediction.path, None, prediction.reason)
                 emit(Message(f"{prediction.path}: {prediction.reason}", "warning"))
             else:
-                counts.add(prediction.path, prediction.predicted(names), "")
+                found.add(prediction.path, prediction.predicted(names), "")
             if writer is not None:
                 writer.write(prediction)
-                if done % batch_size == 0 or done == len(paths):
-                    emit(Progress("classifying", done, len(paths), "files"))
-            elif isinstance(prediction, FilePrediction):
-                labels = prediction.top(top or 1)
-                ranked = tuple((names[label], float(prediction.probabilities[label])) for label in labels)
-                predicted = prediction.predicted(names)
-                emit(ImageClassified(prediction.path, predicted, prediction.probability, ranked))
-    return counts
+            if keep:
+                found.predictions.append(prediction)
+            if not saved and isinstance(prediction, FilePrediction):
+                _emit_prediction(prediction, names, top or 1, emit)
+            elif saved and (done % batch_size == 0 or done == len(paths)):
+                emit(Progress("classifying", done, len(paths), "files"))
+    return found
+
+
+def _emit_prediction(prediction: FilePrediction, names: Sequence[str], top: int, emit: Emit) -> None:
+    ranked = tuple((names[label], float(prediction.probabilities[label])) for label in prediction.top(top))
+    emit(ImageClassified(prediction.path, prediction.predicted(names), prediction.probability, ranked))
 
 
 def classify(

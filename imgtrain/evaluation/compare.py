@@ -48,7 +48,7 @@ class Candidate:
     keys: list[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Comparison:
     """The difference between two models, A and B.
 
@@ -61,6 +61,9 @@ class Comparison:
     verdict: Verdict
     sentence: str
     content: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<Comparison: {self.sentence}>"
 
 
 def compare(a: Candidate, b: Candidate, *, split: str, warnings: tuple[str, ...] = ()) -> Comparison:

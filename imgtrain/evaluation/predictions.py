@@ -21,7 +21,7 @@ from imgtrain.text import from_cell, to_cell
 __all__ = ["Predictions", "load_predictions", "render_predictions"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Predictions:
     """The predictions for a split, in file order.
 
@@ -49,6 +49,10 @@ class Predictions:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.paths)
+
+    def __repr__(self) -> str:
+        """Return a one-line summary."""
+        return f"<Predictions: {len(self):,} images, {len(self.class_names):,} classes>"
 
     @classmethod
     def decided(

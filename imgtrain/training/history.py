@@ -26,7 +26,7 @@ class Epoch:
     logs: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class History:
     """All epochs, and the epoch that the final weights come from.
 
@@ -39,6 +39,10 @@ class History:
     epochs: tuple[Epoch, ...]
     best_epoch: int
     stopped_early: bool
+
+    def __repr__(self) -> str:
+        best = f"weights of epoch {self.best_epoch + 1}"
+        return f"<History: {len(self.epochs)} epochs, {best}{', stopped early' * self.stopped_early}>"
 
     @property
     def images_per_second(self) -> float:

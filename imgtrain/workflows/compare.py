@@ -21,7 +21,7 @@ def compare(
     a: Path | str,
     b: Path | str,
     *,
-    folder: Path | str | None = None,
+    data: Path | str | None = None,
     batch_size: int = INFERENCE_BATCH_SIZE,
     max_model_gib: float = MAX_MODEL_GIB,
     config: Path | str | None = None,
@@ -32,9 +32,9 @@ def compare(
     """Return whether B is better than A on the same images.
 
     Args:
-        a: A run directory; with `folder`, also a model file.
+        a: A run directory; with `data`, also a model file.
         b: As `a`.
-        folder: One subfolder per class; default: the images that both runs were evaluated on.
+        data: One subfolder per class; default: the images that both runs were evaluated on.
         batch_size: Number of images per batch.
         max_model_gib: Maximum memory requirement of a model in GiB, checked before it is loaded.
         config: For models not saved by imgtrain: the configuration that defines how images are read.
@@ -49,7 +49,7 @@ def compare(
     """
     a, b = Path(a), Path(b)
     for_others = {"--config": config, "--rescale": rescale, "--classes": classes}
-    if folder is None:
+    if data is None:
         _reject(for_others, "only for models not saved by imgtrain", "use it with --data FOLDER")
         comparison = compare_runs(a, b)
     else:
@@ -57,10 +57,10 @@ def compare(
         if all(file.metadata is not None for file in files):
             _reject(for_others, "only for models not saved by imgtrain; both were", "omit it")
         eval_options = [
-            EvalOptions(str(file.path), Path(folder))
+            EvalOptions(str(file.path), Path(data))
             if file.metadata is not None
             else EvalOptions(
-                str(file.path), Path(folder), None if config is None else Path(config), rescale, classes
+                str(file.path), Path(data), None if config is None else Path(config), rescale, classes
             )
             for file in files
         ]

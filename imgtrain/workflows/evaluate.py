@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imgtrain.evaluation.score_names import describe_accuracy
 from imgtrain.events import Emit, ignore
 from imgtrain.run.defaults import INFERENCE_BATCH_SIZE, MAX_MODEL_GIB
 from imgtrain.run.model_metadata import find_model
 from imgtrain.run.run_directory import RunDirectory, write_json, write_text
+from imgtrain.text import printable
 
 if TYPE_CHECKING:
     from imgtrain.evaluation.predictions import Predictions
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["EvaluateResult", "evaluate"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class EvaluateResult:
     """An evaluated model.
 
@@ -34,11 +36,16 @@ class EvaluateResult:
     predictions: Predictions
     metrics: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        """Return a one-line summary."""
+        headline = describe_accuracy(str(self.folder), self.metrics["evaluation"])
+        return printable(f"<EvaluateResult: {headline}>")
+
 
 def evaluate(
     model: Path | str,
     *,
-    folder: Path | str | None = None,
+    data: Path | str | None = None,
     output: Path | str | None = None,
     batch_size: int = INFERENCE_BATCH_SIZE,
     max_model_gib: float = MAX_MODEL_GIB,
@@ -52,7 +59,7 @@ def evaluate(
 
     Args:
         model: A `.keras` or `.h5` file, or a run directory.
-        folder: One sub-folder per class; default: the test folder that the model was trained with.
+        data: One sub-folder per class; default: the test folder that the model was trained with.
         output: A folder for `metrics.json`, `predictions.csv` and `report.html`.
         batch_size: Number of images per batch.
         max_model_gib: Maximum memory requirement of the model in GiB, checked before it is loaded.
@@ -76,7 +83,7 @@ def evaluate(
 
     options = EvalOptions(
         model=str(file.path),
-        folder=None if folder is None else Path(folder),
+        folder=None if data is None else Path(data),
         config=None if config is None else Path(config),
         rescale=rescale,
         classes=classes,

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from imgtrain.dataset.named_files import expand_paths
 from imgtrain.errors import ConfigError, DataError, Problem
+from imgtrain.evaluation.predict_result import PredictResult
 from imgtrain.evaluation.prediction_writer import prediction_writer, validate_prediction_path
 from imgtrain.events import Emit, ignore
 from imgtrain.run.defaults import INFERENCE_BATCH_SIZE, MAX_MODEL_GIB
 from imgtrain.run.model_metadata import find_model
 
-__all__ = ["PredictResult", "predict"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PredictResult:
-    """Result of `predict`.
-
-    Attributes:
-        output: The file with the predictions; None if no file was written.
-        counts: Number of predictions per class; includes `unsure` if it occurred.
-        unreadable: (path, reason) of every file that could not be decoded.
-    """
-
-    output: Path | None
-    counts: Mapping[str, int]
-    unreadable: tuple[tuple[str, str], ...]
-
-    @property
-    def answered(self) -> int:
-        """Number of files that were classified."""
-        return sum(self.counts.values())
+__all__ = ["predict"]
 
 
 def predict(
     model: Path | str,
-    names: Iterable[str],
+    paths: Iterable[Path | str],
     *,
     output: Path | str | None = None,
     top: int | None = None,
@@ -47,13 +28,14 @@ def predict(
     max_model_gib: float = MAX_MODEL_GIB,
     resume: bool = False,
     overwrite: bool = False,
+    keep: bool = False,
     emit: Emit = ignore,
 ) -> PredictResult:
-    """Classify files. Memory usage does not depend on their number.
+    """Classify files. Memory usage does not depend on their number, unless predictions are kept.
 
     Args:
         model: A model file saved by imgtrain, or a run directory.
-        names: Files, folders and glob patterns.
+        paths: Files, folders and glob patterns.
         output: A `.csv`, `.json` or `.jsonl` file, written when all files are classified; until then, rows are in
             `<output>.partial`. If None, every prediction is emitted as an event.
         top: Number of most probable classes to return; None returns all in a file, one in an event.
@@ -61,6 +43,7 @@ def predict(
         max_model_gib: Maximum memory requirement of the model in GiB, checked before it is loaded.
         resume: Continue an interrupted prediction after its last complete row, if there is one.
         overwrite: Replace the output if it exists.
+        keep: Whether to return the predictions, instead of emitting them without `output`.
         emit: Called with progress events.
 
     Raises:
@@ -79,8 +62,8 @@ def predict(
         hint = "evaluate such models with `imgtrain evaluate --rescale`"
         raise ConfigError(Problem(file.path, "was not saved by imgtrain: its class names are unknown", hint))
     class_names = file.metadata.class_names
-    paths = list(expand_paths(names))
-    if not paths:
+    files = list(expand_paths(os.fspath(path) for path in paths))
+    if not files:
         raise DataError(Problem("", "no images found to classify"))
 
     # TensorFlow is imported from here on.
@@ -94,7 +77,7 @@ def predict(
             writer = stack.enter_context(
                 prediction_writer(
                     Path(output),
-                    paths,
+                    files,
                     class_names,
                     top=None if top is None else min(top, len(class_names)),
                     model=file.sha256(),
@@ -103,6 +86,12 @@ def predict(
                 )
             )
         found = classify_files(
-            network, file.metadata, paths, writer, top=top, batch_size=batch_size, emit=emit
+            network, file.metadata, files, writer, top=top, batch_size=batch_size, keep=keep, emit=emit
         )
-    return PredictResult(None if output is None else Path(output), found.counts, tuple(found.unreadable))
+    return PredictResult(
+        file.metadata.class_names,
+        found.counts,
+        tuple(found.unreadable),
+        None if output is None else Path(output),
+        found.predictions,
+    )

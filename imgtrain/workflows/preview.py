@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
 
-from imgtrain.augment.preview import as_picture, preview_images, preview_sheet
+from imgtrain.augment.preview import Versions, as_picture, preview_images, preview_sheet
 from imgtrain.batches.versions import make_versions
 from imgtrain.config.schema import Config
 from imgtrain.dataset.holdout import draw_validation
@@ -14,7 +15,23 @@ from imgtrain.dataset.split import split_data
 from imgtrain.errors import ConfigError, Problem, RunFileError
 from imgtrain.events import Emit, ignore
 
-__all__ = ["write_preview"]
+__all__ = ["draw_preview", "write_preview"]
+
+
+def draw_preview(config: Config, *, count: int, images: int, emit: Emit = ignore) -> Image.Image:
+    """Return a contact sheet of a configuration's augmentation.
+
+    Args:
+        config: A configuration, as returned by `load_config`.
+        count: Number of augmented versions per image.
+        images: Number of images.
+        emit: Called with a warning for every file that cannot be decoded.
+
+    Raises:
+        ConfigError: See `split_data`.
+        DataError: None of the files can be decoded; or see `split_data`.
+    """
+    return preview_sheet(_make_versions(config, count=count, images=images, emit=emit))
 
 
 def write_preview(
@@ -47,8 +64,7 @@ def write_preview(
                 "use a file name that ends in .png",
             )
         )
-    train = draw_validation(split_data(config)).train
-    versions = make_versions(config, train, images=images, epochs=count, emit=emit)
+    versions = _make_versions(config, count=count, images=images, emit=emit)
     try:
         if each:
             output.mkdir(parents=True, exist_ok=True)
@@ -60,3 +76,8 @@ def write_preview(
     except OSError as error:
         raise RunFileError(Problem(output, f"cannot be written: {error.strerror or error}")) from error
     return output
+
+
+def _make_versions(config: Config, *, count: int, images: int, emit: Emit) -> Iterator[Versions]:
+    train = draw_validation(split_data(config)).train
+    return make_versions(config, train, images=images, epochs=count, emit=emit)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgtrain.dataset.plan import Plan
+from imgtrain.evaluation.score_names import describe_accuracy
 from imgtrain.events import Emit, Message, ignore
 from imgtrain.run.run_directory import RunDirectory, read_json
+from imgtrain.text import printable
 from imgtrain.training.epoch_plan import keep_epoch_plan
 from imgtrain.training.resume import adding_resume_hint, find_earlier_run
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainResult", "train"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TrainResult:
     """A finished run.
 
@@ -34,6 +36,11 @@ class TrainResult:
     model: Any
     history: History | None
     metrics: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        """Return a one-line summary."""
+        scores = (f", {describe_accuracy(name, metrics)}" for name, metrics in self.metrics.items())
+        return printable(f"<TrainResult: {self.directory or 'dry run'}{''.join(scores)}>")
 
 
 def train(
