@@ -55,7 +55,7 @@ def check_appearance(config: Config, inventory: Inventory) -> list[Finding]:
         *_one_class(augmentation, inventory),
         *_always(augmentation, has_color=has_color),
         *_scans(augmentation, stats),
-        *_too_strong(augmentation, min(config.data.target_size)),
+        *_too_strong(augmentation, min(config.data.size)),
         *_recolored(augmentation, inventory.class_names),
         *_small_subjects(augmentation, stats),
     ]

@@ -40,7 +40,7 @@ def check_augmentation(config: Config, class_names: Sequence[str]) -> list[Findi
     return [
         *_without_effect(config),
         *_contradicting(config),
-        *_destroying(config.augmentation, class_names, config.data.target_size),
+        *_destroying(config.augmentation, class_names, config.data.size),
         *_flip_average(config, class_names),
     ]
 
@@ -95,7 +95,7 @@ def _without_effect(config: Config) -> Iterator[Finding]:
             NO_EFFECT,
             "use about 10 or more for a visible change",
         )
-    for key, side in zip(("height_shift_range", "width_shift_range"), config.data.target_size, strict=True):
+    for key, side in zip(("height_shift_range", "width_shift_range"), config.data.size, strict=True):
         if 0 < (pixels := _most_pixels(getattr(augmentation, key), side)) < 0.5:
             what = f"shifts by at most {pixels:.2g} of {side} pixels"
             yield option_finding(WITHOUT_EFFECT, key, what, NO_EFFECT, "remove it, or use a larger value")

@@ -25,6 +25,7 @@ from imgtrain.audit.result import AuditReport
 from imgtrain.audit.shortcuts import check_shortcuts
 from imgtrain.config.load import load_config, parse_config
 from imgtrain.config.schema import Config
+from imgtrain.dataset.image_size import with_target_size
 from imgtrain.dataset.layout import count
 from imgtrain.dataset.plan import make_plan
 from imgtrain.dataset.propose import find_data
@@ -76,14 +77,14 @@ def check(
     if source.is_dir():
         return _check_folder(source, fix_split=fix_split, sheet=sheet, emit=emit)
     config = load_config(source, overrides)
-    splits, findings = _plan(config)
+    config, splits, findings = _plan(config)
     if splits is None:
         return _report(source, None, findings)
     splits, inventory, undrawn = _decode(config, splits, DecodeSettings.of(config.data), emit)
     findings += [finding for finding in undrawn if finding not in findings]
     copies = find_duplicates(inventory)
     cost = estimate_cost(config, inventory)
-    findings += _check_data(config, splits, inventory, copies, target_size=config.data.target_size)
+    findings += _check_data(config, splits, inventory, copies, target_size=config.data.size)
     findings += check_augmentation(config, splits.class_names)
     findings += check_appearance(config, inventory)
     if cost is not None and measure_training is not None and not _has_error([*findings, *check_cost(cost)]):
@@ -132,28 +133,33 @@ def _check_options(
         raise ConfigError(problems)
 
 
-def _plan(config: Config) -> tuple[Splits | None, list[Finding]]:
-    """Return the splits (None if the images cannot be listed), and findings about the configuration."""
+def _plan(config: Config) -> tuple[Config, Splits | None, list[Finding]]:
+    """Return the configuration with an image size, the splits (None if the images cannot be listed), and findings."""
     try:
         plan = make_plan(config)
     except ImgtrainError as error:
         findings = _as_findings(error)
         try:
-            return split_data(config), findings
+            splits = split_data(config)
         except ImgtrainError:
-            return None, findings
+            return with_target_size(config, None), None, findings
+        return with_target_size(config, splits.train), splits, findings
     # The audit itself reports what the splits warn about, with the files.
     warnings = [warning for warning in plan.warnings if warning not in plan.splits.warnings]
-    return plan.splits, [
-        Finding(
-            "configuration",
-            "note",
-            warning,
-            "training will use this value",
-            "change it if this is not what you want",
-        )
-        for warning in warnings
-    ]
+    return (
+        plan.config,
+        plan.splits,
+        [
+            Finding(
+                "configuration",
+                "note",
+                warning,
+                "training will use this value",
+                "change it if this is not what you want",
+            )
+            for warning in warnings
+        ],
+    )
 
 
 def _as_findings(error: ImgtrainError) -> list[Finding]:

@@ -146,11 +146,15 @@ def _choose(annotation: Any, value: Any) -> tuple[Any, bool]:
         return _choose(get_args(annotation)[0], value)
     if get_origin(annotation) not in (Union, types.UnionType):
         return annotation, False
-    members = [member for member in get_args(annotation) if member is not types.NoneType]
+    members = [_plain(member) for member in get_args(annotation) if member is not types.NoneType]
     if len(members) == 1:
         return _choose(members[0], value)
     fitting = [member for member in members if _accepts_container(member, value)]
     return (fitting[0] if len(fitting) == 1 else None), True
+
+
+def _plain(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def _accepts_container(annotation: Any, value: Any) -> bool:

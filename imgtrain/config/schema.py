@@ -152,8 +152,11 @@ class DataConfig(Section):
 `training.seed`; 0 < fraction < 1. Images with identical pixels stay together."""
     test: FilePath | None = None
     """Folder with the same subfolders, used for the final evaluation only."""
-    target_size: Size = (256, 256)
-    """Size [height, width] in pixels to resize all images to; 150 is [150, 150]."""
+    target_size: Annotated[
+        Size | Literal["auto"], Wording("auto, an integer in [1, 16384], or a list of two: height, width")
+    ] = (256, 256)
+    """Size [height, width] in pixels to resize all images to; 150 is [150, 150]. `auto`: the size for \
+`training.minutes`, the number of images and their sizes, as `imgtrain init` chooses it."""
     color_mode: Literal["rgb", "rgba", "grayscale"] = "rgb"
     """Color mode to convert all images to: 3, 4 or 1 channels."""
     class_mode: Literal["categorical", "binary", "sparse"] = "categorical"
@@ -237,14 +240,25 @@ the splits given by the folders."""
         return value
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of a decoded image.
+
+        Raises:
+            ValueError: `target_size` is `auto`, which `make_plan` replaces.
+        """
+        if self.target_size == "auto":
+            raise ValueError("the size of target_size: auto is not known yet")
+        return self.target_size
+
+    @property
     def channels(self) -> int:
         """Number of channels of a decoded image: 1, 3 or 4."""
         return CHANNELS[self.color_mode]
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of a decoded image."""
-        return (*self.target_size, self.channels)
+        """(height, width, channels) of a decoded image; see `size`."""
+        return (*self.size, self.channels)
 
 
 class PreprocessingConfig(Section):

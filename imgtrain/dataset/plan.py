@@ -18,6 +18,7 @@ from imgtrain.config.preprocessing import check_zca
 from imgtrain.config.saving import check_saving
 from imgtrain.config.schema import Config
 from imgtrain.dataset.holdout import draw_validation
+from imgtrain.dataset.image_size import with_target_size
 from imgtrain.dataset.layout import count
 from imgtrain.dataset.split import Splits, split_data
 from imgtrain.errors import ConfigError, ImgtrainError, Problem, did_you_mean
@@ -34,12 +35,14 @@ class Plan:
         splits: The images of each split; validation images may not be drawn yet, see `Splits`.
         loss: Name of the Keras loss.
         warnings: Warnings to show.
+        auto_size: Whether the image size was chosen for `data.target_size: auto`.
     """
 
     config: Config
     splits: Splits
     loss: str
     warnings: tuple[str, ...]
+    auto_size: bool = False
 
     def __repr__(self) -> str:
         height, width, channels = self.config.data.image_shape
@@ -78,6 +81,13 @@ def make_plan(config: Config) -> Plan:
         data_error = error
     else:
         problems += _check_class_weights(config, splits)
+    auto_size = config.data.target_size == "auto"
+    if auto_size and config.training.minutes is None:
+        where = config.where("data", "target_size")
+        problems.append(
+            Problem(where, "auto requires training.minutes", "set training.minutes, or a size such as 128")
+        )
+    config = with_target_size(config, None if splits is None else splits.train)
     problems += check_output(config, None if splits is None else len(splits.class_names))
     validated = _has_validation(config, splits)
     problems += _check_monitors(config, validated=validated)
@@ -104,6 +114,7 @@ def make_plan(config: Config) -> Plan:
         splits=splits,
         loss=resolve_loss(config),
         warnings=(*splits.warnings, *warnings),
+        auto_size=auto_size,
     )
 
 

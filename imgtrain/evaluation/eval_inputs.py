@@ -180,6 +180,8 @@ def _from_config(
     config: Config, options: EvalOptions, input_shape: tuple[int, int, int], output_units: int
 ) -> EvalInputs:
     data = config.data
+    if data.target_size == "auto":
+        data = data.model_copy(update={"target_size": input_shape[:2]})
     problems = [
         Problem(option, f"is already specified by {options.config}", "use only one of them")
         for option, value in (("--rescale", options.rescale), ("--classes", options.classes))

@@ -40,7 +40,7 @@ def describe_model(plan: Plan, images: Images, fingerprint: str, evaluation: Eva
     return ModelMetadata(
         format_version=2 if flip_average else 1,
         class_names=plan.class_names,
-        target_size=data.target_size,
+        target_size=data.size,
         color_mode=data.color_mode,
         class_mode=data.class_mode,
         resize=data.resize,

@@ -125,7 +125,7 @@ class DecodeSettings:
     @classmethod
     def of(cls, data: DataConfig | ModelMetadata) -> DecodeSettings:
         """Return the settings of a configuration's `data` section, or of a model file."""
-        height, width = data.target_size
+        height, width, _ = data.image_shape
         return cls(height, width, data.color_mode, data.interpolation, data.resize)
 
     @property

@@ -72,9 +72,13 @@ def plan_epochs(
     return EpochPlan(epochs, None if steps == steps_per_pass else steps, expected)
 
 
-def describe_epoch_plan(plan: EpochPlan, minutes: float) -> dict[str, Any]:
+def describe_epoch_plan(plan: EpochPlan, config: Config) -> dict[str, Any]:
     """Return the plan as stored in `run.json`, from which a resumed run restores it."""
-    return {"minutes": minutes, **asdict(plan)}
+    return {
+        "minutes": config.training.minutes,
+        "target_size": list(config.data.size),
+        **asdict(plan),
+    }
 
 
 def with_epoch_plan(config: Config, planned: Mapping[str, Any]) -> Config:
@@ -98,8 +102,13 @@ def with_epoch_plan(config: Config, planned: Mapping[str, Any]) -> Config:
     return config.model_copy(update={"training": training.model_copy(update=update)})
 
 
-def keep_epoch_plan(config: Config, run: RunDirectory) -> Config:
+def keep_epoch_plan(config: Config, run: RunDirectory, *, auto_size: bool) -> Config:
     """Return the configuration with the epoch plan of the run to resume, if the time budget is unchanged.
+
+    Args:
+        config: The current configuration.
+        run: The run to resume.
+        auto_size: Whether to keep its image size, too.
 
     Raises:
         RunFileError: `run.json` is damaged.
@@ -109,4 +118,7 @@ def keep_epoch_plan(config: Config, run: RunDirectory) -> Config:
     planned = run.read_run().get("planned")
     if planned is None or planned["minutes"] != config.training.minutes:
         return config
+    if auto_size and "target_size" in planned:
+        size = tuple(planned["target_size"])
+        config = config.model_copy(update={"data": config.data.model_copy(update={"target_size": size})})
     return with_epoch_plan(config, planned)

@@ -67,7 +67,7 @@ def plan_for_minutes(
         steps_per_pass=train.steps_per_pass,
         most_epochs=training.epochs if "epochs" in training.model_fields_set else None,
     )
-    facts["planned"] = describe_epoch_plan(plan, training.minutes)
+    facts["planned"] = describe_epoch_plan(plan, config)
     batches = plan.steps_per_epoch or train.steps_per_pass
     emit(
         Message(

@@ -11,6 +11,7 @@ from imgtrain.augment.preview import Versions, as_picture, preview_images, previ
 from imgtrain.batches.versions import make_versions
 from imgtrain.config.schema import Config
 from imgtrain.dataset.holdout import draw_validation
+from imgtrain.dataset.image_size import with_target_size
 from imgtrain.dataset.split import split_data
 from imgtrain.errors import ConfigError, Problem, RunFileError
 from imgtrain.events import Emit, ignore
@@ -79,5 +80,7 @@ def write_preview(
 
 
 def _make_versions(config: Config, *, count: int, images: int, emit: Emit) -> Iterator[Versions]:
-    train = draw_validation(split_data(config)).train
+    splits = split_data(config)
+    config = with_target_size(config, splits.train)
+    train = draw_validation(splits).train
     return make_versions(config, train, images=images, epochs=count, emit=emit)

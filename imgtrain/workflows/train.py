@@ -70,6 +70,10 @@ def train(
     """
     for warning in plan.warnings:
         emit(Message(warning, "warning"))
+    if plan.auto_size:
+        height, width = plan.config.data.size
+        what = f"data.target_size: auto is [{height}, {width}] for {plan.config.training.minutes:g} minutes"
+        emit(Message(what))
     if dry_run:
         from imgtrain.workflows.train_and_evaluate import show_network
 
@@ -79,7 +83,7 @@ def train(
     with run.locked(), adding_resume_hint(run):
         run.raise_if_taken(overwrite=overwrite or resume)
         if resume:
-            plan = replace(plan, config=keep_epoch_plan(plan.config, run))
+            plan = replace(plan, config=keep_epoch_plan(plan.config, run, auto_size=plan.auto_size))
         earlier = find_earlier_run(plan.config, run, emit) if resume else None
         if earlier is not None and earlier.is_complete:
             emit(Message("the run is already completed"))

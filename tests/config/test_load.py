@@ -252,14 +252,14 @@ BROKEN = [
     pytest.param(
         MINIMAL + "  target_size: 150x200\n",
         3,
-        "must be an integer in [1, 16384], or a list of two: height, width; got '150x200'",
+        "must be auto, an integer in [1, 16384], or a list of two: height, width; got '150x200'",
         "write [150, 200]",
         id="not-a-pair",
     ),
     pytest.param(
         MINIMAL + "  target_size: [150]\n",
         3,
-        "must be an integer in [1, 16384], or a list of two: height, width; got [150]",
+        "must be auto, an integer in [1, 16384], or a list of two: height, width; got [150]",
         "",
         id="one-of-two",
     ),

@@ -26,9 +26,11 @@ def folders(tmp_path_factory, make_folders):
     return root
 
 
-def test_a_budget_is_kept_and_the_run_can_be_repeated_and_resumed(folders, imgtrain):
-    done = imgtrain("train", "c.yaml", "--minutes", "0.1", "--output", "one", cwd=folders)
+def test_a_budget_is_kept_and_the_run_can_be_repeated_and_resumed(folders, imgtrain, monkeypatch):
+    command = ("train", "c.yaml", "--minutes", "0.1", "--set", "data.target_size=auto", "--output", "one")
+    done = imgtrain(*command, cwd=folders)
     assert done.returncode == 0, done.stderr
+    assert "data.target_size: auto is [32, 32] for 0.1 minutes" in done.stdout
     assert "planned for 0.1 minutes" in done.stdout
     run = json.loads((folders / "one/run.json").read_text())
     planned = run["planned"]
@@ -37,7 +39,9 @@ def test_a_budget_is_kept_and_the_run_can_be_repeated_and_resumed(folders, imgtr
     # depends on the machine: tests/training/test_time_budget.py plans with a clock of its own, benchmarks/budget.py
     # measures real runs.
     assert 0 < planned["seconds"] < 6 or planned["epochs"] == 1
-    written = yaml.safe_load((folders / "one/config.yaml").read_text())["training"]
+    written = yaml.safe_load((folders / "one/config.yaml").read_text())
+    assert written["data"]["target_size"] == [32, 32]
+    written = written["training"]
     assert written["minutes"] is None
     assert (written["epochs"], written["steps_per_epoch"]) == (planned["epochs"], planned["steps_per_epoch"])
     assert written["early_stopping"]["patience"] >= planned["epochs"]
@@ -50,8 +54,9 @@ def test_a_budget_is_kept_and_the_run_can_be_repeated_and_resumed(folders, imgtr
     first, second = ([line.split(",")[2:] for line in lines] for lines in history)
     assert first == second
 
-    # The same command with the budget finds the run of that plan.
-    resumed = imgtrain("train", "c.yaml", "--minutes", "0.1", "--output", "one", "--resume", cwd=folders)
+    # The same command with the budget finds the run of that plan; a faster machine would choose another image size.
+    monkeypatch.setattr("imgtrain.dataset.recipe.SMALLEST_SIDE", 64)
+    resumed = imgtrain(*command, "--resume", cwd=folders)
     assert resumed.returncode == 0, resumed.stderr
     assert "completed" in resumed.stdout
 
@@ -85,6 +90,10 @@ def test_what_contradicts_a_budget_is_an_error(folders, imgtrain):
     )
     assert done.returncode == 2
     assert "is determined by training.minutes" in done.stderr
+    done = imgtrain("train", "c.yaml", "--set", "data.target_size=auto", "--dry-run", cwd=folders)
+    assert done.returncode == 2
+    assert "data.target_size" in done.stderr
+    assert "auto requires training.minutes" in done.stderr
 
 
 def test_aliases_are_the_keys(folders, imgtrain):
