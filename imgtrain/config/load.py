@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -180,35 +180,44 @@ def _resolve_paths(
     """Make the paths in the tree absolute, in place, and return those that were relative."""
     relative: dict[KeyPath, RelativePath] = {}
     here = Path.cwd().resolve()
-    for section, key in _path_keys():
-        given = tree.get(section)
-        if not isinstance(given, dict):
-            continue
-        value = given.get(key)
+    for path in _path_keys():
+        *sections, key = path
+        given: Any = tree
+        for section in sections:
+            given = given.get(section) if isinstance(given, dict) else None
+        value = given.get(key) if isinstance(given, dict) else None
         if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
             home = os.path.expanduser(value)  # noqa: PTH111 (Path.expanduser raises for an unknown user)
             folder, name = base.resolve(), base_name
             # As with --output: what is typed is relative to where it is typed.
-            if (section, key) == ("output", "directory") and {(section,), (section, key)} & set_by.keys():
+            if path == ("output", "directory") and {path[:1], path} & set_by.keys():
                 folder = here
             if folder == here:
                 name = "the current directory"
             if not Path(home).is_absolute():
-                relative[section, key] = RelativePath(str(value), folder, name)
+                relative[path] = RelativePath(str(value), folder, name)
             # Not resolve(): keep symbolic links as written by the user.
             given[key] = Path(os.path.normpath(folder / home))
     return relative
 
 
 @cache
-def _path_keys() -> frozenset[tuple[str, str]]:
-    """Return (section, key) of every path field."""
+def _path_keys() -> frozenset[tuple[str, ...]]:
+    """Return the keys of every path field."""
     return frozenset(
-        (section, key)
+        (section, *keys)
         for section, outer in Config.model_fields.items()
-        for key, field in cast(type[BaseModel], outer.annotation).model_fields.items()
-        if _is_path(field.annotation)
+        for keys in _path_keys_of(cast(type[BaseModel], outer.annotation))
     )
+
+
+def _path_keys_of(section: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    for key, field in section.model_fields.items():
+        if _is_path(field.annotation):
+            yield (key,)
+        for member in get_args(field.annotation):
+            if isinstance(member, type) and issubclass(member, BaseModel):
+                yield from ((key, *inner) for inner in _path_keys_of(member))
 
 
 def _is_path(annotation: Any) -> bool:
@@ -217,7 +226,7 @@ def _is_path(annotation: Any) -> bool:
 
 def _keeps_text(path: KeyPath) -> bool:
     """Return whether the value at a path is a name, for which `007`, `no` and `1e3` are strings."""
-    return path in _path_keys() or (len(path) == 3 and path[:2] == ("data", "classes"))
+    return path in _path_keys() or (len(path) == 3 and path[:2] in {("data", "classes"), ("data", "labels")})
 
 
 @cache

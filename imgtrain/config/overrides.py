@@ -114,6 +114,8 @@ def _enter(holder: Any, key: str | int, default: Any, path: KeyPath) -> Any:
         inner = {"name": inner}
     elif path == ("training", "optimizer") and "name" not in inner:
         inner["name"] = default
+    elif path == ("data", "labels") and isinstance(inner, str):
+        inner = {"file": inner}
     if not isinstance(inner, dict | list):
         dotted = ".".join(map(str, path))
         raise _OverrideError(f"{dotted} is {format_value(inner)} and has no keys", "set its value: KEY=VALUE")

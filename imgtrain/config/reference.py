@@ -101,7 +101,8 @@ def _section_pages(path: str, section: type[BaseModel], defaults: Mapping[str, A
         nested = _nested_section(field.annotation)
         if nested is not None:
             inner.append((name, nested))
-            allowed = f"see [{path}.{name}](#{path}{name}), or null"
+            link = f"see [{path}.{name}](#{path}{name})"
+            allowed = allowed.replace(describe_type(nested), link).replace(f"{link}; or", f"{link}, or")
         default = f"`{_inline(defaults[name])}`" if name in defaults else "*required*"
         if (path, name) == ("model", "layers"):
             default = "see below"
@@ -113,15 +114,20 @@ def _section_pages(path: str, section: type[BaseModel], defaults: Mapping[str, A
         yield f"The default network:\n\n```yaml\nmodel:\n  layers:\n{layers}```\n"
     for name, nested in inner:
         # A section that is null by default still has defaults for its keys.
-        yield from _section_pages(f"{path}.{name}", nested, defaults[name] or nested().model_dump())
+        yield from _section_pages(f"{path}.{name}", nested, defaults[name] or _defaults_of(nested))
+
+
+def _defaults_of(section: type[BaseModel]) -> dict[str, Any]:
+    """Return the defaults of the keys that are not required."""
+    fields = {name: field for name, field in section.model_fields.items() if not field.is_required()}
+    return {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
 
 
 def _nested_section(annotation: Any) -> type[BaseModel] | None:
-    """Return the section class of an optional section field, otherwise None."""
-    members = [member for member in getattr(annotation, "__args__", ()) if member is not type(None)]
-    if len(members) == 1 and isinstance(members[0], type) and issubclass(members[0], BaseModel):
-        return members[0]
-    return None
+    """Return the section class of an optional field that can be a section of one kind, otherwise None."""
+    members = getattr(annotation, "__args__", ())
+    sections = [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
+    return sections[0] if type(None) in members and len(sections) == 1 else None
 
 
 def _inline(value: Any) -> str:

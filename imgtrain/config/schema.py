@@ -42,6 +42,7 @@ __all__ = [
     "DataConfig",
     "EarlyStoppingConfig",
     "EvaluationConfig",
+    "LabelsConfig",
     "LayerSpec",
     "ModelConfig",
     "OptimizerSpec",
@@ -122,6 +123,7 @@ Name = Annotated[str, StringConstraints(min_length=1)]
 # Editors parse 7 as a number and `no` as false; both are valid names here.
 _TEXT_OR_LIKE_IT = WithJsonSchema({"type": ["string", "number", "boolean", "null"], "minLength": 1})
 ClassName = Annotated[Name, BeforeValidator(_number_as_text), _TEXT_OR_LIKE_IT]
+ColumnName = ClassName
 FilePath = Annotated[Path, BeforeValidator(_path_with_text)]
 # Integers stay integers: ImageDataGenerator interprets 5 and 5.0 differently, which triggers a warning.
 # Booleans are rejected outside the union: inside it, pydantic could no longer distinguish 5 from 5.0.
@@ -140,11 +142,27 @@ class Section(BaseModel):
     )
 
 
+class LabelsConfig(Section):
+    """A CSV file with the label of every image, and optionally its split. Columns that are not given are guessed."""
+
+    file: FilePath
+    """The CSV file, with a header, separated by commas, semicolons or tabs."""
+    path: ColumnName | None = None
+    """Column with the path of each image: relative to `data.train`, another configured folder or the CSV file, with \
+or without suffix; or a file name that is unique below these folders. Default: the column that names most images."""
+    label: ColumnName | None = None
+    """Column with the label. Default: the only other column, or one with a common name such as `label` or `class`."""
+    split: ColumnName | None = None
+    """Column with the split: train, validation or test. Default: a column named `split`, if there is one; otherwise \
+the split is that of the folder (`data.train`, `data.validation`, `data.test`) that contains the image."""
+
+
 class DataConfig(Section):
     """The images and how they are loaded."""
 
     train: FilePath
-    """Folder with one subfolder per class. Relative paths are relative to the configuration file."""
+    """Folder with one subfolder per class; with `labels` or `label_pattern`, any folder of images. \
+Relative paths are relative to the configuration file."""
     validation: FilePath | None = None
     """Folder with the same subfolders, used to select the best epoch. Alternative: `validation_split`."""
     validation_split: Annotated[Finite, Field(gt=0, lt=1)] | None = None
@@ -197,8 +215,13 @@ decode in every epoch; `auto`: `disk` if possible, otherwise `memory`, otherwise
     split_file: FilePath | None = None
     """CSV file with the columns `path`, `split` (train, validation or test) and optionally `class`; overrides \
 the splits given by the folders."""
+    labels: FilePath | LabelsConfig | None = None
+    """CSV file that labels the images, instead of class folders: a path, or a mapping that names its columns."""
+    label_pattern: str | None = None
+    """Regular expression with one group, the label, searched in the relative path of every image in or below the \
+folders, instead of class folders: `([a-z]+)\\.\\d+` for `cat.0.jpg`. Other images are ignored."""
 
-    @field_validator("group_by")
+    @field_validator("group_by", "label_pattern")
     @classmethod
     def _compiles_with_one_group(cls, value: str | None) -> str | None:
         if value is None:
@@ -226,6 +249,20 @@ the splits given by the folders."""
             raise FaultyValueError([Fault((), what, "remove one of them")])
         return value
 
+    @field_validator("labels", "label_pattern")
+    @classmethod
+    def _one_source_of_labels(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None:
+            return None
+        faults = [
+            Fault((), f"{info.field_name} and {other} are mutually exclusive", "remove one of them")
+            for other in ("labels", "nested")
+            if other != info.field_name and info.data.get(other)
+        ]
+        if faults:
+            raise FaultyValueError(faults)
+        return LabelsConfig(file=value) if isinstance(value, Path) else value
+
     @field_validator("classes")
     @classmethod
     def _classes_differ(cls, value: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
@@ -249,6 +286,12 @@ the splits given by the folders."""
         if self.target_size == "auto":
             raise ValueError("the size of target_size: auto is not known yet")
         return self.target_size
+
+    @property
+    def label_file(self) -> LabelsConfig | None:
+        """The CSV file of `labels`; None without one."""
+        assert not isinstance(self.labels, Path)  # replaced during validation
+        return self.labels
 
     @property
     def channels(self) -> int:

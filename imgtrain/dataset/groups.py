@@ -32,11 +32,16 @@ except (re.error, ValueError, RecursionError, OverflowError, MemoryError) as err
 """]  # fmt: skip
 
 
-def match_groups(paths: Sequence[str], expression: str) -> list[str | None]:
+def match_groups(paths: Sequence[str], expression: str, *, key: str = "data.group_by") -> list[str | None]:
     """Return the text matched by the expression's group in each path; None if it doesn't match.
 
     The search runs in a separate process with a time limit: an expression such as `(a+)+$` can take practically
     forever, and it may come from an untrusted model file. Python cannot interrupt a search in its own process.
+
+    Args:
+        paths: Relative paths.
+        expression: A regular expression with one group.
+        key: The configuration key to show in errors.
 
     Raises:
         ConfigError: It is not a regular expression with one group, or the search takes too long.
@@ -55,7 +60,7 @@ def match_groups(paths: Sequence[str], expression: str) -> list[str | None]:
         problem = f"the search ended with status {error.returncode}"
     if problem:
         hint = r"use a simple expression, such as `(patient\d+)`, without repetitions inside repetitions"
-        raise ConfigError(Problem("data.group_by", f"cannot use {expression!r}: {problem}", hint))
+        raise ConfigError(Problem(key, f"cannot use {expression!r}: {problem}", hint))
     return answer["found"]  # type: ignore[no-any-return]
 
 

@@ -1,4 +1,4 @@
-"""Assign images to training, validation and test, by folders, `validation_split` or `split_file`."""
+"""Assign images to training, validation and test, by folders, `validation_split`, `labels` or `split_file`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from imgtrain.dataset.csv_table import RowProblems
 from imgtrain.dataset.groups import assign_groups, match_groups
 from imgtrain.dataset.index import NESTED_IMAGE, ImageFolder, index_folder, read_only
-from imgtrain.dataset.layout import count, find_folder_problem, format_names
-from imgtrain.dataset.split_file import group_path, read_split_file
+from imgtrain.dataset.label_pattern import index_by_pattern, match_labels
+from imgtrain.dataset.labels_file import index_labelled_files, read_labels
+from imgtrain.dataset.layout import count, find_folder_problem, format_names, split_of_name
+from imgtrain.dataset.listed_images import ListedSplits, group_path, paths_below
+from imgtrain.dataset.split_file import ClassSource, read_split_file
 from imgtrain.dataset.walk import NOT_AN_IMAGE
 from imgtrain.errors import DataError, Problem, join_hints
 from imgtrain.text import printable
@@ -162,15 +166,19 @@ def split_data(config: Config) -> Splits:
     Raises:
         DataError: With all problems of folders, classes, the split file, groups and empty splits.
     """
-    splits = _from_split_file(config) if config.data.split_file else _from_folders(config)
     warnings: list[str] = []
+    if config.data.split_file is not None:
+        splits = _from_split_file(config)
+    elif config.data.labels is not None:
+        splits = _from_labels(config, warnings)
+    else:
+        splits = _from_folders(config)
     problems = _check_classes(config, splits, warnings)
     holdout = None
     if not problems and config.data.validation_split is not None:
         if "validation" in splits:
-            warnings.append(
-                "data.validation_split is ignored, because data.split_file contains validation images"
-            )
+            source = "data.split_file" if config.data.split_file else "data.labels"
+            warnings.append(f"data.validation_split is ignored, because {source} contains validation images")
         else:
             holdout = _plan_holdout(config, splits["train"], config.data.validation_split, problems)
     if problems:
@@ -188,14 +196,16 @@ def find_group_paths(config: Config, root: Path, paths: Sequence[str]) -> tuple[
         root: The folder that the paths are relative to, absolute.
         paths: Relative, with POSIX separators.
     """
-    if config.data.split_file is None:
+    if config.data.split_file is None and config.data.labels is None:
         return tuple(paths)
-    return tuple(group_path(str(root / path), _folders(config), root) for path in paths)
+    folders = list(_folders(config).values())
+    return tuple(group_path(str(root / path), folders, root) for path in paths)
 
 
-def _folders(config: Config) -> list[Path]:
-    data = config.data
-    return [_absolute(path) for path in (data.train, data.validation, data.test) if path]
+def _folders(config: Config) -> dict[str, Path]:
+    """Return the configured folders by split, absolute; the training folder first."""
+    given = {name: getattr(config.data, name) for name in ("train", "validation", "test")}
+    return {name: _absolute(path) for name, path in given.items() if path is not None}
 
 
 def _absolute(path: Path) -> Path:
@@ -206,36 +216,75 @@ def _whole(name: str, folder: ImageFolder) -> Split:
     return Split(name, folder, read_only(np.arange(len(folder), dtype=np.intp)))
 
 
-def _from_folders(config: Config) -> dict[str, Split]:
-    given = {
-        name: path
-        for name in ("train", "validation", "test")
-        if (path := getattr(config.data, name)) is not None
-    }
-    splits: dict[str, Split] = {}
-    problems: list[Problem] = []
-    for name, path in given.items():
-        where = config.where("data", name)
-        if reason := find_folder_problem(_absolute(path)):
+def _check_folders(config: Config) -> list[Problem]:
+    """Return why configured folders cannot be read."""
+    problems = []
+    for name, path in _folders(config).items():
+        if reason := find_folder_problem(path):
             what, hint = reason
-            problems.append(Problem(where, what, join_hints(hint, config.relative_path("data", name))))
+            hint = join_hints(hint, config.relative_path("data", name))
+            problems.append(Problem(config.where("data", name), what, hint))
+    return problems
+
+
+def _from_folders(config: Config) -> dict[str, Split]:
+    splits: dict[str, Split] = {}
+    problems = _check_folders(config)
+    missing = {problem.where for problem in problems}
+    for name, path in _folders(config).items():
+        where = config.where("data", name)
+        if where in missing:
             continue
         if name != "train" and "train" not in splits:
             continue  # The classes are unknown if the training folder is invalid.
+        class_names = config.data.classes if name == "train" else splits["train"].class_names
         try:
-            folder = index_folder(
-                path,
-                class_names=config.data.classes if name == "train" else splits["train"].class_names,
-                nested=config.data.nested,
-                follow_links=config.data.follow_links,
-                where=where,
-            )
+            splits[name] = _whole(name, _index(config, path, class_names, where))
         except DataError as error:
             problems += error.problems
-        else:
-            splits[name] = _whole(name, folder)
     if problems:
         raise DataError(problems)
+    return splits
+
+
+def _index(config: Config, path: Path, class_names: Sequence[str] | None, where: str) -> ImageFolder:
+    data = config.data
+    if data.label_pattern is not None:
+        return index_by_pattern(
+            path,
+            data.label_pattern,
+            class_names=class_names,
+            follow_links=data.follow_links,
+            where=where,
+        )
+    return index_folder(
+        path, class_names=class_names, nested=data.nested, follow_links=data.follow_links, where=where
+    )
+
+
+def _from_labels(config: Config, warnings: list[str]) -> dict[str, Split]:
+    data, folders = config.data, _folders(config)
+    assert data.label_file is not None
+    where = config.where("data", "labels")
+    if problems := _check_folders(config):
+        raise DataError(problems)
+    splits = _listed(
+        index_labelled_files(
+            data.label_file,
+            folders=folders,
+            class_names=data.classes,
+            follow_links=data.follow_links,
+            skip_missing=data.on_bad_image == "skip",
+            where=where,
+            hint=config.relative_path("data", "labels", "file") or config.relative_path("data", "labels"),
+            warnings=warnings,
+        )
+    )
+    if empty := [name for name in ("train", *folders) if name not in splits]:
+        raise DataError(
+            Problem(config.where("data", name), f"{data.label_file.file} labels no {name} images")
+            for name in dict.fromkeys(empty)
+        )
     return splits
 
 
@@ -243,27 +292,71 @@ def _from_split_file(config: Config) -> dict[str, Split]:
     data = config.data
     assert data.split_file is not None
     where = config.where("data", "split_file")
-    folder, by_split = read_split_file(
-        _absolute(data.split_file),
-        folders=_folders(config),
-        class_names=data.classes,
-        where=where,
-        hint=config.relative_path("data", "split_file"),
+    splits = _listed(
+        read_split_file(
+            _absolute(data.split_file),
+            folders=list(_folders(config).values()),
+            class_names=data.classes,
+            class_source=_class_source(config),
+            where=where,
+            hint=config.relative_path("data", "split_file"),
+        )
     )
-    if "train" not in by_split:
+    if "train" not in splits:
         raise DataError(Problem(where, f"{data.split_file} contains no training images"))
+    return splits
+
+
+def _listed(listed: ListedSplits) -> dict[str, Split]:
+    folder, by_split = listed
     return {name: Split(name, folder, read_only(indices)) for name, indices in by_split.items()}
+
+
+def _class_source(config: Config) -> ClassSource:
+    """Return where the classes of images come from that a split file lists without a class."""
+    data, folders = config.data, _folders(config)
+    assert data.split_file is not None
+    known = [*folders.values(), _absolute(data.split_file).parent]
+    where = config.where("data", "labels")
+    if (label_file := data.label_file) is not None:
+
+        def by_row(files: Sequence[str]) -> list[str | None]:
+            problems = RowProblems(label_file.file)
+            found = read_labels(label_file, folders=folders, where=where, problems=problems)
+            problems.raise_all()
+            classes = {image.file: image.class_name for image in found.images}
+            return [classes.get(file) for file in files]
+
+        return ClassSource("data.labels", by_row)
+    if (expression := data.label_pattern) is not None:
+
+        def by_pattern(files: Sequence[str]) -> list[str | None]:
+            return match_labels([next(paths_below(file, known), file) for file in files], expression)
+
+        return ClassSource("data.label_pattern", by_pattern)
+
+    def by_folder(files: Sequence[str]) -> list[str | None]:
+        classes = (
+            next((below.split("/", 1)[0] for below in paths_below(file, known) if "/" in below), None)
+            for file in files
+        )
+        return [None if name is None or split_of_name(name) else name for name in classes]
+
+    return ClassSource("its folder", by_folder)
 
 
 def _check_classes(config: Config, splits: dict[str, Split], warnings: list[str]) -> list[Problem]:
     train = splits["train"]
     names = train.class_names
+    label_file = config.data.label_file
+    labelled = label_file is not None and config.data.split_file is None
+    source = label_file.file if label_file is not None and labelled else train.folder.root
     problems = []
     if config.data.class_mode == "binary" and len(names) != 2:
         problems.append(
             Problem(
                 config.where("data", "class_mode"),
-                f"binary requires exactly two classes, but {train.folder.root} contains {len(names)}: "
+                f"binary requires exactly two classes, but {source} contains {len(names)}: "
                 f"{format_names(names, 10)}",
                 "use `class_mode: categorical`, or two classes (the second one is the positive class)",
             )
@@ -275,7 +368,8 @@ def _check_classes(config: Config, splits: dict[str, Split], warnings: list[str]
         )
     for split in splits.values():
         missing = [name for name, images in zip(names, split.counts(), strict=True) if not images]
-        where = config.where("data", "split_file" if config.data.split_file else split.name)
+        key = "split_file" if config.data.split_file else "labels" if labelled else split.name
+        where = config.where("data", key)
         root = str(split.folder.root)
         if not len(split):
             problems.append(Problem(where, f"{root} contains no images of any class"))
