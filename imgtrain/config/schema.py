@@ -288,6 +288,11 @@ folders, instead of class folders: `([a-z]+)\\.\\d+` for `cat.0.jpg`. Other imag
         return self.target_size
 
     @property
+    def has_class_folders(self) -> bool:
+        """Whether the folders alone determine classes and splits: without CSV files and `label_pattern`."""
+        return self.split_file is None and self.labels is None and self.label_pattern is None
+
+    @property
     def label_file(self) -> LabelsConfig | None:
         """The CSV file of `labels`; None without one."""
         assert not isinstance(self.labels, Path)  # replaced during validation
@@ -866,6 +871,6 @@ class Config(Section):
         """Return `file:line: dotted.path` of a key for error messages; only the path if there is no file."""
         return self._source.where(*path)
 
-    def relative_path(self, section: str, key: str) -> str:
+    def relative_path(self, *path: str) -> str:
         """Return what a path was relative to, for error messages; empty if it was absolute, or is a default."""
-        return str(self._source.relative_paths.get((section, key), ""))
+        return str(self._source.relative_paths.get(path, ""))

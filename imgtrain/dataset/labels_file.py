@@ -49,7 +49,7 @@ def index_labelled_files(
     skip_missing: bool,
     where: str,
     hint: str = "",
-    warnings: list[str],
+    notes: list[str],
 ) -> ListedSplits:
     """Return the labelled images as one folder, with the indices of each split.
 
@@ -62,7 +62,7 @@ def index_labelled_files(
         skip_missing: Whether rows without a file are ignored.
         where: The configuration key to show in errors.
         hint: To show if the CSV file cannot be read.
-        warnings: Sentences to show are added.
+        notes: How the file was read is added, to show.
 
     Raises:
         DataError: With all invalid rows and their lines.
@@ -82,12 +82,12 @@ def index_labelled_files(
         problems.raise_all()
         raise DataError(Problem(where, f"none of the files in {asked.file} exist"))
     if found.columns.guessed:
-        warnings.append(f"{name}: {found.columns}; name the columns in data.labels if this is wrong")
+        notes.append(f"{name}: {found.columns}; name the columns in data.labels if this is wrong")
     if found.repeated:
-        warnings.append(f"{name}: {count(found.repeated, 'row')} repeated; each image is used once")
+        notes.append(f"{name}: {count(found.repeated, 'row')} repeated; each image is used once")
     if found.missing:
         rows = count(len(found.missing), "row")
-        warnings.append(f"{name}: {rows} without a file skipped: {format_names(found.missing)}")
+        notes.append(f"{name}: {rows} without a file skipped: {format_names(found.missing)}")
     return gather_images(
         found.images,
         folders=list(folders.values()),

@@ -113,7 +113,7 @@ def make_plan(config: Config) -> Plan:
         config=config,
         splits=splits,
         loss=resolve_loss(config),
-        warnings=(*splits.warnings, *warnings),
+        warnings=(*splits.notes, *splits.warnings, *warnings),
         auto_size=auto_size,
     )
 

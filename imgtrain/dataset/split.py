@@ -119,6 +119,7 @@ class Splits:
         holdout: How `draw_validation` draws the validation images, which needs decoded pixels; kept afterwards.
             None without `validation_split`.
         warnings: Warnings to show.
+        notes: How the file of `data.labels` was read, to show.
     """
 
     train: Split
@@ -126,6 +127,7 @@ class Splits:
     test: Split | None
     holdout: Holdout | None = None
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Splits: {self.describe()}>"
@@ -167,10 +169,11 @@ def split_data(config: Config) -> Splits:
         DataError: With all problems of folders, classes, the split file, groups and empty splits.
     """
     warnings: list[str] = []
+    notes: list[str] = []
     if config.data.split_file is not None:
         splits = _from_split_file(config)
     elif config.data.labels is not None:
-        splits = _from_labels(config, warnings)
+        splits = _from_labels(config, notes)
     else:
         splits = _from_folders(config)
     problems = _check_classes(config, splits, warnings)
@@ -184,7 +187,9 @@ def split_data(config: Config) -> Splits:
     if problems:
         raise DataError(problems)
     _warn_about_shared_groups(config, splits, warnings)
-    result = Splits(splits["train"], splits.get("validation"), splits.get("test"), holdout)
+    result = Splits(
+        splits["train"], splits.get("validation"), splits.get("test"), holdout, notes=tuple(notes)
+    )
     return replace(result, warnings=(*warnings, *warn_about_ignored_files(result.folders)))
 
 
@@ -262,7 +267,7 @@ def _index(config: Config, path: Path, class_names: Sequence[str] | None, where:
     )
 
 
-def _from_labels(config: Config, warnings: list[str]) -> dict[str, Split]:
+def _from_labels(config: Config, notes: list[str]) -> dict[str, Split]:
     data, folders = config.data, _folders(config)
     assert data.label_file is not None
     where = config.where("data", "labels")
@@ -277,7 +282,7 @@ def _from_labels(config: Config, warnings: list[str]) -> dict[str, Split]:
             skip_missing=data.on_bad_image == "skip",
             where=where,
             hint=config.relative_path("data", "labels", "file") or config.relative_path("data", "labels"),
-            warnings=warnings,
+            notes=notes,
         )
     )
     if empty := [name for name in ("train", *folders) if name not in splits]:
@@ -362,10 +367,13 @@ def _check_classes(config: Config, splits: dict[str, Split], warnings: list[str]
             )
         )
     elif len(names) < 2:
-        what = f"{train.folder.root} contains only one class, {format_names(names)}"
-        problems.append(
-            Problem(config.where("data", "train"), what, "give a folder with at least two class folders")
-        )
+        what = f"{source} contains only one class, {format_names(names)}"
+        key = "labels" if labelled else "train"
+        if config.data.has_class_folders:
+            hint = "give a folder with at least two class folders"
+        else:
+            hint = "a classifier needs images of at least two classes"
+        problems.append(Problem(config.where("data", key), what, hint))
     for split in splits.values():
         missing = [name for name, images in zip(names, split.counts(), strict=True) if not images]
         key = "split_file" if config.data.split_file else "labels" if labelled else split.name

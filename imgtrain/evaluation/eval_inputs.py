@@ -21,6 +21,7 @@ from imgtrain.errors import ConfigError, DataError, Problem, RunFileError
 from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.run.color_modes import CHANNELS
 from imgtrain.run.model_metadata import ModelMetadata
+from imgtrain.run.run_directory import RunDirectory
 
 __all__ = ["EvalInputs", "EvalOptions", "inputs_from_metadata", "inputs_from_options"]
 
@@ -105,13 +106,12 @@ def inputs_from_metadata(metadata: ModelMetadata, options: EvalOptions) -> EvalI
         problems.append(Problem("--config", "and --data both specify the images", "use only one of them"))
     if problems:
         raise ConfigError(problems)
-    if options.config is not None:
-        split = _test_split(load_config(options.config))
+    config = options.config or _config_of_run(metadata, options)
+    if config is not None:
+        split = _test_split(load_config(config))
         if split.class_names != metadata.class_names:
             ours, theirs = ", ".join(split.class_names), ", ".join(metadata.class_names)
-            raise DataError(
-                Problem(options.config, f"its classes are {ours}; those of the model are {theirs}")
-            )
+            raise DataError(Problem(config, f"its classes are {ours}; those of the model are {theirs}"))
     else:
         folder = options.folder or _test_folder(metadata, options.model)
         split = _whole_folder(
@@ -133,6 +133,14 @@ def inputs_from_metadata(metadata: ModelMetadata, options: EvalOptions) -> EvalI
         majority_label=None if majority is None else metadata.class_names.index(majority),
         warnings=_warnings(split),
     )
+
+
+def _config_of_run(metadata: ModelMetadata, options: EvalOptions) -> Path | None:
+    """Return the configuration beside the model, if it knows test images that a folder alone does not determine."""
+    config = RunDirectory(Path(options.model).parent).config
+    if options.folder is not None or metadata.test_folder is not None or not config.is_file():
+        return None
+    return None if load_config(config).data.has_class_folders else config
 
 
 def inputs_from_options(

@@ -50,8 +50,8 @@ def describe_model(plan: Plan, images: Images, fingerprint: str, evaluation: Eva
         abstain_below=evaluation.decision.abstain_below,
         temperature=evaluation.temperature,
         flip_average=flip_average,
-        # With a split file, only some of the images in the folder are test images.
-        test_folder=None if data.test is None or data.split_file is not None else str(data.test),
+        # With other sources of labels or splits, the folder alone does not determine the test images.
+        test_folder=str(data.test) if data.test is not None and data.has_class_folders else None,
         leaked_pictures=() if images.test is None else images.test.dropped_pictures(),
         nested=data.nested,
         follow_links=data.follow_links,

@@ -34,6 +34,7 @@ _FREE = {
     "data.validation",
     "data.test",
     "data.split_file",
+    "data.labels.file",
     "data.cache",
     "data.cache_directory",
     "training.checkpoint_minutes",
