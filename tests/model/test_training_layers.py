@@ -41,6 +41,11 @@ def conv(**options: Any) -> dict[str, Any]:
             {"MaxPooling2D": 2},
         ],
         [conv(activation="tanh"), {"MaxPooling2D": 2}],
+        # Small maps, on which the gradient of a kernel is computed differently.
+        [
+            *(conv(), {"MaxPooling2D": 3}, conv(padding="same", kernel_size=[3, 5])),
+            *(conv(padding="same", activation=None), {"MaxPooling2D": 2}),
+        ],
         [conv(), {"AveragePooling2D": 2}],
     ],
 )
