@@ -64,6 +64,8 @@ REFUSED_OPTIMIZERS = {
 REFUSED_SCHEDULES = {"LearningRateSchedule": _BASE}
 # Would otherwise need `adapt` before use.
 REQUIRED_BY_US = {"Normalization": ("mean", "variance")}
+# Arguments that imgtrain adds; `model/muon.py`.
+ADDED_BY_US = {"Muon": ("convolutions",)}
 # Take objects, or are set by other configuration keys.
 HIDDEN_ARGUMENTS = {"dtype", "autocast", "quantization_config", "weights"}
 # Accepted by `keras.layers.Layer` through the `**kwargs` of subclasses.
@@ -77,6 +79,7 @@ def make_signature(cls: type, extra: Iterable[str] = (), hidden: Iterable[str] =
         p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in hidden
     ]
     arguments = [p.name for p in named]
+    arguments += ADDED_BY_US.get(cls.__name__, ())
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         arguments += [name for name in extra if name not in arguments]
     required = [

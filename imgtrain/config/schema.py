@@ -703,7 +703,9 @@ class TrainingConfig(Section):
     epochs: Annotated[Whole, Field(ge=1)] = 10
     """Maximum number of epochs."""
     optimizer: Optimizer = Field(default_factory=lambda: OptimizerSpec.model_validate("adam"))
-    """Keras optimizer: a name, or a mapping with arguments: `{name: rmsprop, learning_rate: 0.001}`."""
+    """Keras optimizer: a name, or a mapping with arguments: `{name: rmsprop, learning_rate: 0.001}`. `muon` has an \
+additional argument, `convolutions: true`: convolution kernels are trained with Muon too, as in its author's \
+implementation; Keras trains them with AdamW."""
     schedule: Schedule | None = None
     """Learning rate schedule over the whole training, updated after every batch; null keeps it constant."""
     minutes: Annotated[Finite, Field(gt=0)] | None = None

@@ -11,12 +11,14 @@ from imgtrain.config.schema import Config
 from imgtrain.config.wording import format_value
 from imgtrain.errors import ConfigError, Problem
 from imgtrain.model.fused_optimizers import fused
+from imgtrain.model.muon import OUTPUT_LAYER, convolutional_muon
 from imgtrain.model.runtime import keras
 
 __all__ = ["build_optimizer", "compile_network"]
 
 # Ranges that Keras doesn't check; outside of them, training diverges or makes no progress.
 _SHARES = ("beta_1", "beta_2", "rho", "momentum", "ema_momentum")
+_CONVOLUTIONS = "convolutions"
 _ABOVE_ZERO = ("epsilon", "clipnorm", "clipvalue", "global_clipnorm")
 
 
@@ -45,7 +47,8 @@ def compile_network(
     """
     optimizer = build_optimizer(config)
     if for_training:
-        optimizer = fused(optimizer)
+        muon = config.training.optimizer.arguments.get(_CONVOLUTIONS)
+        optimizer = convolutional_muon(optimizer, precision=precision) if muon else fused(optimizer)
     # Scales, offsets and biases: decay would shrink them without regularizing the network.
     optimizer.exclude_from_weight_decay(
         var_list=[variable for variable in model.trainable_variables if len(variable.shape) < 2]
@@ -90,6 +93,8 @@ def build_optimizer(config: Config) -> keras.optimizers.Optimizer:
             arguments[name] = value
     if problems:
         raise ConfigError(problems)
+    if arguments.pop(_CONVOLUTIONS, False):
+        arguments["exclude_layers"] = [*(arguments.get("exclude_layers") or ()), OUTPUT_LAYER]
     try:
         return getattr(keras.optimizers, spec.name)(**arguments)
     except (ValueError, TypeError) as error:
@@ -111,6 +116,8 @@ def _allowed_instead(name: str, value: Any) -> str:
     """Return the allowed values of an optimizer argument if its value is invalid, otherwise an empty string."""
     if value is None:
         return ""
+    if name == _CONVOLUTIONS:
+        return "" if isinstance(value, bool) else "true or false"
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if name in _SHARES and not (number and 0 <= value < 1):
         return "a number in [0, 1)"
