@@ -7,7 +7,7 @@ and the options, so that only the same prediction can be resumed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from imgtrain.evaluation.prediction_formats import (
     UnreadableFile,
     WrittenPrediction,
 )
-from imgtrain.run.run_directory import flush_to_disk, read_json, write_json
+from imgtrain.run.run_directory import read_json, write_json
+from imgtrain.run.system import flush_to_disk
 
 __all__ = ["PredictionWriter", "prediction_writer", "validate_prediction_path"]
 
@@ -140,6 +141,7 @@ def prediction_writer(
             if writer.done:
                 _add_resume_hint(error, partial, writer.done, len(paths))
             else:
+                file.close()
                 partial.unlink()
                 identity.unlink()
             raise
@@ -196,7 +198,9 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         # Removed before it is released, because no process waits for the lock: they fail at once.
-        Path(lock.lock_file).unlink(missing_ok=True)
+        # Windows cannot remove it then; there, releasing it does.
+        with suppress(PermissionError):
+            Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 

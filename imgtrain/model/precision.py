@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from imgtrain.model.runtime import tf
+from imgtrain.run.machine import processor_flags
 
 __all__ = ["POLICIES", "Hardware", "Precision", "choose_precision", "find_hardware"]
 
@@ -49,7 +49,7 @@ def find_hardware() -> Hardware:
     gpus = tf.config.list_physical_devices("GPU")
     details = (tf.config.experimental.get_device_details(gpu) for gpu in gpus)
     return Hardware(
-        cpu_flags=_cpu_flags(Path("/proc/cpuinfo")),
+        cpu_flags=processor_flags(),
         compute_capabilities=tuple(detail.get("compute_capability", (0, 0)) for detail in details),
     )
 
@@ -85,15 +85,3 @@ def _fast_formats(hardware: Hardware) -> tuple[tuple[str, ...], str]:
         if flag in hardware.cpu_flags:
             return ("bfloat16", "float32"), f"the processor has {flag}"
     return ("float32",), "the processor has neither AVX512-BF16 nor AMX"
-
-
-def _cpu_flags(cpuinfo: Path) -> frozenset[str]:
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return frozenset()
-    for line in lines:
-        key, _, flags = line.partition(":")
-        if key.strip() == "flags":
-            return frozenset(flags.split())
-    return frozenset()

@@ -22,14 +22,14 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from imgtrain.errors import ConfigError
+from imgtrain.run.machine import processor_name, total_cores
 
 __all__ = ["POOL_THREADS", "describe_environment", "device_name", "keras", "start", "tf", "versions"]
 
-POOL_THREADS = os.sysconf("SC_NPROCESSORS_ONLN")
+POOL_THREADS = total_cores()
 """Intra-op threads: the machine's number of cores, regardless of affinity and `PYTHON_CPU_COUNT`."""
 
 # Start of log lines of TensorFlow, XLA and CUDA, before and after absl logging is initialized.
@@ -143,12 +143,4 @@ def device_name() -> str:
     if gpus:
         names = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
         return ", ".join(names)
-    return f"{_processor_name()}, {POOL_THREADS} cores"
-
-
-def _processor_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine() or "CPU"
+    return f"{processor_name()}, {POOL_THREADS} cores"

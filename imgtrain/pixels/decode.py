@@ -25,6 +25,7 @@ from PIL import Image, UnidentifiedImageError
 
 from imgtrain.pixels.image_stats import ImageStats, measure_image_stats
 from imgtrain.pixels.pixel_summary import summarize_pixels
+from imgtrain.run.system import open_binary
 from imgtrain.text import printable
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def decode_pixels(image: Image.Image, settings: DecodeSettings) -> NDArray[np.ui
 
 def _open_regular_file(path: Path | str) -> BinaryIO:
     # Without O_NONBLOCK, opening a pipe would wait for a writer forever.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    descriptor = open_binary(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)

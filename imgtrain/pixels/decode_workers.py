@@ -10,14 +10,11 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-import resource
 import select
 import signal
-import socket
 import subprocess
-import sys
 import threading
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,6 +24,8 @@ import numpy as np
 from imgtrain.errors import Problem, RunFileError
 from imgtrain.pixels.decode import DecodedImage, DecodeSettings, UndecodableImage, decode_image
 from imgtrain.pixels.image_stats import IMAGE_STATS
+from imgtrain.pixels.worker_channel import open_channel, start_worker
+from imgtrain.run.system import INHERITS_DESCRIPTORS, cancel_exit, exit_after, limit_process
 
 __all__ = [
     "MOST_BYTES",
@@ -66,8 +65,9 @@ _ENVIRONMENT = {
 # Use the caller's import path: the package may be installed, linked, or in the current folder.
 _START = (
     "import sys; sys.path[:] = sys.argv[2:]; "
-    "from imgtrain.pixels.decode_workers import serve; serve(int(sys.argv[1]))"
+    "from imgtrain.pixels.decode_workers import serve; serve(sys.argv[1])"
 )
+_INHERIT = INHERITS_DESCRIPTORS
 
 
 # Pixels, width, height, digest, stats: bytes and numbers are transferred several times as fast as arrays.
@@ -97,21 +97,15 @@ class _DecodeProcess:
     """A worker process, which decodes one file at a time."""
 
     def __init__(self) -> None:
-        here, there = socket.socketpair()
-        with there:
-            # Libraries print warnings to stderr; relevant errors are returned as a reason.
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(there.fileno()), *sys.path],
-                pass_fds=[there.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, **_ENVIRONMENT},
+        try:
+            self._process, self._channel = start_worker(
+                _START, environment=_ENVIRONMENT, seconds=MOST_SECONDS_TO_START, inherit=_INHERIT
             )
-        self._channel = Connection(here.detach())
-        # Connection.poll creates a selector for each call, which takes as long as the rest of a response.
-        self._poll = select.poll()
-        self._poll.register(self._channel, select.POLLIN)
+        except TimeoutError:
+            raise _cannot_start(_TOO_LATE.format(MOST_SECONDS_TO_START)) from None
+        except EOFError as error:
+            raise _cannot_start(_describe_end(error.args[0])) from None
+        self._wait = _waiting_for(self._channel)
         self._started = False
 
     def decode(
@@ -137,7 +131,7 @@ class _DecodeProcess:
                 yield UndecodableImage(answer) if isinstance(answer, str) else _unpack(answer, settings)
         except (EOFError, OSError):
             self.stop(grace_seconds=1)
-            raise _NoAnswer(f"its decoder {self._how_it_ended()}") from None
+            raise _NoAnswer(f"its decoder {_describe_end(self._process.returncode)}") from None
         finally:
             if left:
                 self.stop()
@@ -147,24 +141,24 @@ class _DecodeProcess:
         if self._started:
             return
         try:
-            if not self._poll.poll(MOST_SECONDS_TO_START * 1000):
-                raise _cannot_start(f"did not start within {MOST_SECONDS_TO_START:.0f} seconds")
+            if not self._wait(MOST_SECONDS_TO_START):
+                raise _cannot_start(_TOO_LATE.format(MOST_SECONDS_TO_START))
             self._channel.recv()
             self._started = True
         except (EOFError, OSError):
             self.stop(grace_seconds=1)
-            raise _cannot_start(self._how_it_ended()) from None
+            raise _cannot_start(_describe_end(self._process.returncode)) from None
         finally:
             if not self._started:
                 self.stop()
 
     def _wait_for_answer(self, path: str) -> None:
         seconds = min(USUAL_SECONDS, MOST_SECONDS)
-        if self._poll.poll(seconds * 1000):
+        if self._wait(seconds):
             return
         with suppress(OSError):
             longer = min(USUAL_SECONDS + os.stat(path).st_size / 2**20, MOST_SECONDS)  # noqa: PTH116
-            if self._poll.poll((longer - seconds) * 1000):
+            if self._wait(longer - seconds):
                 return
             seconds = longer
         raise _NoAnswer(f"{STOPPED} {seconds:.0f} seconds")
@@ -186,13 +180,27 @@ class _DecodeProcess:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(1)
 
-    def _how_it_ended(self) -> str:
-        status = self._process.returncode
-        if status is None or status >= 0:
-            return f"ended (status {status})"
-        name = signal.Signals(-status).name if -status in list(signal.Signals) else f"signal {-status}"
-        because = ", possibly out of memory" if -status == signal.SIGKILL else ""
-        return f"crashed ({name}{because})"
+
+_TOO_LATE = "did not start within {:.0f} seconds"
+
+
+def _waiting_for(channel: Connection) -> Callable[[float], bool]:
+    """Return a function that waits some seconds for a response, and returns whether there is one."""
+    if not hasattr(select, "poll"):
+        return channel.poll
+    # Connection.poll creates a selector for each call, which takes as long as the rest of a response.
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    return lambda seconds: bool(poll.poll(seconds * 1000))
+
+
+def _describe_end(status: int | None) -> str:
+    """Return how a process ended, by its exit status; negative for a signal."""
+    if status is None or status >= 0:
+        return f"ended (status {status})"
+    name = signal.Signals(-status).name if -status in list(signal.Signals) else f"signal {-status}"
+    because = ", possibly out of memory" if name == "SIGKILL" else ""
+    return f"crashed ({name}{because})"
 
 
 def _cannot_start(why: str) -> RunFileError:
@@ -277,34 +285,28 @@ def stop_idle_workers() -> None:
         process.stop(grace_seconds=1)
 
 
-def serve(descriptor: int) -> None:
-    """Run a worker process: decode files requested through a socket until its other end is closed."""
+def serve(given: str) -> None:
+    """Run a worker process: decode files requested through a channel until its other end is closed.
+
+    Args:
+        given: As for `open_channel`.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
-    _set_limits()
+    limit_process(MOST_BYTES)
     gc.freeze()  # imported objects never become garbage
-    with Connection(descriptor) as channel, suppress(EOFError, OSError):
+    with open_channel(given) as channel, suppress(EOFError, OSError):
         channel.send("ready")
         while True:
             paths, settings = channel.recv()
             for path in paths:
                 # Ends a hanging decoder if the parent process has died.
-                signal.setitimer(signal.ITIMER_REAL, 2 * MOST_SECONDS)
+                exit_after(2 * MOST_SECONDS)
                 try:
                     answer: _Packed | str = _pack(decode_image(path, settings))
                 except UndecodableImage as error:
                     answer = error.reason
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                cancel_exit()
                 channel.send(answer)
-
-
-def _set_limits() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    most = pages * resource.getpagesize() + MOST_BYTES
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(
-        resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard)
-    )
 
 
 def _forget_idle_processes() -> None:
@@ -315,4 +317,5 @@ def _forget_idle_processes() -> None:
 
 
 atexit.register(stop_idle_workers)
-os.register_at_fork(after_in_child=_forget_idle_processes)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_idle_processes)

@@ -5,8 +5,8 @@ header; then the pixels (n, height, width, channels) uint8; then the tail: the t
 object of the reasons why images could not be decoded. The header is written last and contains the checksum of the
 tail, so incomplete files are not recognized.
 
-Pixels are read with `preadv` instead of a memory map: truncating a mapped file kills the process (SIGBUS), and mapped
-pages count as the process's memory. Both use the page cache.
+Pixels are read at their offset instead of through a memory map: truncating a mapped file kills the process (SIGBUS),
+and mapped pages count as the process's memory. Both use the page cache.
 """
 
 from __future__ import annotations
@@ -33,6 +33,14 @@ from imgtrain.errors import RunFileError
 from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.pixels.decode_folder import DECODE_RESULT
 from imgtrain.run.machine import available_cores
+from imgtrain.run.system import (
+    RENAMES_OPEN_FILES,
+    flush_to_disk,
+    open_binary,
+    read_at,
+    reserve_space,
+    write_at,
+)
 from imgtrain.text import format_bytes
 
 __all__ = ["PackedFile", "PackedFileWriter", "UnusablePackedFile", "open_packed_file", "space_needed"]
@@ -82,7 +90,7 @@ class PackedFile:
         offset = _PAGE + index * self._image_bytes
         reason: str | None = "it was truncated while in use"
         try:
-            while view.nbytes and (count := os.preadv(self._descriptor, [view], offset)):
+            while view.nbytes and (count := read_at(self._descriptor, view, offset)):
                 view, offset = view[count:], offset + count
         except OSError as error:
             reason = error.strerror
@@ -134,7 +142,7 @@ def open_packed_file(path: Path, key: str, settings: DecodeSettings, count: int)
         UnusablePackedFile: The file is corrupt or has another key.
         OSError: The file cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = open_binary(path, os.O_RDONLY)
     try:
         header, tail = _read_frame(descriptor)
         _expect(header, key, settings, count)
@@ -162,7 +170,7 @@ def _expect(header: dict[str, Any], key: str, settings: DecodeSettings, count: i
 
 def _read_frame(descriptor: int) -> tuple[dict[str, Any], bytes]:
     """Return the header and the tail, after verifying their checksums."""
-    page = os.pread(descriptor, _PAGE, 0)
+    page = _read_up_to(descriptor, 0, _PAGE)
     if len(page) < _PAGE or not page.startswith(_MAGIC):
         raise UnusablePackedFile("it is not a cache file, or is incomplete")
     _, version, length, checksum = _PREFIX.unpack_from(page)
@@ -175,21 +183,21 @@ def _read_frame(descriptor: int) -> tuple[dict[str, Any], bytes]:
     size = os.fstat(descriptor).st_size
     if size != header["length"]:
         raise UnusablePackedFile(f"it has {size:,} bytes instead of {header['length']:,}")
-    tail = _read_exactly(descriptor, header["tail_at"], size - header["tail_at"])
+    tail = _read_up_to(descriptor, header["tail_at"], size - header["tail_at"])
+    if len(tail) < size - header["tail_at"]:
+        raise UnusablePackedFile("it is truncated")
     if xxhash.xxh3_64_hexdigest(tail) != header["tail_checksum"]:
         raise UnusablePackedFile("its table is corrupt")
     return header, tail
 
 
-def _read_exactly(descriptor: int, offset: int, size: int) -> bytes:
-    parts = []
-    while size:
-        part = os.pread(descriptor, min(size, 1 << 30), offset)
-        if not part:
-            raise UnusablePackedFile("it is truncated")
-        parts.append(part)
-        offset, size = offset + len(part), size - len(part)
-    return b"".join(parts)
+def _read_up_to(descriptor: int, offset: int, size: int) -> bytes:
+    """Return `size` bytes from an offset, or all until the end of the file."""
+    content = bytearray(size)
+    view = memoryview(content)
+    while view.nbytes and (count := read_at(descriptor, view, offset)):
+        view, offset = view[count:], offset + count
+    return bytes(content[: size - view.nbytes])
 
 
 class PackedFileWriter:
@@ -213,8 +221,7 @@ class PackedFileWriter:
     def __enter__(self) -> PackedFileWriter:
         with self._explained():
             self._partial.unlink(missing_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._descriptor = os.open(self._partial, flags, 0o666)
+            self._descriptor = open_binary(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             with self._explained():
                 self._reserve()
@@ -258,22 +265,23 @@ class PackedFileWriter:
             os.fsync(self._descriptor)
             self._write_at(0, (prefix + header).ljust(_PAGE, b"\0"))
             os.fsync(self._descriptor)
+            if not RENAMES_OPEN_FILES:
+                os.close(self._descriptor)
+                self._descriptor = -1
             self._partial.replace(self._path)
-            _sync_folder(self._path.parent)
+            # Some file systems don't support flushing folders; the file itself is safe anyway.
+            with contextlib.suppress(OSError):
+                flush_to_disk(self._path.parent)
+            if self._descriptor < 0:
+                self._descriptor = open_binary(self._path, os.O_RDONLY)
         descriptor, self._descriptor = self._descriptor, -1
         return PackedFile(descriptor, self._path, self._settings, table, reasons)
 
     def _reserve(self) -> None:
         """Allocate the space, so that a full disk is detected before decoding."""
         size = space_needed(self._count, self._settings)
-        if hasattr(os, "posix_fallocate"):
-            try:
-                os.posix_fallocate(self._descriptor, 0, size)
-            except OSError as error:
-                if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
-                    raise
-            else:
-                return
+        if reserve_space(self._descriptor, size):
+            return
         if shutil.disk_usage(self._path.parent).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.ftruncate(self._descriptor, size)
@@ -281,7 +289,7 @@ class PackedFileWriter:
     def _write_at(self, offset: int, content: bytes | memoryview) -> None:
         view = memoryview(content).cast("B")
         while view.nbytes:
-            count = os.pwrite(self._descriptor, view, offset)
+            count = write_at(self._descriptor, view, offset)
             view, offset = view[count:], offset + count
 
     @contextlib.contextmanager
@@ -301,13 +309,3 @@ class PackedFileWriter:
                 f"the pixel cache in {folder} cannot be written: {error.strerror};"
                 " set data.cache_directory, or `data.cache: none`"
             ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    # Some file systems don't support syncing folders; the file itself is safe anyway.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: memory and processors, limits of its control groups included.
+"""What the machine has, and what this process may use of it: processors and memory, within its control groups.
 
 psutil knows the machine, on every system. It does not know control groups, with which Linux limits containers, SLURM
 jobs and systemd services: a process asks those that it is in, from its own up to the root.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,9 +16,18 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 
-__all__ = ["available_cores", "available_memory_bytes", "memory_bytes", "peak_memory_bytes"]
+__all__ = [
+    "available_cores",
+    "available_memory_bytes",
+    "memory_bytes",
+    "peak_memory_bytes",
+    "processor_flags",
+    "processor_name",
+    "total_cores",
+]
 
 _PROC = Path("/proc/self")
+_CPUINFO = Path("/proc/cpuinfo")
 
 
 def memory_bytes() -> int:
@@ -48,8 +58,38 @@ def peak_memory_bytes() -> int:
 
 def available_cores() -> int:
     """Return how many processors this process may use, 1 or more, at once or as a share of time, rounded up."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    elif hasattr(psutil.Process, "cpu_affinity"):  # Windows
+        cores = len(psutil.Process().cpu_affinity())
+    else:
+        cores = total_cores()
     return min([cores, *(max(1, math.ceil(share)) for share in _processor_limits())])
+
+
+def total_cores() -> int:
+    """Return the machine's number of logical processors, whatever this process may use of them."""
+    return int(psutil.cpu_count() or 1)
+
+
+def processor_name() -> str:
+    """Return the model of the processor, or what the system calls it."""
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine() or "CPU"
+
+
+def processor_flags() -> frozenset[str]:
+    """Return the features of the processor by Linux's names, such as `avx512_bf16`; empty on other systems."""
+    return frozenset(_cpuinfo().get("flags", "").split())
+
+
+def _cpuinfo() -> dict[str, str]:
+    """Return what Linux says about the first processor."""
+    try:
+        first, _, _ = _CPUINFO.read_text(encoding="utf-8", errors="replace").partition("\n\n")
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _memory_limits() -> Iterator[tuple[int, int]]:

@@ -22,11 +22,11 @@ from typing import Any
 import filelock
 
 from imgtrain.errors import InterruptedRunError, Problem, RunFileError
+from imgtrain.run.system import flush_to_disk
 
 __all__ = [
     "RunDirectory",
     "atomic_write",
-    "flush_to_disk",
     "now",
     "read_json",
     "render_csv",
@@ -125,7 +125,9 @@ class RunDirectory:
             yield
         finally:
             # Remove it while holding the lock: no other process can be waiting for this file.
-            (self.path / LOCK).unlink(missing_ok=True)
+            # Windows cannot remove it then; there, releasing it does.
+            with suppress(PermissionError):
+                (self.path / LOCK).unlink(missing_ok=True)
             lock.release()
             # Don't leave empty folders behind.
             with suppress(OSError):
@@ -318,12 +320,3 @@ def render_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def now() -> str:
     """Return the current UTC time in ISO 8601 with a resolution of seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def flush_to_disk(path: Path) -> None:
-    """Flush a file, or the entries of a folder, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

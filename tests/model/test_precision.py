@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from imgtrain.model import precision
 from imgtrain.model.precision import Hardware, choose_precision
 
 pytestmark = pytest.mark.tensorflow
@@ -52,13 +49,6 @@ def test_what_was_asked_for_is_obeyed(asked: str, hardware: Hardware, slow: bool
     chosen = choose_precision(asked, hardware)
     assert (chosen.name, chosen.slow) == (asked, slow)
     assert ("slow on this hardware" in chosen.reason) == slow
-
-
-def test_flags_are_read_from_the_system(tmp_path: Path) -> None:
-    file = tmp_path / "cpuinfo"
-    file.write_text("processor\t: 0\nflags\t\t: fpu avx512_bf16 avx2\n\nprocessor: 1\n", encoding="ascii")
-    assert precision._cpu_flags(file) == {"fpu", "avx512_bf16", "avx2"}
-    assert precision._cpu_flags(tmp_path / "missing") == frozenset()
 
 
 def test_this_machine_has_a_precision() -> None:

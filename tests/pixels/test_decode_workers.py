@@ -54,7 +54,7 @@ def hostile(image):
         image.hoard = [bytearray(1 << 24) for _ in range(1 << 10)]
     return load(image)
 isolation.decode_image, ImageFile.ImageFile.load = decode_by_name, hostile
-isolation.serve(int(sys.argv[1]))
+isolation.serve(sys.argv[1])
 """
 
 
@@ -63,6 +63,15 @@ def hostile_decoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     stop_idle_workers()
     monkeypatch.setattr(isolation, "_START", HOSTILE_DECODER)
     monkeypatch.setattr(isolation, "MOST_SECONDS", 10.0)
+    yield
+    stop_idle_workers()
+
+
+@pytest.fixture(params=["inherited channel", "channel by address"])
+def each_channel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Start the processes in both ways, the second of which is that of Windows."""
+    stop_idle_workers()
+    monkeypatch.setattr(isolation, "_INHERIT", request.param == "inherited channel")
     yield
     stop_idle_workers()
 
@@ -82,6 +91,7 @@ def idle_process() -> int:
     return process._process.pid
 
 
+@pytest.mark.usefixtures("each_channel")
 def test_the_answer_is_that_of_the_decoder(save: Callable[[str], Path], tmp_path: Path) -> None:
     isolated, direct = (decode(save("a.png"), SETTINGS) for decode in (decode_in_worker, decode_image))
     np.testing.assert_array_equal(isolated.pixels, direct.pixels)
@@ -140,6 +150,7 @@ def test_starting_does_not_count_as_decoding(
     assert outcomes([save("a.png")]) == [""]
 
 
+@pytest.mark.usefixtures("each_channel")
 @pytest.mark.parametrize(
     ("code", "said"),
     [
@@ -209,6 +220,7 @@ def test_a_larger_file_may_take_longer(save: Callable[[str], Path], monkeypatch:
     assert outcomes([small, large, huge]) == [f"{stopped} {seconds} seconds" for seconds in (0, 1, 2)]
 
 
+@pytest.mark.usefixtures("each_channel")
 def test_a_file_is_not_blamed_for_a_process_that_died_before(save: Callable[[str], Path]) -> None:
     stop_idle_workers()
     decode_in_worker(save("a.png"), SETTINGS)

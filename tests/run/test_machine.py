@@ -143,3 +143,24 @@ def test_the_peak_is_that_of_this_process_and_not_of_the_one_that_started_it() -
     code = "from imgtrain.run.machine import peak_memory_bytes; print(peak_memory_bytes())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 2**20 < int(done.stdout) < large.nbytes <= peak_memory_bytes()
+
+
+def test_the_processor_is_described_by_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "cpuinfo"
+    monkeypatch.setattr(machine, "_CPUINFO", file)
+    assert machine.processor_flags() == frozenset()  # as on macOS and Windows
+    assert machine.processor_name()
+    first = "processor\t: 0\nmodel name\t: A: processor\nflags\t\t: fpu avx512_bf16 avx2\n"
+    file.write_text(f"{first}\nprocessor\t: 1\nmodel name\t: another\nflags\t\t: sse\n", encoding="ascii")
+    assert machine.processor_flags() == {"fpu", "avx512_bf16", "avx2"}
+    assert machine.processor_name() == "A: processor"
+
+
+def test_without_affinity_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_PROC", Path("nowhere"))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(psutil.Process, "cpu_affinity", lambda _: [0, 2, 4])  # as on Windows
+    assert available_cores() == 3
+    monkeypatch.delattr(psutil.Process, "cpu_affinity")  # as on macOS
+    monkeypatch.setattr(psutil, "cpu_count", lambda: 6)
+    assert available_cores() == machine.total_cores() == 6
