@@ -103,14 +103,14 @@ class ModelBuilt(Event):
     """The network was built.
 
     Attributes:
-        rows: One (layer, output shape, parameters) per layer.
+        rows: One (layer, output shape, parameters, trainable parameters) per layer.
         parameters: Number of parameters.
         trainable_parameters: Number of trainable parameters.
         weight_bytes: Memory of the weights.
         training_bytes: Estimated memory of weights, gradients, optimizer slots and the activations of one batch.
     """
 
-    rows: tuple[tuple[str, str, int], ...]
+    rows: tuple[tuple[str, str, int, int], ...]
     parameters: int
     trainable_parameters: int
     weight_bytes: int

@@ -1,4 +1,4 @@
-"""Generate `imgtrain/config/catalogue.json`: the layers, optimizers, losses and metrics of the installed Keras.
+"""Generate `imgtrain/config/catalogue.json`: the layers, applications, optimizers, … of the installed Keras.
 
 python scripts/make_catalogue.py imgtrain/config/catalogue.json
 """
@@ -10,6 +10,7 @@ import importlib
 import inspect
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -170,6 +171,40 @@ def refuse_rest(names: Iterable[str], usable: Iterable[str], reason: str) -> dic
     return dict.fromkeys(sorted(set(names) - set(usable)), reason)
 
 
+# What each kind of `preprocess_input` makes of the pixel (0, 100, 255).
+_PROBE = (0.0, 100.0, 255.0)
+_PIXELS = {
+    "raw": (0.0, 100.0, 255.0),
+    "symmetric": (-1.0, -0.2157, 1.0),
+    "standardized": (-2.1179, -0.2850, 2.6400),
+    "bgr": (151.061, -16.779, -123.68),
+}
+
+
+def list_applications() -> dict[str, Any]:
+    """Return, for each network of `keras.applications`, the pixels it takes and its minimum input size."""
+    found = {}
+    for name, build in sorted(vars(keras.applications).items()):
+        if not inspect.isfunction(build):
+            continue
+        preprocess = importlib.import_module(build.__module__).preprocess_input
+        pixels = np.asarray(preprocess(np.array(_PROBE)[None, None, None])).ravel()
+        (kind,) = (kind for kind, values in _PIXELS.items() if np.allclose(pixels, values, atol=1e-3))
+        found[name] = {"pixels": kind, "smallest": smallest_side(build)}
+    return found
+
+
+def smallest_side(build: Callable[..., Any]) -> int:
+    """Return the minimum input size that Keras's error names."""
+    try:
+        build(weights=None, include_top=False, input_shape=(1, 1, 3))
+    except ValueError as error:
+        if found := re.search(r"at least (\d+)x\1", str(error)):
+            return int(found[1])
+        raise
+    return 1
+
+
 def known_names(kind: str) -> dict[str, Any]:
     """Return the table that the module's `get` looks names up in; it has no public name."""
     table: dict[str, Any] = importlib.import_module(f"keras.src.{kind}").ALL_OBJECTS_DICT
@@ -188,6 +223,7 @@ def make_catalogue() -> dict[str, Any]:
         "keras": keras.__version__,
         "layers": layers,
         "layer_aliases": aliases,
+        "applications": list_applications(),
         "refused_layers": REFUSED_LAYERS,
         "optimizers": optimizers,
         "refused_optimizers": REFUSED_OPTIMIZERS,

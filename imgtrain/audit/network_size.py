@@ -31,6 +31,9 @@ class NetworkSize:
 
 def estimate_network(config: Config, *, classes: int) -> NetworkSize:
     """Estimate the network of a configuration, including the output layer."""
+    backbone = config.model.backbone
+    if backbone is not None:
+        return NetworkSize(0, 0, unknown=(backbone.name or str(backbone.source),))
     shape: Shape = config.data.image_shape
     parameters = activations = 0
     layers = list(config.model.layers)

@@ -44,11 +44,17 @@ def plain(text: str, style: str = "") -> Text:
 
 def draw_model(model: ModelBuilt) -> RenderableType:
     """Return the model summary: a table of layers, parameter count and memory."""
-    table = _table("Layer (type)", "Output shape", "Param #", title="Model", right=("Param #",))
-    for layer, shape, parameters in model.rows:
-        table.add_row(layer, shape, f"{parameters:,}")
-    all_trainable = model.trainable_parameters == model.parameters
-    trainable = "" if all_trainable else f"; trainable params: {model.trainable_parameters:,}"
+    some_frozen = any(parameters and not trainable for *_, parameters, trainable in model.rows)
+    numbers = ("Param #", "Trainable") if some_frozen else ("Param #",)
+    table = _table("Layer (type)", "Output shape", *numbers, title="Model", right=numbers)
+    for layer, shape, *counts in model.rows:
+        table.add_row(layer, shape, *(f"{count:,}" for count in counts[: len(numbers)]))
+    others = model.parameters - model.trainable_parameters
+    trainable = (
+        f"; trainable params: {model.trainable_parameters:,}; non-trainable params: {others:,}"
+        if others
+        else ""
+    )
     line = (
         f"Total params: {model.parameters:,} ({format_bytes(model.weight_bytes)}){trainable}; "
         f"estimated memory for training: {format_bytes(model.training_bytes)}"

@@ -55,6 +55,22 @@ class Metric:
     better: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A network of `keras.applications`.
+
+    Attributes:
+        name: The function's name: `ResNet50`.
+        pixels: The pixels that it takes: `raw` (0 to 255), `symmetric` (-1 to 1), `standardized` (with ImageNet's mean
+            and standard deviation) or `bgr` (blue, green, red, minus ImageNet's mean).
+        smallest: Minimum height and width of its input, in pixels.
+    """
+
+    name: str
+    pixels: str
+    smallest: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Signature:
     """The constructor signature of a layer, an optimizer, or an object nested in their arguments.
@@ -194,6 +210,7 @@ class Catalogue:
         keras_version: The Keras version that the catalogue was generated from.
         layers: All supported layers, by class name.
         layer_aliases: The class name for every alias, such as `MaxPool2D`.
+        applications: All networks of `keras.applications`, by name.
         optimizers: All supported optimizers, by class name.
         schedules: All learning rate schedules, by class name.
         losses: All losses that can be created by name.
@@ -203,6 +220,7 @@ class Catalogue:
     keras_version: str
     layers: Mapping[str, Signature]
     layer_aliases: Mapping[str, str]
+    applications: Mapping[str, Application]
     optimizers: Mapping[str, Signature]
     schedules: Mapping[str, Signature]
     losses: tuple[str, ...]
@@ -217,7 +235,21 @@ class Catalogue:
         """
         if signature := self.layers.get(self.layer_aliases.get(name, name)):
             return signature
+        if name in self.applications:
+            what = f"{name} is a network of keras.applications, not a layer"
+            raise FaultyValueError([Fault((), what, f"use `model.backbone: {{name: {name}}}`")])
         raise self._unknown("layer", name, [*self.layers, *self.layer_aliases])
+
+    def application(self, name: str) -> Application:
+        """Return the network of `keras.applications` with this exact name.
+
+        Raises:
+            FaultyValueError: The network is unknown.
+        """
+        if application := self.applications.get(name):
+            return application
+        hint = did_you_mean(name, list(self.applications)) or _allowed(self.applications)
+        raise FaultyValueError([Fault((), f"unknown network {format_value(name)}", hint)])
 
     def optimizer(self, name: str) -> Signature:
         """Return the optimizer with this name, case-insensitively.
@@ -305,6 +337,7 @@ def load_catalogue() -> Catalogue:
             for name, entry in stored["metrics"].items()
         },
         layer_aliases=stored["layer_aliases"],
+        applications={name: Application(name, **entry) for name, entry in stored["applications"].items()},
         _refused={
             "layer": stored["refused_layers"],
             "optimizer": stored["refused_optimizers"],

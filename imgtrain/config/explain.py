@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from imgtrain.config.fault import Fault, FaultyValueError, KeyPath
 from imgtrain.config.schema import Config, Section
 from imgtrain.config.synonyms import suggest_value
-from imgtrain.config.wording import allowed_names, describe_type, format_value
+from imgtrain.config.wording import allowed_names, describe_type, fields_by_key, format_value
 from imgtrain.errors import did_you_mean, nearest_name
 
 __all__ = ["explain"]
@@ -53,6 +53,8 @@ def explain(error: ValidationError, given: Any) -> list[Fault]:
     precise: list[Fault] = []
     mismatches: list[Fault] = []
     for details in error.errors(include_url=False):
+        if details["type"] == "default_factory_not_called":
+            continue  # the default depends on another key, which has a fault of its own
         place, rest = _find_place(details["loc"], given)
         if found := _explain_fault(details, place, rest, given):
             precise += found
@@ -167,7 +169,7 @@ def _step(annotation: Any, key: str | int, above: KeyPath) -> _Place | None:
     """Return the place at a key below, or None if there is none."""
     path = (*above, key)
     if _is_section(annotation):
-        found = annotation.model_fields.get(str(key))
+        found = fields_by_key(annotation).get(str(key))
         if found is None:
             return None
         return _Place(path, found.annotation, tuple(found.metadata), found.description or "")
@@ -200,14 +202,14 @@ def _unknown_key(path: KeyPath, section: type[BaseModel], value: Any) -> Fault:
 
 def _suggest_key(key: str, section: type[BaseModel], above: KeyPath, value: Any) -> tuple[str, KeyPath]:
     """Return a hint for an unknown key, and the path of the key that was probably meant, if there is one."""
-    names = list(section.model_fields)
+    names = list(fields_by_key(section))
     homes = [
         home
         for home, known in _sections()
-        if key in known.model_fields
+        if key in fields_by_key(known)
         and known is not section
         # `train: {epochs: 3}` is no `data.train`.
-        and (not isinstance(value, Mapping) or _accepts_mapping(known.model_fields[key].annotation))
+        and (not isinstance(value, Mapping) or _accepts_mapping(fields_by_key(known)[key].annotation))
     ]
     if homes:
         hint = f"`{key}` belongs in {' or '.join(f'`{home}`' for home in homes)}"
@@ -219,7 +221,7 @@ def _suggest_key(key: str, section: type[BaseModel], above: KeyPath, value: Any)
         return f"did you mean {near!r}?", (*above, near)
     if section is Config and isinstance(value, Mapping) and (near := _section_with_keys(value)):
         return f"did you mean {near!r}? It has the keys {', '.join(_known_keys(value, near))}", (near,)
-    everywhere = {name: home for home, known in _sections() for name in known.model_fields}
+    everywhere = {name: home for home, known in _sections() for name in fields_by_key(known)}
     if near := nearest_name(key, list(everywhere)):
         home = everywhere[near]
         return f"did you mean {near!r}? It belongs in `{home}`", (*home.split("."), near)
@@ -234,8 +236,8 @@ def _section_with_keys(value: Mapping[str, Any]) -> str:
 
 def _known_keys(value: Mapping[str, Any], section: str) -> list[str]:
     known = Config.model_fields[section].annotation
-    assert known is not None
-    return [key for key in value if key in known.model_fields]
+    assert isinstance(known, type)
+    return [key for key in value if key in fields_by_key(known)]
 
 
 def _accepts_mapping(annotation: Any) -> bool:
@@ -247,7 +249,7 @@ def _accepts_mapping(annotation: Any) -> bool:
 def _sections(section: type[BaseModel] = Config, path: str = "") -> list[tuple[str, type[BaseModel]]]:
     """Return all sections with their dotted paths, except the root."""
     found = [(path, section)] if path else []
-    for name, known in section.model_fields.items():
+    for name, known in fields_by_key(section).items():
         inner, _ = _choose(known.annotation, None)
         if _is_section(inner) and issubclass(inner, Section) and "arguments" not in inner.model_fields:
             found += _sections(inner, f"{path}.{name}" if path else name)

@@ -56,6 +56,8 @@ class UnfitInput(ValueError):  # noqa: N818 (named after what it tells)
 
 def check_shapes(config: Config) -> list[Problem]:
     """Return the problem of the first layer that cannot take its input, as far as all layers before are known here."""
+    if config.model.backbone is not None:
+        return []  # its output shape is not known here
     shape: Shape = config.data.image_shape
     trace = [("input", shape)]
     dense_on_image = None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,7 +18,7 @@ from imgtrain.config.overrides import apply_overrides
 from imgtrain.config.render import to_plain
 from imgtrain.config.schema import Config
 from imgtrain.config.source import ConfigSource, RelativePath
-from imgtrain.config.wording import format_value
+from imgtrain.config.wording import allowed_names, fields_by_key, format_value
 from imgtrain.errors import ConfigError, Problem, did_you_mean, join_hints, missing_here
 
 __all__ = ["load_config", "parse_config"]
@@ -180,13 +180,15 @@ def _resolve_paths(
     """Make the paths in the tree absolute, in place, and return those that were relative."""
     relative: dict[KeyPath, RelativePath] = {}
     here = Path.cwd().resolve()
-    for path in _path_keys():
-        *sections, key = path
+    for path, other_values in _path_keys().items():
+        *above, key = path
         given: Any = tree
-        for section in sections:
+        for section in above:
             given = given.get(section) if isinstance(given, dict) else None
-        value = given.get(key) if isinstance(given, dict) else None
-        if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
+        if not isinstance(given, dict):
+            continue
+        value = given.get(key)
+        if isinstance(value, str | Path) and str(value) not in (*other_values, "") and "\0" not in str(value):
             home = os.path.expanduser(value)  # noqa: PTH111 (Path.expanduser raises for an unknown user)
             folder, name = base.resolve(), base_name
             # As with --output: what is typed is relative to where it is typed.
@@ -202,22 +204,20 @@ def _resolve_paths(
 
 
 @cache
-def _path_keys() -> frozenset[tuple[str, ...]]:
-    """Return the keys of every path field."""
-    return frozenset(
-        (section, *keys)
-        for section, outer in Config.model_fields.items()
-        for keys in _path_keys_of(cast(type[BaseModel], outer.annotation))
-    )
+def _path_keys() -> dict[tuple[str, ...], list[str]]:
+    """Return the keys of every path field, each with the names that it also accepts, such as `imagenet`."""
+    return dict(_find_path_keys(Config, ()))
 
 
-def _path_keys_of(section: type[BaseModel]) -> Iterator[tuple[str, ...]]:
-    for key, field in section.model_fields.items():
+def _find_path_keys(
+    section: type[BaseModel], above: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+    for key, field in fields_by_key(section).items():
         if _is_path(field.annotation):
-            yield (key,)
-        for member in get_args(field.annotation):
-            if isinstance(member, type) and issubclass(member, BaseModel):
-                yield from ((key, *inner) for inner in _path_keys_of(member))
+            yield (*above, key), allowed_names(field.annotation)
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from _find_path_keys(inner, (*above, key))
 
 
 def _is_path(annotation: Any) -> bool:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from imgtrain.config.catalogue import Catalogue, Signature, load_catalogue
 from imgtrain.config.render import to_plain
 from imgtrain.config.schema import Config
-from imgtrain.config.wording import describe_type
+from imgtrain.config.wording import describe_type, fields_by_key
 
 __all__ = ["render_reference", "render_schema"]
 
@@ -96,7 +96,7 @@ def _section_pages(path: str, section: type[BaseModel], defaults: Mapping[str, A
     """Yield the documentation of a section, then of its nested sections."""
     rows = ["| key | default | allowed values | description |\n|---|---|---|---|\n"]
     inner: list[tuple[str, type[BaseModel]]] = []
-    for name, field in section.model_fields.items():
+    for name, field in fields_by_key(section).items():
         allowed = describe_type(field.annotation, field.metadata)
         nested = _nested_section(field.annotation)
         if nested is not None:
@@ -114,13 +114,16 @@ def _section_pages(path: str, section: type[BaseModel], defaults: Mapping[str, A
         yield f"The default network:\n\n```yaml\nmodel:\n  layers:\n{layers}```\n"
     for name, nested in inner:
         # A section that is null by default still has defaults for its keys.
-        yield from _section_pages(f"{path}.{name}", nested, defaults[name] or _defaults_of(nested))
+        yield from _section_pages(f"{path}.{name}", nested, defaults[name] or _field_defaults(nested))
 
 
-def _defaults_of(section: type[BaseModel]) -> dict[str, Any]:
-    """Return the defaults of the keys that are not required."""
-    fields = {name: field for name, field in section.model_fields.items() if not field.is_required()}
-    return {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
+def _field_defaults(section: type[BaseModel]) -> dict[str, Any]:
+    """Return the default of each key of a section that is itself null by default."""
+    return {
+        key: field.get_default(call_default_factory=True, validated_data={})
+        for key, field in fields_by_key(section).items()
+        if not field.is_required()
+    }
 
 
 def _nested_section(annotation: Any) -> type[BaseModel] | None:

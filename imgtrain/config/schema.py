@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    SerializerFunctionWrapHandler,
     StringConstraints,
     ValidationInfo,
     WithJsonSchema,
@@ -38,6 +39,7 @@ from imgtrain.text import printable
 
 __all__ = [
     "AugmentationConfig",
+    "BackboneConfig",
     "Config",
     "DataConfig",
     "EarlyStoppingConfig",
@@ -138,7 +140,12 @@ class Section(BaseModel):
     """Base class of all sections: immutable, unknown keys are errors."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+        # Keys that are keywords of Python, such as `from`, are aliases of their fields.
+        serialize_by_alias=True,
     )
 
 
@@ -537,28 +544,87 @@ Optimizer = Annotated[
 ]
 
 
+_DEFAULT_LAYERS = (
+    {"Conv2D": {"filters": 16, "kernel_size": 3, "padding": "same", "activation": "relu"}},
+    {"MaxPooling2D": 2},
+    {"Conv2D": {"filters": 32, "kernel_size": 3, "padding": "same", "activation": "relu"}},
+    {"MaxPooling2D": 2},
+    {"Conv2D": {"filters": 64, "kernel_size": 3, "padding": "same", "activation": "relu"}},
+    {"MaxPooling2D": 2},
+    "Flatten",
+    {"Dropout": 0.5},
+    {"Dense": {"units": 128, "activation": "relu"}},
+)
+_DEFAULT_LAYERS_ON_A_BACKBONE = ({"Dropout": 0.2},)
+
+
+def _default_layers(given: Mapping[str, Any]) -> tuple[LayerSpec, ...]:
+    layers = _DEFAULT_LAYERS if given.get("backbone") is None else _DEFAULT_LAYERS_ON_A_BACKBONE
+    return tuple(LayerSpec.model_validate(layer) for layer in layers)
+
+
+class BackboneConfig(Section):
+    """A pretrained network without its classifier; `model.layers` follow it. Give either `name` or `from`."""
+
+    name: Name | None = None
+    """Name of a network in `keras.applications`, such as `ResNet50`. It takes raw pixels: its own preprocessing \
+becomes part of the model."""
+    source: FilePath | None = Field(default=None, alias="from")
+    """A run directory, or a `.keras` or `.h5` model; everything after its last feature map is removed."""
+    weights: Literal["imagenet"] | FilePath | None = "imagenet"
+    """Weights for `name`. `imagenet` downloads them; otherwise, a file with the weights of this network without its \
+classifier, or a run or model that contains it; null for random weights. `from` brings its own weights."""
+    trainable: bool | Name = False
+    """Which layers are trained. `false`: none; the name of a layer: this one and all after it; both run the \
+backbone in inference mode, in which batch normalization uses its moving statistics. `true`: all, in training mode."""
+    pooling: Literal["avg", "max"] = "avg"
+    """Global pooling of the last feature map."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_an_application(cls, value: str | None) -> str | None:
+        return None if value is None else load_catalogue().application(value).name
+
+    @field_validator("source")
+    @classmethod
+    def _not_with_a_name(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("name") is not None:
+            raise FaultyValueError([Fault((), "name and from are mutually exclusive", "remove one of them")])
+        return value
+
+    @field_validator("trainable", mode="before")
+    @classmethod
+    def _not_a_number(cls, value: object) -> object:
+        # pydantic would accept 0 and 1 as booleans.
+        if not isinstance(value, bool | str):
+            what = f"must be true, false or the name of a layer; got {format_value(value)}"
+            raise FaultyValueError([Fault((), what)])
+        return value
+
+    @model_validator(mode="after")
+    def _has_an_origin(self) -> Self:
+        if self.name is None and self.source is None:
+            hint = "use `{name: ResNet50}` or `{from: runs/cats}`"
+            raise FaultyValueError([Fault((), "requires name or from", hint)])
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_unused_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit the keys that don't apply, so that the written configuration can be read again."""
+        unused = {"from"} if self.source is None else {"name", "weights"}
+        return {key: value for key, value in serialize(self).items() if key not in unused}
+
+
 class ModelConfig(Section):
     """The network architecture."""
 
-    layers: Annotated[tuple[Layer, ...], Field(min_length=1)] = Field(
-        default_factory=lambda: tuple(
-            LayerSpec.model_validate(layer)
-            for layer in (
-                {"Conv2D": {"filters": 16, "kernel_size": 3, "padding": "same", "activation": "relu"}},
-                {"MaxPooling2D": 2},
-                {"Conv2D": {"filters": 32, "kernel_size": 3, "padding": "same", "activation": "relu"}},
-                {"MaxPooling2D": 2},
-                {"Conv2D": {"filters": 64, "kernel_size": 3, "padding": "same", "activation": "relu"}},
-                {"MaxPooling2D": 2},
-                "Flatten",
-                {"Dropout": 0.5},
-                {"Dense": {"units": 128, "activation": "relu"}},
-            )
-        )
-    )
+    # Before the layers, whose default depends on it.
+    backbone: BackboneConfig | None = None
+    """Pretrained network that the layers follow; null trains a network from scratch."""
+    layers: Annotated[tuple[Layer, ...], Field(min_length=1)] = Field(default_factory=_default_layers)
     """Keras layers by name, with keyword arguments or one positional argument. If the last layer is `Dense` with \
 sigmoid or softmax, it is the output layer and must match `data.class_mode`; otherwise the output layer is \
-added."""
+added. Default after a backbone: `[Dropout: 0.2]`."""
 
     @field_validator("layers")
     @classmethod

@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-__all__ = ["Wording", "allowed_names", "describe_type", "format_value"]
+__all__ = ["Wording", "allowed_names", "describe_type", "fields_by_key", "format_value"]
 
 _MAX_LENGTH = 60
 _INTERVAL = re.compile(r" in [\[(].*?[\])]")
@@ -31,6 +31,11 @@ def format_value(value: object) -> str:
     """Return a value in YAML notation, on one line and truncated."""
     text = _to_yaml(value, depth=0)
     return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
+
+
+def fields_by_key(section: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the fields of a section by their keys in the configuration."""
+    return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
 def describe_type(annotation: Any, metadata: Sequence[Any] = ()) -> str:
@@ -122,7 +127,7 @@ def _alternatives(annotation: Any, metadata: Sequence[Any]) -> Iterator[str]:
 
 
 def _describe_section(section: type[BaseModel]) -> str:
-    fields = section.model_fields
+    fields = fields_by_key(section)
     if len(fields) == 1:
         ((name, field),) = fields.items()
         return f"{{{name}: {describe_type(field.annotation, field.metadata)}}}"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from imgtrain.config.backbone import check_backbone, with_backbone_pixels
 from imgtrain.config.catalogue import load_catalogue
 from imgtrain.config.head import check_output, resolve_loss
 from imgtrain.config.keras_differences import check_shift_ranges
@@ -71,7 +72,8 @@ def make_plan(config: Config) -> Plan:
         ConfigError: The configuration contradicts itself or the data; includes the problems of the data.
         DataError: Only the data has problems.
     """
-    problems: list[Problem] = []
+    config = with_backbone_pixels(config)
+    problems: list[Problem] = check_backbone(config)
     splits, data_error = None, None
     try:
         splits = split_data(config)

@@ -99,7 +99,7 @@ def _last_convolution(layers: list[Any]) -> int | None:
     convolutions = [
         index
         for index, (layer, shape) in enumerate(zip(layers, shapes, strict=True))
-        if shape is not None and len(shape) == 4 and layer.trainable_weights and shape[1] * shape[2] > 1
+        if shape is not None and len(shape) == 4 and layer.weights and shape[1] * shape[2] > 1
     ]
     if not convolutions:
         return None

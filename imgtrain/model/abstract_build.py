@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 from imgtrain.model.runtime import keras
 
-__all__ = ["allocated_at_the_end", "never_allocated"]
+__all__ = ["allocated_at_the_end", "forget_layer_names", "never_allocated"]
 
 
 @contextmanager
@@ -18,9 +18,7 @@ def allocated_at_the_end() -> Iterator[None]:
             yield
     except BaseException:
         # Keras keeps a global list of deferred variables, which the next symbolic call would allocate.
-        policy = keras.config.dtype_policy()
-        keras.utils.clear_session(free_memory=False)
-        keras.config.set_dtype_policy(policy)
+        _clear_session()
         raise
     # Leaving such a scope allocates deferred variables.
     with keras.StatelessScope():
@@ -33,6 +31,18 @@ def never_allocated() -> Iterator[None]:
     with suppress(_Left), allocated_at_the_end():
         yield
         raise _Left
+
+
+def forget_layer_names() -> None:
+    """Restart the numbers that Keras appends to the names of layers without a given name."""
+    _clear_session()
+
+
+def _clear_session() -> None:
+    """Reset Keras's global state, except the dtype policy."""
+    policy = keras.config.dtype_policy()
+    keras.utils.clear_session(free_memory=False)
+    keras.config.set_dtype_policy(policy)
 
 
 class _Left(Exception):  # noqa: N818

@@ -17,7 +17,7 @@ from imgtrain.run.defaults import MAX_MODEL_GIB
 from imgtrain.run.model_metadata import ATTRIBUTE, MEMBER, ModelFile, ModelMetadata, find_model
 from imgtrain.run.run_directory import atomic_write
 
-__all__ = ["LoadedModel", "ModelShape", "describe", "load_model", "save_model"]
+__all__ = ["LoadedModel", "ModelShape", "describe", "load_model", "load_network", "save_model"]
 
 _ACTIVATIONS = ("sigmoid", "softmax")
 
@@ -90,14 +90,7 @@ def load_model(file: ModelFile | Path | str, *, max_gib: float = MAX_MODEL_GIB) 
     if not isinstance(file, ModelFile):
         file = find_model(file)
     path, record = file.path, file.metadata
-    validate_model_file(path, most_bytes=int(max_gib * 2**30))
-    try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    # The errors of Keras, h5py and TensorFlow for corrupt files have no common base class.
-    except Exception as error:
-        text = " ".join(str(error).split())[:300]
-        what = f"cannot be loaded by Keras {keras.__version__}: {text}"
-        raise RunFileError(Problem(path, what, _what_wrote_it(path))) from error
+    model = load_network(path, max_gib=max_gib)
     shape = describe(model, path=path)
     if record is not None and (record.image_shape, record.units) != (shape.image_shape, shape.units):
         raise RunFileError(
@@ -108,6 +101,26 @@ def load_model(file: ModelFile | Path | str, *, max_gib: float = MAX_MODEL_GIB) 
             )
         )
     return LoadedModel(model, record, path, shape)
+
+
+def load_network(path: Path, *, max_gib: float = MAX_MODEL_GIB) -> keras.Model:
+    """Load any Keras model of built-in layers without executing code from the file.
+
+    Args:
+        path: A `.keras` or `.h5` file.
+        max_gib: Maximum memory of its weights, or of a layer's output for one image.
+
+    Raises:
+        RunFileError: The file is missing, corrupt, too large, or contains other than built-in layers.
+    """
+    validate_model_file(path, most_bytes=int(max_gib * 2**30))
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    # The errors of Keras, h5py and TensorFlow for corrupt files have no common base class.
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        what = f"cannot be loaded by Keras {keras.__version__}: {text}"
+        raise RunFileError(Problem(path, what, _what_wrote_it(path))) from error
 
 
 def _what_wrote_it(path: Path) -> str:

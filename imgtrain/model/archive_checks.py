@@ -58,8 +58,11 @@ def validate_zip(path: Path, *, most_bytes: int) -> None:
                 validate_h5(io.BytesIO(weights.read()), most_bytes=most_bytes)
 
 
-def validate_h5(file: Path | io.BytesIO, *, most_bytes: int) -> None:
+def validate_h5(file: Path | io.BytesIO, *, most_bytes: int) -> list[tuple[int, ...]]:
     """Reject an HDF5 file that references other files, or whose arrays exceed the limit.
+
+    Returns:
+        The shapes of its floating-point arrays, except scalars and the state of optimizers.
 
     Raises:
         UnsafeFile: The file is rejected.
@@ -69,6 +72,7 @@ def validate_h5(file: Path | io.BytesIO, *, most_bytes: int) -> None:
 
     with h5py.File(file, "r") as opened:
         size, stored, texts = 0, 0, 0
+        shapes: list[tuple[int, ...]] = []
         for name, item in _objects(opened):
             for key in item.attrs:
                 attribute = item.attrs.get_id(key)
@@ -79,7 +83,10 @@ def validate_h5(file: Path | io.BytesIO, *, most_bytes: int) -> None:
                     size += count * attribute.dtype.itemsize
             if isinstance(item, h5py.Dataset):
                 taken = _array_bytes(item, name)
-                size += 0 if name.startswith(_NOT_LOADED) else taken
+                loaded = not name.startswith(_NOT_LOADED)
+                size += taken if loaded else 0
+                if loaded and item.dtype.kind == "f" and item.shape:
+                    shapes.append(item.shape)
                 stored += item.id.get_storage_size()
             # Inside the loop, because the remaining objects may take forever.
             _raise_if_too_large(size, most_bytes, "its arrays take")
@@ -88,6 +95,7 @@ def validate_h5(file: Path | io.BytesIO, *, most_bytes: int) -> None:
         _raise_if_too_large(
             texts * max(0, opened.id.get_filesize() - stored), most_bytes, "its strings may take"
         )
+        return shapes
 
 
 def _objects(root: Any) -> Iterator[tuple[str, Any]]:

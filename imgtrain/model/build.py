@@ -9,9 +9,10 @@ from imgtrain.batches.batches import Batches
 from imgtrain.batches.featurewise import FeaturewiseStatistics, fit_featurewise_statistics
 from imgtrain.config.head import has_soft_labels
 from imgtrain.config.preprocessing import needs_featurewise_statistics
-from imgtrain.config.schema import Config
+from imgtrain.config.schema import Config, PreprocessingConfig
 from imgtrain.dataset.plan import Plan
 from imgtrain.model.abstract_build import allocated_at_the_end
+from imgtrain.model.backbone import read_backbone, set_weights
 from imgtrain.model.compile import compile_network
 from imgtrain.model.layer_stack import LayerStack
 from imgtrain.model.precision import POLICIES
@@ -67,16 +68,24 @@ def build_network(
         for_training: Whether to use the faster layers of `training_layers`; `float32_copy` returns a network to save.
 
     Raises:
-        ConfigError: A layer doesn't accept its arguments or input, or exceeds the available memory.
+        ConfigError: A layer doesn't accept its arguments or input, or exceeds the available memory; or the backbone
+            cannot be read.
     """
+    backbone = read_backbone(config)
     keras.utils.set_random_seed(config.training.seed)
     stack = LayerStack(config, policy=POLICIES[precision], for_training=for_training)
-    for layer in preprocessing_layers(
-        config.preprocessing, image_shape=config.data.image_shape, statistics=statistics
-    ):
-        stack.add_preprocessing(layer)
+    # A backbone usually takes raw pixels.
+    if backbone is None or config.preprocessing != PreprocessingConfig(rescale=1):
+        for layer in preprocessing_layers(
+            config.preprocessing, image_shape=config.data.image_shape, statistics=statistics
+        ):
+            stack.add_preprocessing(layer)
     with allocated_at_the_end():
+        if backbone is not None:
+            stack.add_backbone(backbone)
         stack.add_all(class_count)
+    if backbone is not None and backbone.weights is not None:
+        set_weights(stack.backbone, backbone.weights)
     return keras.Sequential(stack.layers, name="network")
 
 
@@ -85,7 +94,7 @@ def float32_copy(model: keras.Sequential, config: Config) -> keras.Sequential:
     shape = model.input_shape[1:]
     pixels = keras.layers.InputLayer(shape=shape, dtype="float32", name="pixels")
     copy = keras.Sequential([pixels, *read_layers(saved_layers(model))], name=model.name)
-    copy.set_weights(model.get_weights())
+    set_weights(copy, model.get_weights())
     compile_network(copy, config)
     return copy
 

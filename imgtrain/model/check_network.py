@@ -20,10 +20,12 @@ from imgtrain.config.schema import Config
 from imgtrain.config.wording import format_value
 from imgtrain.errors import ConfigError, Problem
 from imgtrain.model.abstract_build import never_allocated
+from imgtrain.model.backbone import read_backbone
 from imgtrain.model.build import read_layers, saved_layers
 from imgtrain.model.compile import compile_network
 from imgtrain.model.initial_state import saving_initial_state
-from imgtrain.model.layer_stack import LayerStack, first_sentences
+from imgtrain.model.keras_errors import first_sentences
+from imgtrain.model.layer_stack import LayerStack
 from imgtrain.model.precision import POLICIES
 from imgtrain.model.runtime import keras, tf
 
@@ -63,24 +65,49 @@ class _Unfit(Exception):  # noqa: N818 (an answer to a question, not an error)
 
 
 def _check_layers(config: Config, class_count: int, precision: str, suffix: str) -> list[Problem]:
+    backbone = read_backbone(config)
     # Without preprocessing, which needs image statistics and changes neither shape nor dtype.
     with never_allocated():
         stack = LayerStack(config, policy=POLICIES[precision], for_training=True)
+        if backbone is not None:
+            stack.add_backbone(backbone)
         stack.add_all(class_count)
+    if stack.backbone is not None and suffix == ".h5" and (unknown := _unknown_to_h5(stack.backbone)):
+        what = f"Keras cannot load it from an .h5 file, because it contains {', '.join(unknown)}"
+        return [Problem(config.where("model", "backbone"), what, "set output.model to model.keras")]
+    # The dry run leaves out the backbone: Keras can train, save and load its own networks, and what it loaded.
+    layers = stack.layers[stack.head :]
+    first = layers[0].input
+    frozen = stack.backbone is None or not stack.backbone.trainable_weights
     try:
-        _rehearse(stack.layers, suffix, is_first=True)
+        _rehearse(
+            [keras.layers.InputLayer(first.shape[1:], dtype=first.dtype), *layers], suffix, is_first=frozen
+        )
     except _Unfit as whole:
-        pixels, *layers = stack.layers
-        input_shapes = [pixels.batch_shape, *stack.shapes[:-1]]
+        input_shapes = [first.shape, *stack.shapes[:-1]]
         problems = []
         for position, (layer, shape) in enumerate(zip(layers, input_shapes, strict=True), start=1):
             try:
-                _rehearse([keras.layers.InputLayer(shape[1:]), layer], suffix, is_first=position == 1)
+                is_first = position == 1 and frozen
+                _rehearse([keras.layers.InputLayer(shape[1:]), layer], suffix, is_first=is_first)
             except _Unfit as unfit:
                 name = type(layer).__name__
                 problems.append(layer_problem(config, position, name, unfit.what, unfit.hint))
         return problems or [Problem(config.where("model", "layers"), whole.what, whole.hint)]
     return []
+
+
+def _unknown_to_h5(network: keras.Model) -> list[str]:
+    """Return the classes of a network's operations that Keras cannot load from an .h5 file."""
+    found = []
+    for operation in getattr(network, "operations", network.layers):
+        if isinstance(operation, keras.Model):
+            found += _unknown_to_h5(operation)
+        elif not hasattr(keras.layers, type(operation).__name__) or not isinstance(
+            operation, keras.layers.Layer
+        ):
+            found.append(type(operation).__name__)
+    return sorted(set(found))
 
 
 def _rehearse(layers: Sequence[keras.Layer], suffix: str, *, is_first: bool) -> None:

@@ -11,7 +11,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -25,7 +25,7 @@ from imgtrain.model.runtime import keras
 from imgtrain.run.model_metadata import model_file_kind
 from imgtrain.text import format_bytes
 
-__all__ = ["read_keras_version", "validate_model_file"]
+__all__ = ["has_model", "read_keras_version", "validate_model_file", "validate_weights_file"]
 
 # The config of the largest network in keras.applications takes about half a megabyte.
 _MAX_CONFIG_BYTES = 64 * 2**20
@@ -40,6 +40,11 @@ _REFUSED = {
     "TFSMLayer": "loads another model from disk",
     "TextVectorization": "reads other files",
     "TorchModuleWrapper": "runs custom code",
+}
+# Layers that networks of keras.applications define for themselves, and their modules.
+_APPLICATION_LAYERS = {
+    "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
+    "LayerScale": "keras.src.applications.convnext",
 }
 _MODELS = ("Functional", "Model", "Sequential")
 _REMOTE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
@@ -67,18 +72,11 @@ def validate_model_file(path: Path, *, most_bytes: int) -> None:
         RunFileError: The file is missing, corrupt or not a model; it contains objects that are not allowed (lists
             all of them); it references other files; or it is too large.
     """
-    kind = model_file_kind(path)
-    try:
-        check = {"keras": validate_zip, "h5": validate_h5}[kind]
+    with _explaining_rejection(path):
+        check = {"keras": validate_zip, "h5": validate_h5}[model_file_kind(path)]
         check(path, most_bytes=most_bytes)
-        text = {"keras": _read_keras, "h5": _read_h5}[kind](path)
+        text = _read_config(path)
         config = json.loads(text) if text else None
-    except UnsafeFile as error:
-        hint = "if the model is actually that large, raise --max-model-gib" if "limit" in str(error) else ""
-        raise RunFileError(Problem(path, f"is rejected: {error}", hint)) from None
-    # zipfile, zlib, h5py and json raise various errors for corrupt archives.
-    except Exception as error:
-        raise RunFileError(Problem(path, f"is a corrupt model file: {error}")) from None
     if config is None:
         hint = "weights are not enough: save the whole model"
         raise RunFileError(Problem(path, "contains no model", hint))
@@ -101,6 +99,59 @@ def validate_model_file(path: Path, *, most_bytes: int) -> None:
         raise RunFileError(Problem(path, f"is rejected: {reason}", hint))
 
 
+def validate_weights_file(path: Path, *, most_bytes: int) -> list[tuple[int, ...]]:
+    """Reject a file with weights that references other files, or exceeds the size limit.
+
+    Args:
+        path: An HDF5 file.
+        most_bytes: Maximum memory of its arrays.
+
+    Returns:
+        The shapes of its floating-point arrays, except scalars and those of optimizers.
+
+    Raises:
+        RunFileError: The file is missing, corrupt, of another format, or rejected.
+    """
+    if model_file_kind(path) != "h5":
+        raise RunFileError(Problem(path, "contains no weights: it must be an .h5 file"))
+    with _explaining_rejection(path):
+        return validate_h5(path, most_bytes=most_bytes)
+
+
+def has_model(path: Path) -> bool:
+    """Return whether a file contains a model, and not only weights.
+
+    Raises:
+        RunFileError: The file is missing or corrupt.
+    """
+    if model_file_kind(path) == "keras":
+        return True
+    import h5py
+
+    with _explaining_rejection(path), h5py.File(path, "r") as file:
+        # Not read: the file is not checked yet.
+        return "model_config" in file.attrs
+
+
+@contextmanager
+def _explaining_rejection(path: Path) -> Iterator[None]:
+    """Convert errors about the structure of a file.
+
+    Raises:
+        RunFileError: The file is rejected or corrupt.
+    """
+    try:
+        yield
+    except RunFileError:
+        raise
+    except UnsafeFile as error:
+        hint = "if the model is actually that large, raise --max-model-gib" if "limit" in str(error) else ""
+        raise RunFileError(Problem(path, f"is rejected: {error}", hint)) from None
+    # zipfile, zlib, h5py and json raise various errors for corrupt archives.
+    except Exception as error:
+        raise RunFileError(Problem(path, f"is a corrupt model file: {error}")) from None
+
+
 def read_keras_version(path: Path) -> str:
     """Return the version of Keras that wrote a model file; an empty string if unknown."""
     # Unreadable files have an unknown version.
@@ -116,6 +167,10 @@ def read_keras_version(path: Path) -> str:
         version = version.decode() if isinstance(version, bytes) else str(version)
         return version if _VERSION.fullmatch(version) else ""
     return ""
+
+
+def _read_config(path: Path) -> str | bytes | None:
+    return _read_keras(path) if model_file_kind(path) == "keras" else _read_h5(path)
 
 
 def _read_keras(path: Path) -> bytes | None:
@@ -199,6 +254,8 @@ def _refusal(name: object, module: object) -> str:
         return ""
     if name in _REFUSED:
         return _REFUSED[name]
+    if module is not None and _APPLICATION_LAYERS.get(name) == module:
+        return ""
     # Keras imports the module named in the file.
     if module is not None and module.split(".")[0] != "keras":
         return f"is from module {module} instead of Keras"

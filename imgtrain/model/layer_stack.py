@@ -6,7 +6,6 @@ allocated.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -25,6 +24,8 @@ from imgtrain.config.layers import (
 )
 from imgtrain.config.schema import Config, LayerSpec
 from imgtrain.errors import ConfigError, Problem
+from imgtrain.model.backbone import Backbone, set_trainable
+from imgtrain.model.keras_errors import first_sentences
 from imgtrain.model.measure import variable_bytes
 from imgtrain.model.preprocess import PREPROCESSING_NAMES
 from imgtrain.model.runtime import keras
@@ -32,7 +33,7 @@ from imgtrain.model.training_layers import plain_class, training_class
 from imgtrain.run.machine import memory_bytes
 from imgtrain.text import format_bytes
 
-__all__ = ["LayerStack", "first_sentences"]
+__all__ = ["LayerStack"]
 
 # Training needs the weights, their gradients and, with Adam, two moments: four times the weights.
 _WEIGHTS_IN_TRAINING = 4
@@ -42,8 +43,10 @@ class LayerStack:
     """The layers added so far, called on symbolic input.
 
     Attributes:
-        layers: The input layer, preprocessing, configured layers and output layer.
+        layers: The input layer, preprocessing, backbone, configured layers and output layer.
         shapes: The output shapes of the configured layers and the output layer, including the batch dimension.
+        backbone: The backbone; None if there is none.
+        head: Position in `layers` of the first configured layer.
     """
 
     def __init__(self, config: Config, *, policy: str, for_training: bool = False) -> None:
@@ -65,11 +68,48 @@ class LayerStack:
         self._first_dense_on_image: int | None = None
         self._weight_bytes = 0
         self.shapes: list[tuple[int | None, ...]] = []
+        self.backbone: keras.Model | None = None
+        self.head = 1
 
     def add_preprocessing(self, layer: keras.Layer) -> None:
-        """Add a layer that is not configured."""
+        """Add a layer that is not configured, before the configured ones."""
         self._tensor = layer(self._tensor)
         self.layers.append(layer)
+        self.head += 1
+
+    def add_backbone(self, backbone: Backbone) -> None:
+        """Add a backbone and its global pooling.
+
+        Raises:
+            ConfigError: It cannot take images of this size, or doesn't contain the layer to train from.
+        """
+        asked = self._config.model.backbone
+        assert asked is not None
+        for layer in backbone.adapters:
+            self.add_preprocessing(layer)
+        try:
+            network = backbone.build(policy=self._policy, for_training=self._for_training)
+            features = network(self._tensor)
+        # Keras and TensorFlow raise various exceptions for invalid shapes.
+        except Exception as error:
+            height, width = self._config.data.target_size
+            what = f"{backbone.label} cannot take images of {height}×{width}: {first_sentences(error)}"
+            where = self._config.where("data", "target_size")
+            raise ConfigError(Problem(where, what, "use the size that it was trained with")) from error
+        if hint := set_trainable(network, asked.trainable):
+            where = self._config.where("model", "backbone", "trainable")
+            raise ConfigError(Problem(where, f"{backbone.label} has no layer {asked.trainable!r}", hint))
+        self.backbone, self._tensor = network, features
+        self.layers.append(network)
+        self.head += 1
+        self._trace.append((backbone.label, features.shape[1:]))
+        if len(features.shape) == 4:
+            pooling = {
+                "avg": keras.layers.GlobalAveragePooling2D,
+                "max": keras.layers.GlobalMaxPooling2D,
+            }[asked.pooling]
+            self.add_preprocessing(pooling(name="backbone_pooling", dtype=self._policy))
+            self._trace.append((pooling.__name__, self._tensor.shape[1:]))
 
     def add_all(self, class_count: int) -> None:
         """Add the configured layers and the output layer.
@@ -209,13 +249,3 @@ def _window(layer: keras.Layer) -> tuple[int, int] | None:
     if not (isinstance(size, tuple) and len(size) == 2):
         return None
     return dilated_window(size, getattr(layer, "dilation_rate", (1, 1)))
-
-
-def first_sentences(error: Exception) -> str:
-    """Return Keras's message without colors and the dump of arguments, on one line."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
-    text = re.sub(r"^Exception encountered when calling \S+\(\)\.\s*", "", text)
-    text = re.split(r"\n\s*(?:Arguments received by|Full object config)", text)[0]
-    # The actual error, if it is preceded by a whole config.
-    text = text.rpartition("Exception encountered: ")[2]
-    return " ".join(text.split()).rstrip(".") or type(error).__name__

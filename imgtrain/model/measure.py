@@ -38,11 +38,12 @@ def measure_network(model: keras.Sequential, config: Config) -> ModelBuilt:
                 f"{layer.name} ({type(layer).__name__})",
                 format_shape(layer.output.shape[1:]),
                 layer.count_params(),
+                _trainable_parameters(layer),
             )
             for layer in model.layers
         ),
         parameters=model.count_params(),
-        trainable_parameters=sum(prod(weight.shape) for weight in model.trainable_weights),
+        trainable_parameters=_trainable_parameters(model),
         weight_bytes=total,
         training_bytes=total + trainable * (1 + _slots(config)) + 2 * activations,
     )
@@ -75,9 +76,21 @@ def variable_bytes(variable: keras.Variable) -> int:
     return prod(variable.shape) * _bytes_of(variable.dtype)
 
 
-def _activation_bytes(model: keras.Sequential) -> int:
-    """Return the memory of every layer's output for one image."""
-    return sum(prod(layer.output.shape[1:]) * _bytes_of(layer.output.dtype) for layer in model.layers)
+def _trainable_parameters(layer: keras.Layer) -> int:
+    return sum(prod(weight.shape) for weight in layer.trainable_weights)
+
+
+def _activation_bytes(model: keras.Model) -> int:
+    """Return the memory of the layers' outputs for one image that training keeps."""
+    return sum(_output_bytes(layer) for layer in model.layers)
+
+
+def _output_bytes(layer: keras.Layer) -> int:
+    if isinstance(layer, keras.Model):
+        # Without gradients, outputs are freed as soon as they are used.
+        inner = [_output_bytes(one) for one in layer.layers]
+        return sum(inner) if layer.trainable_weights else max(inner)
+    return prod(layer.output.shape[1:]) * _bytes_of(layer.output.dtype)
 
 
 def _slots(config: Config) -> int:

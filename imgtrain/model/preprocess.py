@@ -15,7 +15,7 @@ from imgtrain.config.preprocessing import with_implied_options
 from imgtrain.config.schema import PreprocessingConfig
 from imgtrain.model.runtime import keras
 
-__all__ = ["PREPROCESSING_NAMES", "preprocessing_layers"]
+__all__ = ["PREPROCESSING_NAMES", "application_layers", "grey_to_rgb", "preprocessing_layers"]
 
 PREPROCESSING_NAMES = (
     "pixels",
@@ -26,9 +26,17 @@ PREPROCESSING_NAMES = (
     "zca_flatten",
     "zca",
     "zca_image",
+    "grey_to_rgb",
+    "application_pixels",
+    "backbone_pooling",
 )
 """Reserved layer names."""
 
+# Of the pixels 0–255 of ImageNet, in the order red, green, blue.
+_IMAGENET_MEAN = (123.675, 116.28, 103.53)
+_IMAGENET_STD = (58.395, 57.12, 57.375)
+# The mean that the weights of VGG and ResNet were trained with, in the order blue, green, red.
+_CAFFE_MEAN = (103.939, 116.779, 123.68)
 # Added by ImageDataGenerator to all standard deviations before dividing.
 _EPSILON = 1e-6
 
@@ -59,6 +67,42 @@ def preprocessing_layers(
         if asked.zca_whitening:
             layers.extend(_zca(statistics, image_shape))
     return layers
+
+
+def application_layers(pixels: str, *, channels: int) -> tuple[keras.Layer, ...]:
+    """Return the layers that convert raw pixels for a network of `keras.applications`, as its `preprocess_input` does.
+
+    Args:
+        pixels: The pixels that the network takes, as in `Application`.
+        channels: Channels of the images: 3, or 1, which is repeated.
+    """
+    repeated = (grey_to_rgb(),) if channels == 1 else ()
+    name = "application_pixels"
+    if pixels == "symmetric":
+        return (*repeated, keras.layers.Rescaling(1 / 127.5, offset=-1.0, name=name, dtype="float32"))
+    if pixels == "standardized":
+        variance = [std**2 for std in _IMAGENET_STD]
+        return (
+            *repeated,
+            keras.layers.Normalization(mean=_IMAGENET_MEAN, variance=variance, name=name, dtype="float32"),
+        )
+    if pixels == "bgr":
+        # A frozen 1×1 convolution: there is no built-in layer that reverses channels.
+        reverse = keras.layers.Conv2D(3, 1, trainable=False, name=name, dtype="float32")
+        reverse.build((None, None, None, 3))
+        reverse.set_weights(
+            [np.eye(3, dtype=np.float32)[None, None, ::-1], -np.array(_CAFFE_MEAN, np.float32)]
+        )
+        return (*repeated, reverse)
+    return repeated
+
+
+def grey_to_rgb() -> keras.Layer:
+    """Return a layer that repeats the channel of grayscale images three times."""
+    layer = keras.layers.Conv2D(3, 1, use_bias=False, trainable=False, name="grey_to_rgb", dtype="float32")
+    layer.build((None, None, None, 1))
+    layer.set_weights([np.ones((1, 1, 1, 3), np.float32)])
+    return layer
 
 
 def with_preprocessing(

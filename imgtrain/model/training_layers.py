@@ -6,13 +6,21 @@ and `plain_configuration` only has to change the class.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
+from types import MappingProxyType
 from typing import Any
 
 from imgtrain.config.schema import LayerSpec
 from imgtrain.model.runtime import keras, tf
 
-__all__ = ["plain_class", "plain_configuration", "training_class"]
+__all__ = [
+    "TRAINING_CLASSES",
+    "plain_class",
+    "plain_configuration",
+    "training_class",
+    "training_configuration",
+]
 
 # TensorFlow's ID of the algorithm used by Keras's Dropout.
 _PHILOX = 1
@@ -188,6 +196,33 @@ def plain_configuration(value: Any) -> Any:
         plain |= {"module": "keras.layers", "class_name": class_name, "registered_name": None}
     return plain
 
+
+def training_configuration(value: Any) -> Any:
+    """Return the serialized config of a network of stock Keras layers with the batch normalization of this module.
+
+    Pass `TRAINING_CLASSES` as custom objects to Keras when creating the network.
+    """
+    if isinstance(value, list):
+        return [training_configuration(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    if value.get("class_name") == "BatchNormalization" and _is_fusible(value["config"]):
+        (registered_name,) = TRAINING_CLASSES
+        return {**value, "module": __name__, "registered_name": registered_name}
+    return {key: training_configuration(item) for key, item in value.items()}
+
+
+def _is_fusible(normalization: Mapping[str, Any]) -> bool:
+    """Return whether the fused kernel does what the config of a batch normalization of images says."""
+    axis = normalization["axis"]
+    last = axis in (-1, 3) or (isinstance(axis, list) and axis in ([-1], [3]))
+    return last and not (normalization.get("renorm") or normalization.get("synchronized"))
+
+
+TRAINING_CLASSES: Mapping[str, type[keras.Layer]] = MappingProxyType(
+    {"imgtrain>BatchNormalization": BatchNormalization}
+)
+"""The classes that `training_configuration` uses, by the names that they have there."""
 
 _LEAVING_RELU = {
     keras.layers.Conv2D: Conv2DWithoutReLU,

@@ -56,7 +56,8 @@ def show_network(plan: Plan, emit: Emit) -> Any:
         ConfigError: The layers are incompatible.
     """
     _start(plan)
-    config = plan.config.model_copy(update={"preprocessing": PreprocessingConfig()})
+    without_statistics = PreprocessingConfig(rescale=plan.config.preprocessing.rescale)
+    config = plan.config.model_copy(update={"preprocessing": without_statistics})
     model = build_network(config, class_count=len(plan.class_names), statistics=None)
     emit(measure_network(model, config))
     return model

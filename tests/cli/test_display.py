@@ -31,7 +31,7 @@ def test_a_log_on_a_full_disk_does_not_end_the_run(capsys, tmp_path):
 
 
 # Its table has a title and a header with styles.
-MODEL = events.ModelBuilt((("dense (Dense)", "3", 12),), 12, 12, 48, 144)
+MODEL = events.ModelBuilt((("dense (Dense)", "3", 12, 12),), 12, 12, 48, 144)
 
 
 class Terminal(io.StringIO):

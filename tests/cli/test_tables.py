@@ -90,7 +90,10 @@ COMPARISON = {
     "mcnemar": {"only_a_right": 345, "only_b_right": 45, "p_value": 0.00123},
 }
 MODEL = ModelBuilt(
-    rows=(("conv2d (Conv2D)", "148×148×16", 448), ("dense_of_a_long_name (Dense)", "512", 12_345_678)),
+    rows=(
+        ("conv2d (Conv2D)", "148×148×16", 448, 448),
+        ("dense_of_a_long_name (Dense)", "512", 12_345_678, 0),
+    ),
     parameters=12_346_126,
     trainable_parameters=448,
     weight_bytes=4 * 12_346_126,
@@ -100,7 +103,7 @@ TABLES = {
     "scores": (draw_scores("test", make_scores(NAMES)), ["0.345", "12,345"]),
     "epochs": (draw_epochs(make_epochs()), ["2/20", "0.1234", "0.3456"]),
     "comparison": (draw_comparison(COMPARISON), ["+0.100", "345", "45"]),
-    "model": (draw_model(MODEL), ["448", "12,345,678"]),
+    "model": (draw_model(MODEL), ["448", "12,345,678", "Trainable"]),
 }
 
 

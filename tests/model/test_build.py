@@ -216,10 +216,10 @@ def test_the_table_of_layers_and_the_sizes() -> None:
     config = make_config([CONV, "Flatten"], training={"optimizer": "sgd"})
     built = measure_network(build(config), config)
     assert built.rows == (
-        ("rescale (Rescaling)", "16×16×3", 0),
-        ("conv2d_1 (Conv2D)", "14×14×4", 112),
-        ("flatten_1 (Flatten)", "784", 0),
-        ("output (Dense)", "3", 2355),
+        ("rescale (Rescaling)", "16×16×3", 0, 0),
+        ("conv2d_1 (Conv2D)", "14×14×4", 112, 112),
+        ("flatten_1 (Flatten)", "784", 0, 0),
+        ("output (Dense)", "3", 2355, 2355),
     )
     assert built.parameters == built.trainable_parameters == 2467
     assert built.weight_bytes == 4 * 2467
