@@ -103,7 +103,7 @@ def _check_weights(config: Config, backbone: BackboneConfig) -> list[Problem]:
 def _check_image(config: Config, application: Application) -> list[Problem]:
     """Return problems of images that are too small for the network, or have four channels."""
     problems = []
-    height, width = config.data.target_size
+    height, width = config.data.size
     smallest = application.smallest
     if min(height, width) < smallest:
         problems.append(

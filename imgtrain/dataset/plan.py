@@ -72,8 +72,7 @@ def make_plan(config: Config) -> Plan:
         ConfigError: The configuration contradicts itself or the data; includes the problems of the data.
         DataError: Only the data has problems.
     """
-    config = with_backbone_pixels(config)
-    problems: list[Problem] = check_backbone(config)
+    problems: list[Problem] = []
     splits, data_error = None, None
     try:
         splits = split_data(config)
@@ -89,7 +88,8 @@ def make_plan(config: Config) -> Plan:
         problems.append(
             Problem(where, "auto requires training.minutes", "set training.minutes, or a size such as 128")
         )
-    config = with_target_size(config, None if splits is None else splits.train)
+    config = with_target_size(with_backbone_pixels(config), None if splits is None else splits.train)
+    problems += check_backbone(config)
     problems += check_output(config, None if splits is None else len(splits.class_names))
     validated = _has_validation(config, splits)
     problems += _check_monitors(config, validated=validated)

@@ -92,7 +92,7 @@ class LayerStack:
             features = network(self._tensor)
         # Keras and TensorFlow raise various exceptions for invalid shapes.
         except Exception as error:
-            height, width = self._config.data.target_size
+            height, width = self._config.data.size
             what = f"{backbone.label} cannot take images of {height}×{width}: {first_sentences(error)}"
             where = self._config.where("data", "target_size")
             raise ConfigError(Problem(where, what, "use the size that it was trained with")) from error
