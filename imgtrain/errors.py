@@ -104,10 +104,10 @@ def did_you_mean(given: str, allowed: Sequence[str]) -> str:
     return f"did you mean {near!r}?" if near else ""
 
 
-def nearest_name(given: str, allowed: Sequence[str]) -> str:
-    """Return the closest allowed name, or an empty string if none is close."""
+def nearest_name(given: str, allowed: Sequence[str], *, similarity: float = 0.6) -> str:
+    """Return the closest allowed name, or an empty string if none has at least this similarity (0 to 1)."""
     lowered = {name.lower(): name for name in allowed}
-    close = get_close_matches(given.lower(), list(lowered), n=1, cutoff=0.6)
+    close = get_close_matches(given.lower(), list(lowered), n=1, cutoff=similarity)
     return lowered[close[0]] if close else ""
 
 

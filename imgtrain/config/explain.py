@@ -25,6 +25,9 @@ _MISPLACED = {
     "lr": ("training", "optimizer", "learning_rate"),
 }
 
+# How similar a key must be to one of another section to be taken for a misspelling of it.
+_SIMILAR = 0.75
+
 
 @dataclass(frozen=True, slots=True)
 class _Place:
@@ -222,7 +225,8 @@ def _suggest_key(key: str, section: type[BaseModel], above: KeyPath, value: Any)
     if section is Config and isinstance(value, Mapping) and (near := _section_with_keys(value)):
         return f"did you mean {near!r}? It has the keys {', '.join(_known_keys(value, near))}", (near,)
     everywhere = {name: home for home, known in _sections() for name in fields_by_key(known)}
-    if near := nearest_name(key, list(everywhere)):
+    # Only misspellings: `wights` in `model` is not meant as `training.class_weight`.
+    if near := nearest_name(key, list(everywhere), similarity=_SIMILAR):
         home = everywhere[near]
         return f"did you mean {near!r}? It belongs in `{home}`", (*home.split("."), near)
     return f"allowed: {', '.join(names)}", ()

@@ -25,6 +25,8 @@ __all__ = ["load_config", "parse_config"]
 
 # Real configurations are a few pages long.
 _MAX_BYTES = 256 * 1024
+# The first bytes of model files: `.h5` and `.keras`.
+_HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 
 
 def load_config(
@@ -155,6 +157,8 @@ def _read_text(path: Path) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(Problem(path, f"cannot be read: {reason}")) from None
+    if problem := _find_other_format(path, content):
+        raise ConfigError(problem)
     if len(content) > _MAX_BYTES:
         raise ConfigError(Problem(path, f"is not a configuration: larger than {_MAX_BYTES // 1024} KiB"))
     try:
@@ -164,6 +168,17 @@ def _read_text(path: Path) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         what = f"is not valid UTF-8: byte 0x{content[error.start]:02x}"
         raise ConfigError(Problem(f"{path}:{line}", what, "save the file as UTF-8")) from None
+
+
+def _find_other_format(path: Path, content: bytes) -> Problem | None:
+    """Return a problem if the file is a model, an image or something else that is not text."""
+    hint = "a configuration is a YAML file; `imgtrain init FOLDER` writes one for a folder of images"
+    if content.startswith(_HDF5) or (content.startswith(_ZIP) and path.suffix == ".keras"):
+        what = "is a model, not a configuration"
+        return Problem(f"{path}:1", what, f"evaluate it with `imgtrain evaluate {path} --data FOLDER`")
+    if b"\0" in content:
+        return Problem(f"{path}:1", "is a binary file, not a configuration", hint)
+    return None
 
 
 def _suggest_file(path: Path) -> str:

@@ -208,7 +208,8 @@ merged."""
     nested: bool = False
     """Whether class folders are searched recursively: `Fruit/Apple/1.jpg` is a `Fruit`."""
     follow_links: bool = False
-    """Whether to follow symbolic links to folders."""
+    """Whether to follow symbolic links to folders inside the class folders. A class folder itself can always be a \
+link."""
     on_bad_image: Literal["error", "skip"] = "error"
     """What to do with a file that cannot be decoded: stop the run, or skip the file and list it in `data.json`."""
     on_leak: Literal["error", "drop", "warn"] = "error"

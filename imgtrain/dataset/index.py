@@ -47,6 +47,7 @@ FOLDER_LINK = "a link to a folder, and follow_links is false"
 _WhatAndHint: TypeAlias = tuple[str, str]
 Number = TypeVar("Number", bound=np.generic)
 
+_HOW_TO_FOLLOW = "set `data.follow_links: true` and `data.nested: true`, or replace the links by the images"
 _HOW_IT_SHOULD_BE = "give a folder with one subfolder per class that contains its images"
 
 
@@ -188,6 +189,11 @@ class _ClassFolder:
     ignored: dict[str, str]
     unreadable: list[_WhatAndHint]
 
+    @property
+    def links(self) -> list[str]:
+        """Paths of the links to folders that were not followed, relative to the root."""
+        return [path for path, reason in self.ignored.items() if reason == FOLDER_LINK]
+
 
 def _read_class_folder(root: Path, name: str, *, nested: bool, follow_links: bool) -> _ClassFolder:
     top = Listing()
@@ -263,6 +269,9 @@ def _wrong_level(
         )
     elif no_images:
         what = "contains no images"
+        if links := [path for found in classes.values() for path in found.links]:
+            what += f", but links to folders ({format_names(links)}), and follow_links is false"
+            return f"{root} {what}", _HOW_TO_FOLLOW
     elif class_names is None and all(map(split_of_name, classes)):
         what = "contains folders with names of splits, not classes"
     else:
@@ -295,6 +304,9 @@ def _explain_empty(folder: Path, found: _ClassFolder) -> _WhatAndHint:
             f" {count(len(found.deeper), 'subfolder')} ({format_names(found.deeper)})",
             "move them up, or set `nested: true`",
         )
+    if found.links:
+        what = f"class folder {folder} contains no images, but links to folders ({format_names(found.links)})"
+        return f"{what}, and follow_links is false", _HOW_TO_FOLLOW
     return (
         f"class folder {folder} contains no images; found {describe_listing(found.top)}",
         "remove the folder, or add images",

@@ -17,6 +17,7 @@ __all__ = [
     "ClassRoot",
     "count",
     "describe_listing",
+    "describe_only_class",
     "find_class_roots",
     "find_folder_problem",
     "format_names",
@@ -118,6 +119,15 @@ def find_folder_problem(path: Path) -> tuple[str, str] | None:
         hint = "change its permissions" if isinstance(error, PermissionError) else ""
         return f"{path} cannot be read: {error.strerror}", hint
     return None
+
+
+def describe_only_class(root: Path, name: str) -> tuple[str, str]:
+    """Return (problem, hint) if there is a single class."""
+    return (
+        f"{root} contains only one class, {name}",
+        f"classification needs two: put images of something else into a folder beside it, such as "
+        f"{root / f'not_{name}'}; or, if {name} contains several classes, the images of each into a folder of its own",
+    )
 
 
 def _describe_missing_folder(path: Path) -> tuple[str, str]:

@@ -12,7 +12,13 @@ from imgtrain.config.class_meaning import find_flip_problem
 from imgtrain.config.render import render_value
 from imgtrain.dataset.image_size import ImageSizes, read_sizes
 from imgtrain.dataset.index import ImageFolder, index_folder
-from imgtrain.dataset.layout import ClassRoot, count, find_class_roots, find_folder_problem, format_names
+from imgtrain.dataset.layout import (
+    ClassRoot,
+    count,
+    describe_only_class,
+    find_class_roots,
+    find_folder_problem,
+)
 from imgtrain.dataset.recipe import Recipe, choose_recipe
 from imgtrain.errors import DataError, Problem
 from imgtrain.text import printable
@@ -77,8 +83,7 @@ def _find_layout(folder: Path) -> _Layout:
     root = _choose_root(folder)
     train = index_folder(root)
     if len(train.class_names) < 2:
-        what = f"{train.root} contains only one class, {format_names(train.class_names)}"
-        raise DataError(Problem("", what, "classification needs at least two class folders"))
+        raise DataError(Problem("", *describe_only_class(train.root, train.class_names[0])))
     siblings: dict[str, Path] = {}
     if root != folder:
         for other in find_class_roots(root.parent):

@@ -14,10 +14,16 @@ from numpy.typing import NDArray
 
 from imgtrain.dataset.csv_table import RowProblems
 from imgtrain.dataset.groups import assign_groups, match_groups
-from imgtrain.dataset.index import NESTED_IMAGE, ImageFolder, index_folder, read_only
+from imgtrain.dataset.index import FOLDER_LINK, NESTED_IMAGE, ImageFolder, index_folder, read_only
 from imgtrain.dataset.label_pattern import index_by_pattern, match_labels
 from imgtrain.dataset.labels_file import index_labelled_files, read_labels
-from imgtrain.dataset.layout import count, find_folder_problem, format_names, split_of_name
+from imgtrain.dataset.layout import (
+    count,
+    describe_only_class,
+    find_folder_problem,
+    format_names,
+    split_of_name,
+)
 from imgtrain.dataset.listed_images import ListedSplits, group_path, paths_below
 from imgtrain.dataset.split_file import ClassSource, read_split_file
 from imgtrain.dataset.walk import NOT_AN_IMAGE
@@ -36,6 +42,11 @@ __all__ = [
     "split_data",
     "warn_about_ignored_files",
 ]
+
+_HOW_TO_USE = {
+    NESTED_IMAGE: "; set `data.nested: true` to use them",
+    FOLDER_LINK: "; set `data.follow_links: true` to use them",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -367,12 +378,11 @@ def _check_classes(config: Config, splits: dict[str, Split], warnings: list[str]
             )
         )
     elif len(names) < 2:
-        what = f"{source} contains only one class, {format_names(names)}"
-        key = "labels" if labelled else "train"
-        if config.data.has_class_folders:
-            hint = "give a folder with at least two class folders"
-        else:
+        what, hint = describe_only_class(train.folder.root, names[0])
+        if not config.data.has_class_folders:
+            what = f"{source} contains only one class, {format_names(names)}"
             hint = "a classifier needs images of at least two classes"
+        key = "labels" if labelled else "train"
         problems.append(Problem(config.where("data", key), what, hint))
     for split in splits.values():
         missing = [name for name, images in zip(names, split.counts(), strict=True) if not images]
@@ -448,7 +458,7 @@ def warn_about_ignored_files(folders: Iterable[ImageFolder]) -> list[str]:
         }
         for reason in Counter(worth_saying.values()):
             paths = [path for path, why in worth_saying.items() if why == reason]
-            hint = "; set `data.nested: true` to use them" if reason == NESTED_IMAGE else ""
+            hint = _HOW_TO_USE.get(reason, "")
             unused = f"{count(len(paths), 'path')} ignored ({format_names(paths, 3)})"
             warnings.append(f"{folder.root}: {unused}: {reason}{hint}")
     return warnings
