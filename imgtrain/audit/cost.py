@@ -21,7 +21,15 @@ from imgtrain.pixels.packed_file import space_needed
 from imgtrain.run.machine import available_cores, memory_bytes
 from imgtrain.text import format_bytes
 
-__all__ = ["Cost", "MeasureTraining", "MeasuredTraining", "check_cost", "estimate_cost", "with_measurement"]
+__all__ = [
+    "Budget",
+    "Cost",
+    "MeasureTraining",
+    "MeasuredTraining",
+    "check_cost",
+    "estimate_cost",
+    "with_measurement",
+]
 
 _SAMPLE = 24
 # Memory of Keras and TensorFlow without the network.
@@ -36,6 +44,23 @@ _REPORT_BYTES = 55 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What a time budget, `training.minutes`, buys on this machine.
+
+    Attributes:
+        minutes: The budget.
+        epochs: Passes over the training images at the configured `data.target_size`, with validation.
+        auto_size: (height, width) of `data.target_size: auto`.
+        auto_epochs: Passes at that size, if the time is proportional to the number of pixels.
+    """
+
+    minutes: float
+    epochs: float
+    auto_size: tuple[int, int]
+    auto_epochs: float
+
+
+@dataclass(frozen=True, slots=True)
 class MeasuredTraining:
     """The first steps of training, measured on this machine.
 
@@ -44,12 +69,14 @@ class MeasuredTraining:
         train_images_per_second: Throughput of training, augmentation included, without validation.
         memory_bytes: Maximum memory of the process so far.
         parameters: Number of parameters of the network.
+        budgets: What time budgets buy.
     """
 
     epoch_seconds: float
     train_images_per_second: float
     memory_bytes: int
     parameters: int
+    budgets: tuple[Budget, ...] = ()
 
 
 MeasureTraining = Callable[[Path, Sequence[str]], MeasuredTraining | None]
@@ -73,6 +100,7 @@ class Cost:
         augment_images_per_second: Augmentation throughput on all cores.
         train_images_per_second: Throughput of training; None if it was not measured.
         epoch_seconds: Time of one epoch with its validation; None if it was not measured.
+        budgets: What time budgets buy; empty if training was not measured.
         unknown_layers: Layers that `parameters` and `memory_bytes` leave out; none if training was measured.
     """
 
@@ -85,6 +113,7 @@ class Cost:
     augment_images_per_second: float
     train_images_per_second: float | None = None
     epoch_seconds: float | None = None
+    budgets: tuple[Budget, ...] = ()
     unknown_layers: tuple[str, ...] = ()
 
 
@@ -127,6 +156,7 @@ def with_measurement(cost: Cost, measured: MeasuredTraining) -> Cost:
         parameters=measured.parameters,
         train_images_per_second=measured.train_images_per_second,
         epoch_seconds=measured.epoch_seconds,
+        budgets=measured.budgets,
         unknown_layers=(),
     )
 

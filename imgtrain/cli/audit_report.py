@@ -11,7 +11,7 @@ from rich.text import Text
 from imgtrain.audit.cost import Cost
 from imgtrain.audit.findings import Finding
 from imgtrain.audit.result import AuditReport
-from imgtrain.cli.tables import format_duration, plain
+from imgtrain.cli.tables import draw_budgets, format_duration, plain
 from imgtrain.text import format_bytes
 
 __all__ = ["draw_audit_report"]
@@ -28,6 +28,7 @@ def draw_audit_report(report: AuditReport, *, every_file: bool = False) -> Rende
         parts += [Text(), *_draw_finding(finding, every_file=every_file)]
     if report.cost is not None:
         parts += [Text(), _draw_cost(report.cost)]
+        parts += [draw_budgets(report.cost.budgets)] if report.cost.budgets else []
     parts += [Text(), _draw_counts(report)]
     return Group(*parts)
 

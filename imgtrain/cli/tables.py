@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -15,7 +15,11 @@ from imgtrain.evaluation.score_names import describe_accuracy, explain_accuracy,
 from imgtrain.events import EpochEnded, ImageClassified, ModelBuilt
 from imgtrain.text import format_bytes, printable
 
+if TYPE_CHECKING:
+    from imgtrain.audit.cost import Budget
+
 __all__ = [
+    "draw_budgets",
     "draw_comparison",
     "draw_epochs",
     "draw_model",
@@ -60,6 +64,24 @@ def draw_model(model: ModelBuilt) -> RenderableType:
         f"estimated memory for training: {format_bytes(model.training_bytes)}"
     )
     return Group(table, Text(line))
+
+
+def draw_budgets(budgets: Sequence[Budget]) -> RenderableType:
+    """Return what time budgets buy: epochs with the configured image size, and with that of `target_size: auto`."""
+    columns = ("training.minutes", "Epochs", "target_size: auto", "Epochs with auto")
+    table = _table(*columns, right=columns, optional=columns[2:])
+    for budget in budgets:
+        table.add_row(
+            f"{budget.minutes:g}",
+            _format_passes(budget.epochs),
+            "×".join(map(str, budget.auto_size)),
+            _format_passes(budget.auto_epochs),
+        )
+    return table
+
+
+def _format_passes(passes: float) -> str:
+    return f"{passes:.1f}" if passes < 10 else f"{passes:,.0f}"
 
 
 def draw_epochs(epochs: Sequence[EpochEnded], *, rows: int | None = None) -> RenderableType:

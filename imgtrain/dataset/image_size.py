@@ -17,7 +17,7 @@ from imgtrain.dataset.index import ImageFolder
 from imgtrain.dataset.recipe import choose_recipe
 from imgtrain.dataset.split import Split
 
-__all__ = ["ImageSizes", "read_sizes", "with_target_size"]
+__all__ = ["ImageSizes", "choose_sizes", "read_sizes", "with_target_size"]
 
 # Only headers are read; enough to know the sizes without making the user wait.
 _SAMPLED_IMAGES = 200
@@ -71,6 +71,21 @@ def read_sizes(folder: ImageFolder, indices: NDArray[np.intp] | None = None) -> 
     return ImageSizes(sizes, gray, len(chosen) - len(sizes))
 
 
+def choose_sizes(train: Split, minutes: Sequence[float]) -> list[tuple[int, int]]:
+    """Return the image size (height, width) for each time budget, as chosen by `imgtrain init`.
+
+    Args:
+        train: The training images, before validation images are drawn.
+        minutes: Time budgets for training, > 0.
+    """
+    found = read_sizes(train.folder, train.indices)
+    # Without a readable header, decoding will report the files.
+    typical = found.typical if found.sizes else (256, 256)
+    return [
+        choose_recipe(len(train), typical, gray=found.gray, minutes=budget).target_size for budget in minutes
+    ]
+
+
 def with_target_size(config: Config, train: Split | None) -> Config:
     """Return the configuration with a size in place of `data.target_size: auto`: that of `imgtrain init`.
 
@@ -80,12 +95,7 @@ def with_target_size(config: Config, train: Split | None) -> Config:
     """
     if config.data.target_size != "auto":
         return config
-    size = (256, 256)
-    if train is not None and config.training.minutes is not None:
-        found = read_sizes(train.folder, train.indices)
-        if found.sizes:
-            recipe = choose_recipe(
-                len(train), found.typical, gray=found.gray, minutes=config.training.minutes
-            )
-            size = recipe.target_size
+    size, minutes = (256, 256), config.training.minutes
+    if train is not None and minutes is not None:
+        size = choose_sizes(train, [minutes])[0]
     return config.model_copy(update={"data": config.data.model_copy(update={"target_size": size})})

@@ -35,6 +35,10 @@ class EpochPlan:
     steps_per_epoch: int | None
     seconds: float
 
+    def passes(self, steps_per_pass: int) -> float:
+        """Return the number of passes over the training images."""
+        return self.epochs * (self.steps_per_epoch or steps_per_pass) / steps_per_pass
+
 
 def plan_epochs(
     seconds: float,

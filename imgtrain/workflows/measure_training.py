@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from imgtrain.audit.cost import MeasuredTraining
+from imgtrain.audit.cost import Budget, MeasuredTraining
 from imgtrain.config.load import load_config
-from imgtrain.dataset.plan import make_plan
+from imgtrain.dataset.image_size import choose_sizes
+from imgtrain.dataset.plan import Plan, make_plan
 from imgtrain.errors import ConfigError, ImgtrainError, Problem
 from imgtrain.run.machine import peak_memory_bytes
+from imgtrain.training.epoch_plan import plan_epochs
+from imgtrain.training.step_time import StepTimes
 
 __all__ = ["main", "measure_training"]
 
@@ -21,6 +24,7 @@ __all__ = ["main", "measure_training"]
 _MOST_SECONDS = 120
 _TIMING_SECONDS = 2.0
 _CONFIG_PROBLEMS = 2
+_BUDGETS_MINUTES = (1, 3, 10, 30)
 
 
 def measure_training(config: Path, overrides: Sequence[str]) -> MeasuredTraining | None:
@@ -51,7 +55,13 @@ def measure_training(config: Path, overrides: Sequence[str]) -> MeasuredTraining
     lines = done.stdout.splitlines()
     if done.returncode == _CONFIG_PROBLEMS:
         raise ConfigError([Problem(**problem) for problem in json.loads(lines[-1])])
-    return MeasuredTraining(**json.loads(lines[-1])) if done.returncode == 0 else None
+    if done.returncode != 0:
+        return None
+    measured = json.loads(lines[-1])
+    budgets = [
+        Budget(**{**budget, "auto_size": tuple(budget["auto_size"])}) for budget in measured["budgets"]
+    ]
+    return MeasuredTraining(**{**measured, "budgets": tuple(budgets)})
 
 
 def main() -> None:
@@ -92,7 +102,24 @@ def _measure(config: Path, overrides: Sequence[str]) -> MeasuredTraining:
         train_images_per_second=train.images_per_epoch / (len(train) * times.step),
         memory_bytes=peak_memory_bytes(),
         parameters=model.count_params(),
+        budgets=tuple(_plan_budgets(plan, times, train.steps_per_pass)),
     )
+
+
+def _plan_budgets(plan: Plan, times: StepTimes, steps_per_pass: int) -> Iterator[Budget]:
+    height, width = plan.config.data.size
+    sizes = choose_sizes(plan.splits.train, _BUDGETS_MINUTES)
+    for minutes, size in zip(_BUDGETS_MINUTES, sizes, strict=True):
+        epochs, auto_epochs = (
+            plan_epochs(
+                60 * minutes,
+                seconds_per_step=scale * times.step,
+                seconds_per_validation=scale * times.validation,
+                steps_per_pass=steps_per_pass,
+            ).passes(steps_per_pass)
+            for scale in (1, size[0] * size[1] / (height * width))
+        )
+        yield Budget(minutes, epochs, size, auto_epochs)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from imgtrain.audit.cost import Cost
+from imgtrain.audit.cost import Budget, Cost
 from imgtrain.audit.findings import Finding, Item
 from imgtrain.audit.result import AuditReport
 from imgtrain.cli.audit_report import draw_audit_report
@@ -93,6 +93,14 @@ def test_names_from_outside_are_text_and_nothing_else():
     text = printed(finding, source=hostile)
     assert not {"\x1b", "\u202e"} & set(text)
     assert text.count(r"[red]ev\x1b[31mil\u202e\n.png") == 6
+
+
+def test_the_cost_has_what_time_budgets_buy():
+    assert "training.minutes" not in printed(cost=COST)
+    budgets = (Budget(1, 4.25, (64, 48), 12.5), Budget(30, 1275.0, (192, 144), 41.4))
+    lines = printed(cost=replace(COST, budgets=budgets)).splitlines()
+    assert any(line.split() == ["1", "4.2", "64×48", "12"] for line in lines)
+    assert any(line.split() == ["30", "1,275", "192×144", "41"] for line in lines)
 
 
 def test_the_cost_has_time_memory_and_disk():

@@ -67,6 +67,11 @@ def test_time_memory_and_disk_are_those_of_the_run(folders, imgtrain_process, na
     # Tests share the machine with each other, so only the order of magnitude is tested; benchmarks/estimates.py
     # measures how close the estimate is.
     assert 0.2 < cost.epoch_seconds / (sum(seconds) / len(seconds)) < 5
+    assert [budget.minutes for budget in cost.budgets] == [1, 3, 10, 30]
+    for budget in cost.budgets:
+        assert budget.epochs == pytest.approx(60 * budget.minutes / cost.epoch_seconds, rel=0.05)
+        pixels = budget.auto_size[0] * budget.auto_size[1] / side**2
+        assert budget.auto_epochs * pixels == pytest.approx(budget.epochs, rel=0.05)
     # What is copied when, and what malloc gives back, differs between versions of Keras.
     real = json.loads((run / "run.json").read_text())["peak_memory_mib"] * 2**20
     assert cost.memory_bytes == pytest.approx(real, rel=0.3)
