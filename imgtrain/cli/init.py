@@ -34,7 +34,10 @@ def init(
     Example: imgtrain init photos --output photos.yaml
     """
     from imgtrain.cli.display import Display
+    from imgtrain.config import load_config
+    from imgtrain.dataset.imbalance import describe_imbalance
     from imgtrain.dataset.propose import propose_config
+    from imgtrain.dataset.split import split_data
     from imgtrain.errors import ConfigError, Problem
     from imgtrain.events import Message
     from imgtrain.run.run_directory import write_text
@@ -49,5 +52,9 @@ def init(
     write_text(output, text)
     if verbose:
         typer.echo(text)
+    train = split_data(load_config(output)).train
+    imbalance = describe_imbalance(train.class_names, train.counts())
     with Display(verbose=verbose, quiet=quiet) as display:
+        if imbalance:
+            display.show(Message(imbalance, "warning"))
         display.show(Message(f"wrote {output}; next: imgtrain train {output}"))

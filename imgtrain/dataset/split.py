@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from imgtrain.dataset.csv_table import RowProblems
 from imgtrain.dataset.groups import assign_groups, match_groups
+from imgtrain.dataset.imbalance import describe_imbalance
 from imgtrain.dataset.index import FOLDER_LINK, NESTED_IMAGE, ImageFolder, index_folder, read_only
 from imgtrain.dataset.label_pattern import index_by_pattern, match_labels
 from imgtrain.dataset.labels_file import index_labelled_files, read_labels
@@ -198,6 +199,9 @@ def split_data(config: Config) -> Splits:
     if problems:
         raise DataError(problems)
     _warn_about_shared_groups(config, splits, warnings)
+    if config.training.class_weight is None and config.data.balance is None:
+        imbalance = describe_imbalance(splits["train"].class_names, splits["train"].counts())
+        warnings += [imbalance] if imbalance else []
     result = Splits(
         splits["train"], splits.get("validation"), splits.get("test"), holdout, notes=tuple(notes)
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 __all__ = [
+    "FEW_IMAGES",
     "SIGNIFICANCE_LEVEL",
     "Conclusion",
     "ScoreRow",
@@ -18,6 +19,9 @@ __all__ = [
 
 SIGNIFICANCE_LEVEL = 0.05
 """Differences with a p-value below this are called significant."""
+
+FEW_IMAGES = 20
+"""With fewer images, one of them changes the recall of a class by more than five percentage points."""
 
 _SCORES = {
     "accuracy": ("Accuracy", "share of correct predictions"),
@@ -73,6 +77,8 @@ class ScoreRow(NamedTuple):
 def describe_accuracy(name: str, metrics: Mapping[str, Any]) -> str:
     """Return the headline: `Test accuracy 82.4 % (95 % CI 79.2–85.3 %, 592 images)`.
 
+    Classes whose own scores mean little are named: `…; 1 of 3 classes has 1 test image`.
+
     Args:
         name: The split, or the folder of evaluated images.
         metrics: Its entry in `metrics.json`.
@@ -81,7 +87,9 @@ def describe_accuracy(name: str, metrics: Mapping[str, Any]) -> str:
     interval = "too few groups for a CI"
     if (limits := _accuracy_limits(metrics)) is not None:
         interval = f"95 % CI {100 * limits[0]:.1f}–{100 * limits[1]:.1f} %"
-    return f"{title} {100 * metrics['accuracy']:.1f} % ({interval}, {metrics['images']:,} images)"
+    headline = f"{title} {100 * metrics['accuracy']:.1f} % ({interval}, {metrics['images']:,} images)"
+    small = _describe_small_classes(name if name in ("test", "validation") else "", metrics)
+    return f"{headline}; {small}" if small else headline
 
 
 def explain_accuracy(name: str, metrics: Mapping[str, Any]) -> str:
@@ -169,6 +177,20 @@ def format_p(p_value: float) -> str:
     texts = (f"{p_value:.{digits}g}" for digits in range(3, 18))
     is_significant = p_value < SIGNIFICANCE_LEVEL
     return "p = " + next(text for text in texts if (float(text) < SIGNIFICANCE_LEVEL) == is_significant)
+
+
+def _describe_small_classes(split: str, metrics: Mapping[str, Any]) -> str:
+    """Return how many classes have few images; empty if none has."""
+    supports = [scores["support"] for scores in metrics["per_class"].values()]
+    small = [support for support in supports if support < FEW_IMAGES]
+    if not small:
+        return ""
+    images = f"{split} images".lstrip()
+    if len(small) > 1:
+        fewest = f"the smallest {min(small):,}" if min(small) else "the smallest none"
+        return f"{len(small)} of {len(supports)} classes have fewer than {FEW_IMAGES} {images}, {fewest}"
+    found = f"{small[0]:,}" if small[0] else "no"
+    return f"1 of {len(supports)} classes has {found} {images.removesuffix('s') if small[0] == 1 else images}"
 
 
 def _accuracy_limits(metrics: Mapping[str, Any]) -> list[float] | None:

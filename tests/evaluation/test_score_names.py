@@ -2,7 +2,7 @@
 
 import pytest
 
-from imgtrain.evaluation.score_names import compare_with_baselines, format_p
+from imgtrain.evaluation.score_names import compare_with_baselines, describe_accuracy, format_p
 
 THUMBNAILS = "thumbnail_logistic_regression"
 
@@ -48,3 +48,27 @@ def test_the_conclusion_about_a_baseline(limits, is_better, sentence):
 )  # fmt: skip
 def test_a_p_value_shows_whether_it_is_below_the_level(p_value, text):
     assert format_p(p_value) == text
+
+
+@pytest.mark.parametrize(
+    ("supports", "said"),
+    [
+        ([40, 20, 20], ""),
+        ([40, 20, 1], "; 1 of 3 classes has 1 test image"),
+        ([40, 20, 19], "; 1 of 3 classes has 19 test images"),
+        ([40, 20, 0], "; 1 of 3 classes has no test images"),
+        ([40, 5, 1], "; 2 of 3 classes have fewer than 20 test images, the smallest 1"),
+        ([40, 5, 0], "; 2 of 3 classes have fewer than 20 test images, the smallest none"),
+    ],
+)
+def test_the_headline_names_classes_with_few_images(supports, said):
+    metrics = {
+        "accuracy": 0.5,
+        "accuracy_ci95": [0.4, 0.6],
+        "images": sum(supports),
+        "per_class": {name: {"support": support} for name, support in zip("abc", supports, strict=True)},
+    }
+    assert describe_accuracy("test", metrics) == (
+        f"Test accuracy 50.0 % (95 % CI 40.0–60.0 %, {sum(supports)} images){said}"
+    )
+    assert "test" not in describe_accuracy("photos", metrics)
