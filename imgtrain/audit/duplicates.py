@@ -6,6 +6,7 @@ see `docs/check.md` for the measured recall and false positives.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,7 @@ from imgtrain.audit.findings import Finding, Item, Severity
 from imgtrain.audit.inventory import Inventory
 from imgtrain.dataset.layout import count
 from imgtrain.dataset.split import Splits
-from imgtrain.pixels.equal_pictures import find_equal_pictures
-from imgtrain.pixels.leaks import Leak, describe_leak, find_leaks
+from imgtrain.pixels.leaks import Leak, describe_leak, find_equal_pictures, find_leaks
 
 __all__ = ["Duplicates", "check_duplicates", "find_duplicates", "near_duplicate_pairs"]
 
@@ -154,8 +154,7 @@ def _groups(first: NDArray[np.intp]) -> list[NDArray[np.intp]]:
 
 def _conflicts(
     inventory: Inventory, exact: list[NDArray[np.intp]], near: list[NDArray[np.intp]]
-) -> list[Finding]:
-    findings = []
+) -> Iterator[Finding]:
     kinds: list[tuple[str, Severity, str, list[NDArray[np.intp]]]] = [
         ("label-conflict", "error", "identical pixels", exact),
         ("near-label-conflict", "warning", "nearly identical pixels", near),
@@ -163,47 +162,37 @@ def _conflicts(
     for code, severity, what, groups in kinds:
         found = [indices for indices in groups if len(np.unique(inventory.labels[indices])) > 1]
         if found:
-            findings.append(
-                Finding(
-                    code,
-                    severity,
-                    f"{count(len(found), 'image')} with different labels but {what}",
-                    "at least one label is wrong, which affects training and scores",
-                    "keep each image only in the correct class",
-                    tuple(_item(inventory, indices) for indices in found),
-                )
+            yield Finding(
+                code,
+                severity,
+                f"{count(len(found), 'image')} with different labels but {what}",
+                "at least one label is wrong, which affects training and scores",
+                "keep each image only in the correct class",
+                tuple(_item(inventory, indices) for indices in found),
             )
-    return findings
 
 
-def _leaks(inventory: Inventory, splits: Splits, copies: Duplicates, on_leak: str) -> list[Finding]:
+def _leaks(inventory: Inventory, splits: Splits, copies: Duplicates, on_leak: str) -> Iterator[Finding]:
     """Return findings about leaks of exact duplicates, as found by training, and of near duplicates."""
-    findings = []
     exactly: dict[str, list[int]] = {}
     for leak in find_leaks(splits, _by_split(inventory, copies.exact)):
         leaked = inventory.indices_of(leak.split)[leak.samples]
         exactly.setdefault(leak.split, []).extend(leaked.tolist())
         severity: Severity = "error" if leak.source.decides and on_leak == "error" else "warning"
-        findings.append(
-            _leak(inventory, leak, leaked, copies.exact, "leak", severity, drop=on_leak == "drop")
-        )
+        yield _leak(inventory, leak, leaked, copies.exact, "leak", severity, drop=on_leak == "drop")
     for leak in find_leaks(splits, _by_split(inventory, copies.groups)):
         leaked = np.setdiff1d(inventory.indices_of(leak.split)[leak.samples], exactly.get(leak.split, []))
         if len(leaked):
-            findings.append(_leak(inventory, leak, leaked, copies.groups, "near-leak", "warning"))
-    if on_leak == "drop":
-        findings += [
-            Finding(
+            yield _leak(inventory, leak, leaked, copies.groups, "near-leak", "warning")
+    for name, dropped in exactly.items():
+        if on_leak == "drop" and len(dropped) == _decoded(inventory, name):
+            yield Finding(
                 "leak",
                 "error",
-                f"no {name} images remain: `data.on_leak: drop` drops all {len(leaked):,}",
+                f"no {name} images remain: `data.on_leak: drop` drops all {len(dropped):,}",
                 "`train` stops with this error",
                 f"provide {name} images that are not training images, or no {name} images",
             )
-            for name, leaked in exactly.items()
-            if len(leaked) == _decoded(inventory, name)
-        ]
-    return findings
 
 
 def _by_split(inventory: Inventory, pictures: NDArray[np.intp]) -> dict[str, NDArray[np.intp]]:
@@ -253,8 +242,7 @@ def _leak(
 
 def _repeats(
     inventory: Inventory, exact: list[NDArray[np.intp]], near: list[NDArray[np.intp]]
-) -> list[Finding]:
-    findings = []
+) -> Iterator[Finding]:
     for code, kind, groups in (
         ("duplicate", "the same pixels as another", exact),
         ("near-duplicate", "nearly the same pixels as another", near),
@@ -269,17 +257,14 @@ def _repeats(
         ]
         if found:
             images = sum(len(indices) - 1 for indices in found)
-            findings.append(
-                Finding(
-                    code,
-                    "warning" if code == "duplicate" else "note",
-                    f"{count(images, 'image')} with {kind} of the same split",
-                    "they count several times",
-                    "remove the duplicates, or write a split without them with `imgtrain check --fix-split`",
-                    tuple(_item(inventory, indices) for indices in found),
-                )
+            yield Finding(
+                code,
+                "warning" if code == "duplicate" else "note",
+                f"{count(images, 'image')} with {kind} of the same split",
+                "they count several times",
+                "remove the duplicates, or write a split without them with `imgtrain check --fix-split`",
+                tuple(_item(inventory, indices) for indices in found),
             )
-    return findings
 
 
 def _item(inventory: Inventory, indices: NDArray[np.intp]) -> Item:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from imgtrain.audit.findings import Finding, Item, Severity
 from imgtrain.audit.inventory import Inventory
 from imgtrain.dataset.layout import count
-from imgtrain.pixels.decode import MOST_PIXELS, MOST_PIXELS_ON_A_SIDE
+from imgtrain.pixels.decode import MOST_PIXELS, MOST_PIXELS_ON_A_SIDE, TOO_LARGE, kind_of_reason
 
 __all__ = ["check_files"]
 
@@ -53,12 +53,14 @@ def check_files(
         resize: As `data.resize`.
         on_bad_image: As `data.on_bad_image`.
     """
-    findings = _undecodable(inventory, "error" if on_bad_image == "error" else "warning")
-    findings += _wrong_suffix(inventory) + _animated(inventory) + _turned(inventory)
-    findings += _kinds(inventory)
-    if target_size is not None:
-        findings += _sizes(inventory, target_size, resize)
-    return findings
+    return [
+        *_undecodable(inventory, "error" if on_bad_image == "error" else "warning"),
+        *_wrong_suffix(inventory),
+        *_animated(inventory),
+        *_turned(inventory),
+        *_kinds(inventory),
+        *(_sizes(inventory, target_size, resize) if target_size is not None else ()),
+    ]
 
 
 def _items(inventory: Inventory, indices: Iterable[int], details: Sequence[str] = ()) -> tuple[Item, ...]:
@@ -69,40 +71,35 @@ def _items(inventory: Inventory, indices: Iterable[int], details: Sequence[str] 
     )
 
 
-def _undecodable(inventory: Inventory, severity: Severity) -> list[Finding]:
-    too_large = [index for index, reason in inventory.reasons.items() if reason.startswith("too large")]
-    damaged = [index for index in inventory.reasons if index not in set(too_large)]
+def _undecodable(inventory: Inventory, severity: Severity) -> Iterator[Finding]:
+    kind_of = {index: kind_of_reason(reason) for index, reason in inventory.reasons.items()}
+    too_large = [index for index, kind in kind_of.items() if kind == TOO_LARGE]
+    damaged = [index for index, kind in kind_of.items() if kind != TOO_LARGE]
     remedy = "repair or remove them, or set `data.on_bad_image: skip`"
-    findings = []
     if damaged:
-        kinds = Counter(inventory.reasons[index].split(":")[0] for index in damaged)
+        kinds = Counter(kind_of[index] for index in damaged)
         listed = ", ".join(f"{number:,} {kind}" for kind, number in kinds.most_common(4))
-        findings.append(
-            Finding(
-                "undecodable",
-                severity,
-                f"{count(len(damaged), 'file')} cannot be decoded: {listed}",
-                "`train` stops with an error" if severity == "error" else "`train` skips them",
-                remedy,
-                _items(inventory, damaged, [inventory.reasons[index] for index in damaged]),
-            )
+        yield Finding(
+            "undecodable",
+            severity,
+            f"{count(len(damaged), 'file')} cannot be decoded: {listed}",
+            "`train` stops with an error" if severity == "error" else "`train` skips them",
+            remedy,
+            _items(inventory, damaged, [inventory.reasons[index] for index in damaged]),
         )
     if too_large:
-        findings.append(
-            Finding(
-                "decompression-bomb",
-                severity,
-                f"{count(len(too_large), 'file')} with more than {MOST_PIXELS:,} pixels "
-                f"or {MOST_PIXELS_ON_A_SIDE:,} on a side",
-                "they are rejected before memory is allocated",
-                remedy,
-                _items(inventory, too_large, [inventory.reasons[index] for index in too_large]),
-            )
+        yield Finding(
+            "decompression-bomb",
+            severity,
+            f"{count(len(too_large), 'file')} with more than {MOST_PIXELS:,} pixels "
+            f"or {MOST_PIXELS_ON_A_SIDE:,} on a side",
+            "they are rejected before memory is allocated",
+            remedy,
+            _items(inventory, too_large, [inventory.reasons[index] for index in too_large]),
         )
-    return findings
 
 
-def _wrong_suffix(inventory: Inventory) -> list[Finding]:
+def _wrong_suffix(inventory: Inventory) -> Iterator[Finding]:
     indices, details = [], []
     for index in inventory.decoded.tolist():
         name = inventory.stats["format"][index].decode()
@@ -110,10 +107,8 @@ def _wrong_suffix(inventory: Inventory) -> list[Finding]:
         if name in _SUFFIXES and suffix not in _SUFFIXES[name]:
             indices.append(index)
             details.append(f"contains {name}")
-    if not indices:
-        return []
-    return [
-        Finding(
+    if indices:
+        yield Finding(
             "wrong-suffix",
             "warning",
             f"{count(len(indices), 'file')} whose format doesn't match the suffix",
@@ -121,15 +116,12 @@ def _wrong_suffix(inventory: Inventory) -> list[Finding]:
             "rename them",
             _items(inventory, indices, details),
         )
-    ]
 
 
-def _animated(inventory: Inventory) -> list[Finding]:
+def _animated(inventory: Inventory) -> Iterator[Finding]:
     indices = np.flatnonzero(inventory.stats["animated"])
-    if not len(indices):
-        return []
-    return [
-        Finding(
+    if len(indices):
+        yield Finding(
             "animated",
             "warning",
             f"{count(len(indices), 'file')} with several frames or pages",
@@ -137,16 +129,13 @@ def _animated(inventory: Inventory) -> list[Finding]:
             "save the relevant frame as a separate file",
             _items(inventory, indices.tolist()),
         )
-    ]
 
 
-def _turned(inventory: Inventory) -> list[Finding]:
+def _turned(inventory: Inventory) -> Iterator[Finding]:
     indices = np.flatnonzero(inventory.stats["orientation"] > 1)
-    if not len(indices):
-        return []
-    details = [f"EXIF orientation {inventory.stats['orientation'][index]}" for index in indices]
-    return [
-        Finding(
+    if len(indices):
+        details = [f"EXIF orientation {inventory.stats['orientation'][index]}" for index in indices]
+        yield Finding(
             "exif-orientation",
             "note",
             f"{count(len(indices), 'image')} stored rotated or mirrored, with an EXIF orientation",
@@ -154,10 +143,9 @@ def _turned(inventory: Inventory) -> list[Finding]:
             "nothing to do for imgtrain; for other tools, save the images upright",
             _items(inventory, indices.tolist(), details),
         )
-    ]
 
 
-def _kinds(inventory: Inventory) -> list[Finding]:
+def _kinds(inventory: Inventory) -> Iterator[Finding]:
     """Return findings about color modes that are common in one class or split and rare in another."""
     decoded = inventory.decoded
     modes = inventory.stats["mode"][decoded]
@@ -165,7 +153,6 @@ def _kinds(inventory: Inventory) -> list[Finding]:
     kinds[np.isin(modes, list(_GRAY))] = "gray"
     kinds[inventory.stats["transparent"][decoded]] = "transparent"
     kinds[modes == b"CMYK"] = "CMYK"
-    findings = []
     sides: list[tuple[str, NDArray[np.integer], Sequence[str]]] = [
         ("classes", inventory.labels[decoded], inventory.class_names),
         ("splits", inventory.splits[decoded], inventory.split_names),
@@ -179,38 +166,32 @@ def _kinds(inventory: Inventory) -> list[Finding]:
                 continue
             most, least = int(np.nanargmax(shares)), int(np.nanargmin(shares))
             indices = decoded[(kinds == kind) & (members == most)]
-            findings.append(
-                Finding(
-                    "mixed-colour-modes",
-                    "warning",
-                    f"{shares[most]:.0%} of {names[most]} are {kind} images, but only {shares[least]:.0%} "
-                    f"of {names[least]}: color modes differ between {noun}",
-                    "the network can distinguish them by the color mode instead of the content",
-                    "convert all images to one mode, for example with `data.color_mode: grayscale`",
-                    _items(inventory, indices.tolist()),
-                )
+            yield Finding(
+                "mixed-colour-modes",
+                "warning",
+                f"{shares[most]:.0%} of {names[most]} are {kind} images, but only {shares[least]:.0%} "
+                f"of {names[least]}: color modes differ between {noun}",
+                "the network can distinguish them by the color mode instead of the content",
+                "convert all images to one mode, for example with `data.color_mode: grayscale`",
+                _items(inventory, indices.tolist()),
             )
             break  # report one mode only: others differ as a consequence
-    return findings
 
 
-def _sizes(inventory: Inventory, target_size: tuple[int, int], resize: str) -> list[Finding]:
+def _sizes(inventory: Inventory, target_size: tuple[int, int], resize: str) -> Iterator[Finding]:
     decoded = inventory.decoded
     sizes = inventory.sizes[decoded]
     target = np.array(target_size)
-    findings = []
     small = decoded[(sizes * _SMALL <= target).any(1)]
     shown = f"{target_size[0]}×{target_size[1]}"
     if len(small):
-        findings.append(
-            Finding(
-                "small",
-                "warning",
-                f"{count(len(small), 'image')} with a side of at most half the target size {shown}",
-                "they are enlarged and blurred, and cost as much time as sharp images",
-                "reduce data.target_size, or use larger originals",
-                _items(inventory, small.tolist(), [f"{h}×{w}" for h, w in inventory.sizes[small]]),
-            )
+        yield Finding(
+            "small",
+            "warning",
+            f"{count(len(small), 'image')} with a side of at most half the target size {shown}",
+            "they are enlarged and blurred, and cost as much time as sharp images",
+            "reduce data.target_size, or use larger originals",
+            _items(inventory, small.tolist(), [f"{h}×{w}" for h, w in inventory.sizes[small]]),
         )
     ratio = (sizes[:, 0] * target[1]) / np.maximum(sizes[:, 1] * target[0], 1)
     odd = decoded[np.maximum(ratio, 1 / np.maximum(ratio, 1e-9)) > _DISTORTED]
@@ -220,14 +201,11 @@ def _sizes(inventory: Inventory, target_size: tuple[int, int], resize: str) -> l
             "crop": "cropped to less than half",
             "pad": "padded to more than twice their size",
         }[resize]
-        findings.append(
-            Finding(
-                "odd-shape",
-                "warning",
-                f"{count(len(odd), 'image')} {becomes} at {shown} with `data.resize: {resize}`",
-                "the subject is distorted, cut off or very small",
-                "adapt data.target_size to their aspect ratio, use another data.resize, or crop them",
-                _items(inventory, odd.tolist(), [f"{h}×{w}" for h, w in inventory.sizes[odd]]),
-            )
+        yield Finding(
+            "odd-shape",
+            "warning",
+            f"{count(len(odd), 'image')} {becomes} at {shown} with `data.resize: {resize}`",
+            "the subject is distorted, cut off or very small",
+            "adapt data.target_size to their aspect ratio, use another data.resize, or crop them",
+            _items(inventory, odd.tolist(), [f"{h}×{w}" for h, w in inventory.sizes[odd]]),
         )
-    return findings

@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +46,12 @@ def check_names(inventory: Inventory, splits: Splits, *, group_by: str | None) -
         splits: Their splits, with the ignored files.
         group_by: As `data.group_by`.
     """
-    findings = _unused(inventory, splits) + _hidden(inventory, splits) + _unportable(inventory)
-    return findings + (_shared_groups(inventory, group_by) if group_by else _hint_at_groups(inventory))
+    return [
+        *_unused(inventory, splits),
+        *_hidden(inventory, splits),
+        *_unportable(inventory),
+        *(_shared_groups(inventory, group_by) if group_by else _hint_at_groups(inventory)),
+    ]
 
 
 def _folders(splits: Splits) -> list[Path]:
@@ -58,19 +62,17 @@ def _below_root(inventory: Inventory, path: str) -> str:
     return os.path.relpath(path, inventory.root).replace(os.sep, "/")
 
 
-def _unused(inventory: Inventory, splits: Splits) -> list[Finding]:
+def _unused(inventory: Inventory, splits: Splits) -> Iterator[Finding]:
     items = []
     for folder in splits.folders:
         items += [
             Item((_below_root(inventory, os.path.join(folder.root, path)),), reason)  # noqa: PTH118
             for path, reason in folder.ignored.items()
         ]
-    if not items:
-        return []
-    reasons = Counter(item.detail for item in items).most_common(4)
-    images = any(item.detail in (LOOSE_IMAGE, NESTED_IMAGE, FOLDER_LINK) for item in items)
-    return [
-        Finding(
+    if items:
+        reasons = Counter(item.detail for item in items).most_common(4)
+        images = any(item.detail in (LOOSE_IMAGE, NESTED_IMAGE, FOLDER_LINK) for item in items)
+        yield Finding(
             "stray",
             "warning" if images else "note",
             f"{count(len(items), 'path')} in the folders not used: "
@@ -79,10 +81,9 @@ def _unused(inventory: Inventory, splits: Splits) -> list[Finding]:
             "move images into class folders (or set data.nested or data.follow_links), and other files elsewhere",
             tuple(items),
         )
-    ]
 
 
-def _hidden(inventory: Inventory, splits: Splits) -> list[Finding]:
+def _hidden(inventory: Inventory, splits: Splits) -> Iterator[Finding]:
     found: list[str] = []
     for root in _folders(splits):
         for visited, (folder, folders, files) in enumerate(os.walk(root)):
@@ -91,10 +92,8 @@ def _hidden(inventory: Inventory, splits: Splits) -> list[Finding]:
             hidden = [name for name in (*folders, *files) if is_hidden(name)]
             found += [_below_root(inventory, os.path.join(folder, name)) for name in sorted(hidden)]  # noqa: PTH118
             folders[:] = sorted(name for name in folders if not is_hidden(name))
-    if not found:
-        return []
-    return [
-        Finding(
+    if found:
+        yield Finding(
             "hidden",
             "note",
             f"{count(len(found), 'hidden file')} or folders: {format_names([Path(path).name for path in found])}",
@@ -102,11 +101,9 @@ def _hidden(inventory: Inventory, splits: Splits) -> list[Finding]:
             "remove them if you use other tools",
             tuple(Item((path,)) for path in dict.fromkeys(found)),
         )
-    ]
 
 
-def _unportable(inventory: Inventory) -> list[Finding]:
-    findings = []
+def _unportable(inventory: Inventory) -> Iterator[Finding]:
     by_plain: dict[str, set[str]] = defaultdict(set)
     for path in inventory.paths:
         parts = path.split("/")
@@ -115,30 +112,25 @@ def _unportable(inventory: Inventory) -> list[Finding]:
             by_plain[unicodedata.normalize("NFC", part.casefold())].add(part)
     clashes = [tuple(sorted(names)) for names in by_plain.values() if len(names) > 1]
     if clashes:
-        findings.append(
-            Finding(
-                "name-clash",
-                "warning",
-                f"{count(len(clashes), 'pair')} of names that differ only by case or by how accents are written: "
-                f"{format_names(clashes[0])}",
-                "on Windows and macOS they are the same file, so copying the data set there loses files",
-                "rename them",
-                tuple(Item(names) for names in clashes),
-            )
+        yield Finding(
+            "name-clash",
+            "warning",
+            f"{count(len(clashes), 'pair')} of names that differ only by case or by how accents are written: "
+            f"{format_names(clashes[0])}",
+            "on Windows and macOS they are the same file, so copying the data set there loses files",
+            "rename them",
+            tuple(Item(names) for names in clashes),
         )
     bad = {path: reason for path in inventory.paths if (reason := _find_portability_problem(path))}
     if bad:
-        findings.append(
-            Finding(
-                "unportable-name",
-                "note",
-                f"{count(len(bad), 'file')} with names that other systems don't support",
-                "copying or unpacking the data set on another system fails or renames them",
-                "only use letters, digits, `-`, `_` and `.`",
-                tuple(Item((path,), reason) for path, reason in bad.items()),
-            )
+        yield Finding(
+            "unportable-name",
+            "note",
+            f"{count(len(bad), 'file')} with names that other systems don't support",
+            "copying or unpacking the data set on another system fails or renames them",
+            "only use letters, digits, `-`, `_` and `.`",
+            tuple(Item((path,), reason) for path, reason in bad.items()),
         )
-    return findings
 
 
 def _find_portability_problem(path: str) -> str:
@@ -158,7 +150,7 @@ def _find_portability_problem(path: str) -> str:
     return ""
 
 
-def _shared_groups(inventory: Inventory, expression: str) -> list[Finding]:
+def _shared_groups(inventory: Inventory, expression: str) -> Iterator[Finding]:
     by_group: dict[str, list[int]] = defaultdict(list)
     for index, group in enumerate(match_groups(inventory.group_paths, expression)):
         if group is not None:
@@ -168,10 +160,8 @@ def _shared_groups(inventory: Inventory, expression: str) -> list[Finding]:
         for name, indices in by_group.items()
         if len(set(inventory.splits[indices].tolist())) > 1
     }
-    if not divided:
-        return []
-    return [
-        Finding(
+    if divided:
+        yield Finding(
             "shared-group",
             "warning",
             f"{count(len(divided), 'group')} of data.group_by in more than one split: {format_names(divided)}",
@@ -180,14 +170,13 @@ def _shared_groups(inventory: Inventory, expression: str) -> list[Finding]:
             "use `imgtrain check --fix-split splits.csv` and `data.split_file: splits.csv`",
             _group_items(inventory, divided),
         )
-    ]
 
 
-def _hint_at_groups(inventory: Inventory) -> list[Finding]:
+def _hint_at_groups(inventory: Inventory) -> Iterator[Finding]:
     """Return a finding if the names look like several images of one patient, video or plant."""
     groups = _group_names(inventory.paths)
     if groups is None:
-        return []
+        return
     expression, names = groups
     by_group: dict[str, list[int]] = defaultdict(list)
     for index, name in enumerate(names):
@@ -200,16 +189,14 @@ def _hint_at_groups(inventory: Inventory) -> list[Finding]:
     }
     shown = f"names look like {count(len(grouped), 'group')} of images ({format_names(grouped, 3)})"
     split = f", {len(divided):,} of them in more than one split" if divided else ""
-    return [
-        Finding(
-            "group-hint",
-            "warning" if divided else "note",
-            f"{images:,} {shown}{split}",
-            "if images of one patient, video or plant are in two splits, scores are too optimistic",
-            f"if these are such groups, set data.group_by: '{expression}'",
-            _group_items(inventory, divided or grouped),
-        )
-    ]
+    yield Finding(
+        "group-hint",
+        "warning" if divided else "note",
+        f"{images:,} {shown}{split}",
+        "if images of one patient, video or plant are in two splits, scores are too optimistic",
+        f"if these are such groups, set data.group_by: '{expression}'",
+        _group_items(inventory, divided or grouped),
+    )
 
 
 def _group_items(inventory: Inventory, groups: Mapping[str, Sequence[int]]) -> tuple[Item, ...]:

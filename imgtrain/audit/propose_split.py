@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from imgtrain.audit.duplicates import Duplicates
 from imgtrain.audit.inventory import Inventory
 from imgtrain.dataset.groups import assign_groups, join_groups
-from imgtrain.dataset.stratified_split import stratified_group_split
+from imgtrain.dataset.holdout import stratified_group_split
 from imgtrain.run.run_directory import render_csv
 
 __all__ = ["Proposal", "propose_split", "render_split_file"]

@@ -6,6 +6,7 @@ fold. A ROC AUC of 0.5 is chance; significance is tested with the Mann-Whitney t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import compress
 
@@ -24,6 +25,17 @@ _DEEPEST = 6
 _SURE = 0.001
 # Minimum ROC AUC to report.
 _TELLING = {"size": 0.75, "format": 0.75, "border": 0.9, "color": 0.9}
+
+# Name and remedy.
+_KINDS = {
+    "size": ("image size", "resize all images in the same way to one size and aspect ratio"),
+    "format": ("file format", "save all images in one format and color mode, from the originals"),
+    "border": ("border", "crop frames, or photograph all classes in front of the same backgrounds"),
+    "color": (
+        "mean color",
+        "photograph all classes in the same light, or try data.color_mode: grayscale",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,36 +69,24 @@ class _Tried:
     columns: list[str]
 
 
-def check_shortcuts(inventory: Inventory, groups: NDArray[np.intp]) -> list[Finding]:
-    """Return a finding for each kind of feature that predicts a class."""
+def check_shortcuts(inventory: Inventory, groups: NDArray[np.intp]) -> Iterator[Finding]:
+    """Yield a finding for each kind of feature that predicts a class."""
     found = find_shortcuts(inventory, groups)
-    findings = []
     for kind in dict.fromkeys(shortcut.kind for shortcut in found):
         of_kind = [shortcut for shortcut in found if shortcut.kind == kind]
         best = of_kind[0]
         others = f" and {len(of_kind) - 1} more" if len(of_kind) > 1 else ""
-        name = {"size": "image size", "format": "file format", "border": "border", "color": "mean color"}[
-            kind
-        ]
-        findings.append(
-            Finding(
-                "shortcut",
-                # Color may be a legitimate feature: bananas are yellow.
-                "note" if kind == "color" else "warning",
-                f"the {name} alone predicts {best.class_name}{others}: ROC AUC "
-                f"{best.area:.2f}, where 0.50 is chance (p {_format_p(best.p_value)}); {best.difference}",
-                "the network may learn this instead of the content, and fail on other images"
-                if kind != "color"
-                else "if color is not a legitimate feature of the classes, the network may learn the lighting instead",
-                {
-                    "size": "resize all images in the same way to one size and aspect ratio",
-                    "format": "save all images in one format and color mode, from the originals",
-                    "border": "crop frames, or photograph all classes in front of the same backgrounds",
-                    "color": "photograph all classes in the same light, or try data.color_mode: grayscale",
-                }[kind],
-            )
+        name, remedy = _KINDS[kind]
+        what = (
+            f"the {name} alone predicts {best.class_name}{others}: ROC AUC {best.area:.2f}, where 0.50 is chance "
+            f"(p {_format_p(best.p_value)}); {best.difference}"
         )
-    return findings
+        if kind == "color":  # may be a legitimate feature: bananas are yellow
+            harm = "if color is not a legitimate feature of the classes, the network may learn the lighting instead"
+            yield Finding("shortcut", "note", what, harm, remedy)
+        else:
+            harm = "the network may learn this instead of the content, and fail on other images"
+            yield Finding("shortcut", "warning", what, harm, remedy)
 
 
 def find_shortcuts(inventory: Inventory, groups: NDArray[np.intp]) -> list[Shortcut]:

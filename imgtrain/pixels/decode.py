@@ -23,8 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from imgtrain.pixels.image_stats import ImageStats, measure_image_stats
-from imgtrain.pixels.pixel_summary import summarize_pixels
+from imgtrain.pixels.image_stats import ImageStats, measure_image_stats, summarize_pixels
 from imgtrain.run.system import open_binary
 from imgtrain.text import printable
 
@@ -36,11 +35,13 @@ __all__ = [
     "DECODER_VERSION",
     "MOST_PIXELS",
     "MOST_PIXELS_ON_A_SIDE",
+    "TOO_LARGE",
     "DecodeSettings",
     "DecodedImage",
     "UndecodableImage",
     "decode_image",
     "decode_pixels",
+    "kind_of_reason",
 ]
 
 DECODER_VERSION = 3
@@ -51,6 +52,9 @@ MOST_PIXELS = 178_956_970
 
 MOST_PIXELS_ON_A_SIDE = 1_000_000
 """Longer images are rejected before decoding, as by libpng; resizing many million pixels by one takes gigabytes."""
+
+TOO_LARGE = "too large"
+"""Kind of the reason of images that exceed these limits."""
 
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSES = {
@@ -139,12 +143,17 @@ class UndecodableImage(Exception):  # noqa: N818 (it names the file's state; cal
     """A file that Pillow cannot decode completely.
 
     Attributes:
-        reason: A short description without the path.
+        reason: A short description without the path: the kind, or the kind, a colon and details.
     """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def kind_of_reason(reason: str) -> str:
+    """Return the kind of an `UndecodableImage.reason`, such as `TOO_LARGE`."""
+    return reason.split(":", maxsplit=1)[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -244,11 +253,11 @@ def _formats() -> tuple[str, ...]:
 def _raise_if_huge(image: Image.Image) -> None:
     if image.width * image.height > MOST_PIXELS:
         raise UndecodableImage(
-            f"too large: {image.width:,} by {image.height:,} pixels, the limit is {MOST_PIXELS:,} in all"
+            f"{TOO_LARGE}: {image.width:,} by {image.height:,} pixels, the limit is {MOST_PIXELS:,} in all"
         )
     if max(image.size) > MOST_PIXELS_ON_A_SIDE:
         raise UndecodableImage(
-            f"too large: {image.width:,} by {image.height:,} pixels, the limit is {MOST_PIXELS_ON_A_SIDE:,} on a side"
+            f"{TOO_LARGE}: {image.width:,} by {image.height:,} pixels, the limit is {MOST_PIXELS_ON_A_SIDE:,} on a side"
         )
 
 
@@ -325,7 +334,7 @@ def _reason(error: Exception, stream: BinaryIO) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
     if isinstance(error, Image.DecompressionBombError):
-        return f"too large: {error}"
+        return f"{TOO_LARGE}: {error}"
     if isinstance(error, OSError) and error.errno in {errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE}:
         return f"unreadable: {error.strerror}"
     if isinstance(error, UnidentifiedImageError):

@@ -1,16 +1,124 @@
-"""Statistics of an image for the audit, computed while it is decoded."""
+"""Measure an image while it is decoded: its hash, thumbnail, border and other statistics.
+
+The pixels are read once. Pillow stores color pixels as four bytes, the last of which is alpha or undefined. They are
+copied in stripes that fit into the processor's cache.
+"""
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgtrain.pixels.pixel_summary import SMALL_SIDE, PixelSummary
+__all__ = [
+    "IMAGE_STATS",
+    "SMALL_SIDE",
+    "ImageStats",
+    "PixelSummary",
+    "measure_image_stats",
+    "summarize_pixels",
+]
 
-__all__ = ["IMAGE_STATS", "ImageStats", "measure_image_stats"]
+SMALL_SIDE = 16
+
+_STRIPE_PIXELS = 1 << 18
+_OPAQUE = np.frombuffer(b"\0\0\0\xff", np.uint32)
+# Pixels are first summed in blocks; the minimum number of blocks across each pixel of the thumbnail.
+_BLOCKS = 2
+# Sums of more values up to 255 don't fit into 16 bits.
+_MOST_16_BIT_ROWS = 257
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelSummary:
+    """The summary of an image.
+
+    Attributes:
+        digest: 16-byte hash (XXH3, 128 bits) of its size and its pixels in 8-bit RGBA.
+        small: (SMALL_SIDE, SMALL_SIDE, 3) float32 in [0, 255]: RGB thumbnail with triangle filtering, as in Pillow's
+            bilinear reduction.
+        border: (n, 3) uint8 RGB of the outermost pixels; the corners are included twice.
+    """
+
+    digest: bytes
+    small: NDArray[np.float32]
+    border: NDArray[np.uint8]
+
+
+def summarize_pixels(picture: Image.Image) -> PixelSummary:
+    """Summarize an image.
+
+    Args:
+        picture: 8-bit RGB or RGBA.
+    """
+    width, height = picture.size
+    block_height, block_width = (max(1, side // (_BLOCKS * SMALL_SIDE)) for side in (height, width))
+    down, across = math.ceil(height / block_height), math.ceil(width / block_width)
+    hasher = xxhash.xxh3_128(f"{width}x{height}".encode())
+    strips = np.zeros((down, across * block_width * 4), np.float32)
+    edges: list[NDArray[np.uint8]] = []
+    top = 0
+    for stripe in _stripes(picture, block_height):
+        hasher.update(stripe.data)
+        for sums in _add_rows(stripe, block_height):
+            strips[top : top + len(sums), : width * 4] = sums
+            top += len(sums)
+        # Copies, because views would keep the whole stripe alive.
+        edges += [stripe[:, 0].copy(), stripe[:, -1].copy()]
+        if len(edges) == 2:
+            edges.append(stripe[0].copy())
+    edges.append(stripe[-1])
+    one_color = np.tile(np.eye(4, dtype=np.float32), (block_width, 1))
+    blocks = strips.reshape(down * across, block_width * 4) @ one_color
+    rows = _shares(height, block_height) @ blocks.reshape(down, across * 4)
+    small = _shares(width, block_width) @ rows.reshape(SMALL_SIDE, across, 4)
+    return PixelSummary(hasher.digest(), small[..., :3], np.concatenate(edges)[:, :3])
+
+
+def _stripes(picture: Image.Image, multiple: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield the rows from the top, (n, width, 4) RGBA; n is a multiple of `multiple` except for the last."""
+    width, height = picture.size
+    rows = max(1, _STRIPE_PIXELS // width // multiple) * multiple
+    rgb = picture.mode == "RGB"
+    for top in range(0, height, rows):
+        bottom = min(height, top + rows)
+        part = picture if rows >= height else picture.crop((0, top, width, bottom))
+        stripe = np.frombuffer(part.tobytes("raw", "RGBX" if rgb else "RGBA"), np.uint32)
+        if rgb:
+            stripe = stripe | _OPAQUE
+        yield stripe.view(np.uint8).reshape(bottom - top, width, 4)
+
+
+def _add_rows(stripe: NDArray[np.uint8], count: int) -> Iterator[NDArray[np.unsignedinteger]]:
+    """Yield the sums of every `count` rows, (n // count, width · 4), and of the remaining rows, (1, …)."""
+    dtype = np.uint16 if count <= _MOST_16_BIT_ROWS else np.uint32
+    rows = stripe.reshape(len(stripe), -1)
+    whole = len(rows) // count * count
+    yield rows[:whole].reshape(whole // count, count, rows.shape[1]).sum(1, dtype=dtype)
+    if whole < len(rows):
+        yield rows[whole:].sum(0, keepdims=True, dtype=dtype)
+
+
+@functools.lru_cache(maxsize=32)
+def _shares(length: int, block: int) -> NDArray[np.float32]:
+    """Return the weight of each block for each pixel of the thumbnail: (SMALL_SIDE, ceil(length / block))."""
+    blocks = length / block
+    scale = blocks / SMALL_SIDE
+    middles = (np.arange(SMALL_SIDE) + 0.5) * scale
+    starts = np.arange(math.ceil(blocks))
+    distances = np.abs(starts + 0.5 - middles[:, None]) / max(1.0, scale)
+    pixels = np.minimum(block, length - starts * block)
+    weights = np.maximum(0, 1 - distances)
+    shares: NDArray[np.float64] = weights / weights.sum(1, keepdims=True) / pixels
+    return shares.astype(np.float32)
+
 
 IMAGE_STATS = np.dtype(
     [

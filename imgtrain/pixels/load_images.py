@@ -17,9 +17,8 @@ from imgtrain.errors import DataError, Problem
 from imgtrain.events import Emit, Message, ignore
 from imgtrain.pixels.decode import DecodeSettings
 from imgtrain.pixels.decode_workers import stop_idle_workers
-from imgtrain.pixels.equal_pictures import pictures_of_splits
 from imgtrain.pixels.image_store import Cache, ImageStore, open_image_store
-from imgtrain.pixels.leaks import DroppedImage, resolve_leaks
+from imgtrain.pixels.leaks import DroppedImage, pictures_of_splits, resolve_leaks
 
 __all__ = [
     "Images",

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from imgtrain.dataset.groups import join_groups
-from imgtrain.dataset.holdout import draw_validation
+from imgtrain.dataset.holdout import draw_validation, stratified_group_split, stratified_split
 from imgtrain.dataset.index import make_image_folder
 from imgtrain.dataset.split import Holdout, Split, Splits
-from imgtrain.dataset.stratified_split import stratified_group_split, stratified_split
 from imgtrain.dataset.walk import FoundFile
 from imgtrain.errors import DataError
 

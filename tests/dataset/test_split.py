@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgtrain.config.schema import Config
-from imgtrain.dataset.holdout import draw_validation
+from imgtrain.dataset.holdout import draw_validation, stratified_group_split, stratified_split
 from imgtrain.dataset.split import Split, Splits, split_data
-from imgtrain.dataset.stratified_split import stratified_group_split, stratified_split
 from imgtrain.errors import DataError
 
 label_lists = st.lists(st.integers(0, 4), min_size=1, max_size=80)

@@ -21,9 +21,8 @@ from imgtrain.dataset.walk import FoundFile
 from imgtrain.errors import DataError
 from imgtrain.events import Message
 from imgtrain.pixels.decode import DecodeSettings
-from imgtrain.pixels.equal_pictures import find_equal_pictures, pictures_of_splits
 from imgtrain.pixels.image_store import open_image_store
-from imgtrain.pixels.leaks import find_leaks
+from imgtrain.pixels.leaks import find_equal_pictures, find_leaks, pictures_of_splits
 from imgtrain.pixels.load_images import Images, load_images
 
 SETTINGS = DecodeSettings(4, 4)

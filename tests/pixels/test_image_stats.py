@@ -1,4 +1,4 @@
-"""One walk over the pixels finds what Pillow and NumPy find in several."""
+"""The hash, thumbnail and border of an image, compared with Pillow and NumPy."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgtrain.pixels import pixel_summary as summary
-from imgtrain.pixels.pixel_summary import SMALL_SIDE, summarize_pixels
+from imgtrain.pixels import image_stats as summary
+from imgtrain.pixels.image_stats import SMALL_SIDE, summarize_pixels
 
 SIZES = [(1, 1), (1, 40), (40, 1), (7, 9), (16, 16), (33, 100), (500, 333), (640, 64), (700, 8_500)]
 
