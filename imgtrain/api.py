@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgtrain.events import Emit, Event, ignore
-from imgtrain.run.defaults import INFERENCE_BATCH_SIZE, MAX_MODEL_GIB
+from imgtrain.run.defaults import INFERENCE_BATCH_SIZE, MAX_EXPORT_LOSS, MAX_MODEL_GIB
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from imgtrain.dataset.plan import Plan
     from imgtrain.evaluation.compare import Comparison
     from imgtrain.evaluation.predict_result import PredictResult
+    from imgtrain.export.request import InputType, Quantization
+    from imgtrain.run.exported_model import ExportFormat
     from imgtrain.workflows.evaluate import EvaluateResult
+    from imgtrain.workflows.export import ExportResult
     from imgtrain.workflows.library import OpenBatches
     from imgtrain.workflows.train import TrainResult
 
@@ -38,6 +41,7 @@ __all__ = [
     "check",
     "compare",
     "evaluate",
+    "export_model",
     "open_batches",
     "predict",
     "preview",
@@ -142,7 +146,7 @@ def evaluate(
     """Score a saved model on a folder of images, as `imgtrain evaluate` does.
 
     Args:
-        model: A `.keras` or `.h5` file, or a run directory.
+        model: A `.keras` or `.h5` file, a run directory, or an exported model.
         data: A folder with one subfolder per class; default: the test folder that the model was trained with.
         output: A folder for `metrics.json`, `predictions.csv` and `report.html`.
         batch_size: Number of images per batch.
@@ -282,6 +286,72 @@ def compare(
         )
         display.show_comparison(comparison)
     return comparison
+
+
+def export_model(
+    model: Path | str,
+    *,
+    format: ExportFormat,
+    output: Path | str | None = None,
+    quantize: Quantization = "none",
+    data: Path | str | None = None,
+    max_loss: float = MAX_EXPORT_LOSS,
+    input_type: InputType = "float32",
+    batch_size: int = INFERENCE_BATCH_SIZE,
+    max_model_gib: float = MAX_MODEL_GIB,
+    config: Path | str | None = None,
+    rescale: str | float | None = None,
+    classes: Sequence[str] | None = None,
+    overwrite: bool = False,
+    progress: bool | None = None,
+    on_event: Emit = ignore,
+) -> ExportResult:
+    """Export a model if the result agrees with the Keras model, as `imgtrain export` does.
+
+    Args:
+        model: A `.keras` or `.h5` file, or a run directory.
+        format: Format of the exported model.
+        output: The file, or the folder of a SavedModel; default: next to the model.
+        quantize: `none`; `float16` or `dynamic` (int8) for the weights; `int8` for weights and activations.
+        data: Images to compare both models on, one subfolder per class; default: the test images of the run, or else
+            its validation images.
+        max_loss: With quantization: the loss of accuracy, in percentage points, that its 95 % interval may reach.
+        input_type: ONNX: type of the images.
+        batch_size: Number of images per batch in the comparison.
+        max_model_gib: Maximum memory requirement of the model in GiB, checked before it is loaded.
+        config: For models not saved by imgtrain: the configuration that defines how images are read.
+        rescale: For models not saved by imgtrain: the scaling factor of the inputs.
+        classes: For models not saved by imgtrain: class names in label order.
+        overwrite: Replace an existing output.
+        progress: Whether to show progress and figures; by default, if Python is used interactively.
+        on_event: Called with every event.
+
+    Raises:
+        ConfigError: The format is not available, or the images are unknown.
+        DataError: The images are invalid, or the exported model doesn't agree with the Keras model.
+        RunFileError: The model cannot be loaded or converted, or the output exists or cannot be written.
+    """
+    from imgtrain.workflows.export import export_model as export
+
+    with _showing(progress, on_event) as (emit, display):
+        result = export(
+            model,
+            format=format,
+            output=output,
+            quantize=quantize,
+            data=data,
+            max_loss=max_loss,
+            input_type=input_type,
+            batch_size=batch_size,
+            max_model_gib=max_model_gib,
+            config=config,
+            rescale=rescale,
+            classes=None if classes is None else tuple(classes),
+            overwrite=overwrite,
+            emit=emit,
+        )
+        display.show_export(result)
+    return result
 
 
 def preview(

@@ -20,6 +20,7 @@ from imgtrain.cli.notebook import NotebookLive
 from imgtrain.cli.tables import (
     draw_comparison,
     draw_epochs,
+    draw_export,
     draw_model,
     draw_scores,
     format_duration,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from imgtrain.evaluation.compare import Comparison
     from imgtrain.evaluation.predict_result import PredictResult
     from imgtrain.workflows.evaluate import EvaluateResult
+    from imgtrain.workflows.export import ExportResult
     from imgtrain.workflows.train import TrainResult
 
 __all__ = ["Display", "is_interactive"]
@@ -158,6 +160,11 @@ class Display:
         """Show how two runs differ and whether one is better."""
         self._print(draw_comparison(comparison.content))
         self._print(Text(comparison.sentence, style="bold"), important=True)
+
+    def show_export(self, result: ExportResult) -> None:
+        """Show how an exported model compares with the Keras model."""
+        self._print(draw_export(result.figures), important=True)
+        self._print(plain(f"written to {result.path}"), important=True)
 
     def _show_progress(self, event: events.Progress) -> None:
         if event.done == 0 and event.task != self._task:

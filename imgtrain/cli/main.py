@@ -9,6 +9,7 @@ import typer
 from imgtrain.cli.check import check
 from imgtrain.cli.compare import compare
 from imgtrain.cli.evaluate import evaluate
+from imgtrain.cli.export import export
 from imgtrain.cli.guard import guarded
 from imgtrain.cli.init import init
 from imgtrain.cli.predict import predict
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (init, check, train, evaluate, predict, compare, report, preview_aug, schema):
+for command in (init, check, train, evaluate, predict, compare, export, report, preview_aug, schema):
     app.command(command.__name__.replace("_", "-"))(guarded(command))
 
 

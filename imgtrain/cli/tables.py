@@ -22,6 +22,7 @@ __all__ = [
     "draw_budgets",
     "draw_comparison",
     "draw_epochs",
+    "draw_export",
     "draw_model",
     "draw_scores",
     "format_duration",
@@ -139,6 +140,28 @@ def draw_comparison(content: Mapping[str, Any]) -> RenderableType:
     )
     runs = (plain(f"{name.upper()}: {content[name]['run']}") for name in "ab")
     return Group(*runs, Text(line), totals, classes)
+
+
+def draw_export(figures: Mapping[str, Any]) -> RenderableType:
+    """Return the agreement of an exported model with the Keras model, and size and latency of both."""
+    table = _table("", "Keras", "Exported", right=("Keras", "Exported"))
+    table.add_row("Size", format_bytes(figures["keras_size_bytes"]), format_bytes(figures["size_bytes"]))
+    table.add_row("Accuracy", f"{figures['keras_accuracy']:.4f}", f"{figures['accuracy']:.4f}")
+    for size, keras in figures["latency"]["keras"].items():
+        exported = figures["latency"]["exported"][size]
+        for key, what in (("median_ms", "median"), ("p95_ms", "p95")):
+            table.add_row(
+                f"Latency, batch {size}, {what}", f"{keras[key]:,.2f} ms", f"{exported[key]:,.2f} ms"
+            )
+    limits = figures["accuracy_difference_ci95"]
+    interval = "" if limits is None else f" (95 % CI {100 * limits[0]:+.2f} to {100 * limits[1]:+.2f})"
+    split = "" if figures["split"] == "evaluation" else f"{figures['split']} "
+    line = (
+        f"On {figures['images']:,} {split}images: {100 * figures['equal_decisions']:.2f} % equal decisions; "
+        f"probabilities differ by up to {figures['largest_difference']:.2g}; accuracy by "
+        f"{100 * figures['accuracy_difference']:+.2f} percentage points{interval}"
+    )
+    return Group(Text(line, style="bold"), table)
 
 
 def draw_scores(name: str, metrics: Mapping[str, Any]) -> RenderableType:

@@ -23,7 +23,7 @@ from imgtrain.run.color_modes import CHANNELS
 from imgtrain.run.model_metadata import ModelMetadata
 from imgtrain.run.run_directory import RunDirectory
 
-__all__ = ["EvalInputs", "EvalOptions", "inputs_from_metadata", "inputs_from_options"]
+__all__ = ["EvalInputs", "EvalOptions", "inputs_for_split", "inputs_from_metadata", "inputs_from_options"]
 
 # Name of the split in progress messages, predictions and scores.
 _NAME = "evaluation"
@@ -117,7 +117,21 @@ def inputs_from_metadata(metadata: ModelMetadata, options: EvalOptions) -> EvalI
         split = _whole_folder(
             folder, metadata.class_names, nested=metadata.nested, follow_links=metadata.follow_links
         )
-    _validate_group_by(metadata, split, options.model)
+    return inputs_for_split(metadata, split, model=options.model)
+
+
+def inputs_for_split(metadata: ModelMetadata, split: Split, *, model: str) -> EvalInputs:
+    """Return the inputs for a model that imgtrain saved, with given images.
+
+    Args:
+        metadata: The model's metadata.
+        split: The images.
+        model: The model file, as shown in errors.
+
+    Raises:
+        RunFileError: `group_by` of the metadata is invalid.
+    """
+    _validate_group_by(metadata, split, model)
     majority = metadata.majority_class
     return EvalInputs(
         split=split,

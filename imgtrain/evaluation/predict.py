@@ -31,9 +31,13 @@ def predictor(model: Any, *, mirrored: Sequence[bool] = _ONLY_THE_IMAGE) -> Any:
     Unlike `model.predict`, it does not build a tf.data pipeline at every call.
 
     Args:
-        model: A Keras model that takes raw pixels.
+        model: A Keras model that takes raw pixels; or already such a function, as an exported model is.
         mirrored: The versions of each image to average, as returned by `views`.
     """
+    if not isinstance(model, keras.Model):
+        return lambda images: np.mean(
+            [model(images[:, :, ::-1] if flipped else images) for flipped in mirrored], axis=0
+        )
     signature = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
 
     def outputs(images: Any) -> Any:
@@ -58,7 +62,7 @@ def predict_split(
     Keras uses the logits as in training: the loss of a probability that was rounded to 0 or 1 would be wrong.
 
     Args:
-        model: A Keras model that takes raw pixels.
+        model: A Keras model that takes raw pixels, or a function from raw pixels to outputs.
         batches: An unshuffled split.
         loss: Name of a Keras loss.
         task: Name of the task in progress messages.
@@ -86,6 +90,14 @@ def predict_split(
 
 def _predictor_with_loss(model: Any, loss: str, labels: NDArray[Any], mirrored: Sequence[bool]) -> Any:
     function = keras.losses.get(loss)
+    if not isinstance(model, keras.Model):
+        run = predictor(model, mirrored=mirrored)
+
+        def infer_and_score(images: Any, targets: Any) -> Any:
+            outputs = tf.constant(run(images))
+            return outputs, function(targets, outputs)
+
+        return infer_and_score
     signature = [
         tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8),
         tf.TensorSpec((None, *labels.shape[1:]), labels.dtype),

@@ -17,7 +17,7 @@ from imgtrain.model.preprocess import with_preprocessing
 from imgtrain.pixels.load_images import SplitImages, leave_out_pictures, load_splits
 from imgtrain.run.model_metadata import ModelFile
 
-__all__ = ["EvalModel", "load_for_evaluation", "predict_folder"]
+__all__ = ["EvalModel", "load_folder", "load_for_evaluation", "predict_folder", "predict_images"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +25,7 @@ class EvalModel:
     """A model that takes raw pixels, and the images to evaluate it on.
 
     Attributes:
-        network: The Keras model.
+        network: The Keras model, or a function from raw pixels to outputs.
         inputs: The images, and how to interpret the model's outputs.
     """
 
@@ -77,7 +77,16 @@ def predict_folder(
         DataError: The images are invalid.
         RunFileError: A probability is NaN.
     """
-    inputs = model.inputs
+    part = load_folder(model.inputs, leaked_pictures, emit=emit)
+    return part, predict_images(model, part, batch_size=batch_size, task=task, emit=emit)
+
+
+def load_folder(inputs: EvalInputs, leaked_pictures: Collection[str], *, emit: Emit = ignore) -> SplitImages:
+    """Return the images of an evaluation.
+
+    Raises:
+        DataError: The images are wrong.
+    """
     part = load_splits(
         [inputs.split],
         inputs.settings,
@@ -86,7 +95,18 @@ def predict_folder(
         on_bad_image=inputs.on_bad_image,
         emit=emit,
     )[inputs.split.name]
-    part = leave_out_pictures(part, leaked_pictures, emit)
+    return leave_out_pictures(part, leaked_pictures, emit)
+
+
+def predict_images(
+    model: EvalModel, part: SplitImages, *, batch_size: int, task: str, emit: Emit = ignore
+) -> Predictions:
+    """Return the model's predictions of loaded images.
+
+    Raises:
+        RunFileError: A probability is NaN.
+    """
+    inputs = model.inputs
     batches = file_order_batches(part, inputs.class_mode, batch_size)
     probabilities, loss = predict_split(
         model.network,
@@ -97,4 +117,4 @@ def predict_folder(
         emit=emit,
     )
     decision = Decision(inputs.threshold, abstain_below=inputs.abstain_below)
-    return part, Predictions.decided(part.split, probabilities, loss, decision, group_by=inputs.group_by)
+    return Predictions.decided(part.split, probabilities, loss, decision, group_by=inputs.group_by)

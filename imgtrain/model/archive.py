@@ -14,6 +14,7 @@ from imgtrain.model.inspect import read_keras_version, validate_model_file
 from imgtrain.model.runtime import keras
 from imgtrain.run.color_modes import CHANNELS
 from imgtrain.run.defaults import MAX_MODEL_GIB
+from imgtrain.run.exported_model import FORMATS
 from imgtrain.run.model_metadata import ATTRIBUTE, MEMBER, ModelFile, ModelMetadata, find_model
 from imgtrain.run.run_directory import atomic_write
 
@@ -90,6 +91,9 @@ def load_model(file: ModelFile | Path | str, *, max_gib: float = MAX_MODEL_GIB) 
     if not isinstance(file, ModelFile):
         file = find_model(file)
     path, record = file.path, file.metadata
+    if file.export_format is not None:
+        what = f"is an exported model ({FORMATS[file.export_format].title}), not a Keras model"
+        raise RunFileError(Problem(path, what, "give the .keras or .h5 file that it was exported from"))
     model = load_network(path, max_gib=max_gib)
     shape = describe(model, path=path)
     if record is not None and (record.image_shape, record.units) != (shape.image_shape, shape.units):

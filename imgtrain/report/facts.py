@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Facts:
         data: `data.json`.
         history: The values of each epoch by name.
         config: The text of `config.yaml`.
+        exports: The models exported from the run by file name, as in `export.json`.
     """
 
     directory: Path
@@ -40,6 +41,7 @@ class Facts:
     data: Mapping[str, Any] | None = None
     history: tuple[Mapping[str, float], ...] = ()
     config: str | None = None
+    exports: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def scores(self) -> Mapping[str, Any]:
@@ -75,6 +77,7 @@ def load_facts(directory: Path) -> Facts:
         data=data,
         history=_read_history(run.history) if run.history.exists() else (),
         config=run.config.read_text(encoding="utf-8", errors="replace") if run.config.exists() else None,
+        exports=read_json(run.exports) if run.exports.exists() else {},
     )
 
 

@@ -24,7 +24,7 @@ from imgtrain.report.facts import Facts
 from imgtrain.report.figures import draw_calibration, draw_history, draw_precision_recall, draw_roc
 from imgtrain.report.gallery import Gallery
 from imgtrain.report.pictures import as_data_uri, image_uri, overlay
-from imgtrain.text import printable
+from imgtrain.text import format_bytes, printable
 
 __all__ = ["Pictures", "render_page"]
 
@@ -66,6 +66,7 @@ def render_page(facts: Facts, pictures: Pictures | None) -> str:
         "number": lambda value: "–" if value is None else f"{value:.3f}",
         "limits": lambda limits: "–" if limits is None else f"[{limits[0]:.3f}, {limits[1]:.3f}]",
         "count": lambda value: f"{value:,}",
+        "size": format_bytes,
     }
     page = environment.get_template("report.html.j2")
     return page.render(

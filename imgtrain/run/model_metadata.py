@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from imgtrain.errors import Problem, RunFileError, missing_here
 from imgtrain.run.color_modes import CHANNELS
+from imgtrain.run.exported_model import ExportFormat, export_format, read_exported_metadata
 
 __all__ = [
     "ATTRIBUTE",
@@ -190,23 +191,41 @@ class ModelFile:
     Attributes:
         path: The file.
         metadata: None for a model not made by imgtrain.
+        export_format: The format of a model made by `imgtrain export`; None for a Keras model.
     """
 
     path: Path
     metadata: ModelMetadata | None
+    export_format: ExportFormat | None = None
 
     def sha256(self) -> str:
-        """Return the hash of the file as hexadecimal digits."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        """Return the hash of the file, or of a SavedModel's files and their names, as hexadecimal digits."""
+        if not self.path.is_dir():
+            return _file_sha256(self.path)
+        files = sorted(file for file in self.path.rglob("*") if file.is_file())
+        lines = [f"{file.relative_to(self.path)} {_file_sha256(file)}" for file in files]
+        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find_model(path: Path | str) -> ModelFile:
     """Return the model file for a path, and its metadata.
 
+    Args:
+        path: A Keras model, a run directory, or a model made by `imgtrain export`.
+
     Raises:
+        ConfigError: The packages to read an exported model are not installed.
         RunFileError: As in `find_model_file` and `read_metadata`.
     """
+    path = Path(path)
+    if exported := export_format(path):
+        text = read_exported_metadata(path, exported)
+        return ModelFile(path, ModelMetadata.from_json(text, path=path), exported)
     file = find_model_file(path)
     return ModelFile(file, read_metadata(file))
 
@@ -323,9 +342,6 @@ def find_model_file(path: Path | str) -> Path:
     )
     if len(found) == 1:
         return found[0]
-    if (path / "saved_model.pb").exists():
-        hint = "load it with the TensorFlow version that wrote it and save it as a .keras or .h5 file"
-        raise RunFileError(Problem(path, "is a TensorFlow SavedModel", hint))
     if found:
         names = ", ".join(file.name for file in found)
         raise RunFileError(Problem(path, f"contains several models: {names}", "give the path of one of them"))

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import secrets
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from imgtrain.run.system import flush_to_disk
 
 __all__ = [
     "RunDirectory",
+    "atomic_folder",
     "atomic_write",
     "now",
     "read_json",
@@ -48,6 +50,7 @@ class RunDirectory:
         history: The metrics of every epoch.
         metrics: The scores of validation and test, or of an evaluation.
         report: The HTML report.
+        exports: The models exported from the run, with their accuracy and latency.
         tensorboard: The TensorBoard logs.
         log: The printed output without colors.
         checkpoints: The folder of checkpoints.
@@ -61,6 +64,7 @@ class RunDirectory:
         self.history = self.path / "history.csv"
         self.metrics = self.path / "metrics.json"
         self.report = self.path / "report.html"
+        self.exports = self.path / "export.json"
         self.tensorboard = self.path / "tensorboard"
         self.log = self.path / "log.txt"
         self.checkpoints = self.path / "checkpoints"
@@ -246,6 +250,7 @@ class RunDirectory:
         with suppress(RunFileError):
             if isinstance(name := self.read_run().get("model"), str) and name == Path(name).name:
                 paths.append(self.path / name)
+        paths += self._exported_files()
         paths += [path for path in self.checkpoints.glob("*") if path.suffix in (".json", ".arrays")]
         paths += self.tensorboard.glob("events.out.tfevents.*")
         for path in [*paths, self.run]:
@@ -254,6 +259,17 @@ class RunDirectory:
             self.checkpoints.rmdir()
         with suppress(OSError):
             self.tensorboard.rmdir()
+
+    def _exported_files(self) -> list[Path]:
+        """Return `export.json` and the exported models in this directory; removes SavedModels, which are folders."""
+        names: list[str] = []
+        with suppress(RunFileError):
+            names = [name for name in read_json(self.exports) if name == Path(name).name and name != ".."]
+        for name in names:
+            if (self.path / name / "saved_model.pb").is_file():
+                shutil.rmtree(self.path / name)
+        files = [self.path / file for name in names for file in (name, f"{name}.json")]
+        return [self.exports, *(file for file in files if not file.is_dir())]
 
 
 @contextmanager
@@ -278,6 +294,34 @@ def atomic_write(path: Path) -> Iterator[Path]:
         # If it could not be created, it cannot be removed either; report the original error.
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield the path of a folder to create next to `path`, which it replaces if the block succeeds.
+
+    Raises:
+        RunFileError: The disk is full, or the parent folder is missing or not writable. The temporary folder is
+            removed, and an existing folder at `path` is not changed.
+    """
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    replaced = path.with_name(f"{temporary.name}-old")
+    try:
+        yield temporary
+        for file in [*temporary.rglob("*"), temporary]:
+            flush_to_disk(file)
+        # A folder cannot be replaced in one step unless it is empty.
+        if path.exists():
+            path.rename(replaced)
+        temporary.rename(path)
+        flush_to_disk(path.parent)
+    except OSError as error:
+        raise RunFileError(Problem(path, f"cannot be written: {error.strerror or error}")) from error
+    finally:
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)
+        shutil.rmtree(replaced, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

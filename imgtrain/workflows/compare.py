@@ -92,11 +92,12 @@ def _compare_models(
     leaked = {digest for of_model in inputs if of_model for digest in of_model.leaked_pictures}
 
     # TensorFlow is imported from here on.
-    from imgtrain.evaluation.predict_folder import load_for_evaluation, predict_folder
+    from imgtrain.evaluation.predict_folder import predict_folder
+    from imgtrain.export.evaluate import load_any_for_evaluation
 
     candidates = []
     for name, letter, file, of_model, known in zip(names, "AB", files, options, inputs, strict=True):
-        model = load_for_evaluation(file, known, of_model, max_gib=max_gib, emit=emit)
+        model = load_any_for_evaluation(file, known, of_model, max_gib=max_gib, emit=emit)
         _, predictions = predict_folder(
             model, leaked, batch_size=batch_size, task=f"evaluating {letter}", emit=emit
         )

@@ -58,7 +58,7 @@ def evaluate(
     """Score a saved model on a folder of images.
 
     Args:
-        model: A `.keras` or `.h5` file, or a run directory.
+        model: A `.keras` or `.h5` file, a run directory, or a model made by `imgtrain export`.
         data: One sub-folder per class; default: the test folder that the model was trained with.
         output: A folder for `metrics.json`, `predictions.csv` and `report.html`.
         batch_size: Number of images per batch.
@@ -92,12 +92,13 @@ def evaluate(
 
     # TensorFlow is imported from here on.
     from imgtrain.evaluation.baselines import Baselines, majority, score_beside_baselines
-    from imgtrain.evaluation.predict_folder import load_for_evaluation, predict_folder
+    from imgtrain.evaluation.predict_folder import predict_folder
     from imgtrain.evaluation.predictions import render_predictions
+    from imgtrain.export.evaluate import load_any_for_evaluation
     from imgtrain.report.facts import Facts
     from imgtrain.workflows.report import try_report
 
-    loaded = load_for_evaluation(file, inputs, options, max_gib=max_model_gib, emit=emit)
+    loaded = load_any_for_evaluation(file, inputs, options, max_gib=max_model_gib, emit=emit)
     if directory is not None:
         directory.create()
     inputs = loaded.inputs
@@ -112,6 +113,8 @@ def evaluate(
     if directory is not None:
         write_text(directory.predictions(), render_predictions(predictions))
         write_json(directory.metrics, metrics)
-        try_report(Facts(directory.path, "evaluation", metrics, predictions), part, loaded.network, emit=emit)
+        # Grad-CAM needs the gradients of a Keras model.
+        network = loaded.network if file.export_format is None else None
+        try_report(Facts(directory.path, "evaluation", metrics, predictions), part, network, emit=emit)
     written = None if directory is None else directory.path
     return EvaluateResult(split.folder.root, written, predictions, metrics)

@@ -34,7 +34,7 @@ def predict(
     """Classify files. Memory usage does not depend on their number, unless predictions are kept.
 
     Args:
-        model: A model file saved by imgtrain, or a run directory.
+        model: A model file saved by imgtrain, a run directory, or a model made by `imgtrain export`.
         paths: Files, folders and glob patterns.
         output: A `.csv`, `.json` or `.jsonl` file, written when all files are classified; until then, rows are in
             `<output>.partial`. If None, every prediction is emitted as an event.
@@ -68,9 +68,9 @@ def predict(
 
     # TensorFlow is imported from here on.
     from imgtrain.evaluation.classify import classify_files
-    from imgtrain.model.archive import load_model
+    from imgtrain.export.evaluate import load_any_network
 
-    network = load_model(file, max_gib=max_model_gib).model
+    network = load_any_network(file, max_gib=max_model_gib)
     with ExitStack() as stack:
         writer = None
         if output is not None:
