@@ -430,7 +430,7 @@ def test_an_expression_of_a_record_is_refused_or_ended(
         Image.new("RGB", (4, 4)).save(tmp_path / "images" / name / f"{'b' * 40}a.png")
     monkeypatch.setattr(groups, "_SECONDS", 1.0)
     with pytest.raises(RunFileError, match=said) as caught:
-        evaluate(path, folder=tmp_path / "images")
+        evaluate(path, data=tmp_path / "images")
     assert str(path) in str(caught.value)
 
 

@@ -63,8 +63,9 @@ def folders(tmp_path_factory, make_folders):
 @pytest.fixture
 def train(folders):
     """Return a function that trains into a directory, the configuration changed by dotted keys."""
-    from imgtrain import make_plan, train
+    from imgtrain import make_plan
     from imgtrain.config import load_config
+    from imgtrain.workflows.train import train
 
     (folders / "c.yaml").write_text(json.dumps(ASKED))
 
@@ -77,8 +78,9 @@ def train(folders):
 
 @pytest.fixture(scope="module")
 def unbroken(folders, tmp_path_factory):
-    from imgtrain import make_plan, train
+    from imgtrain import make_plan
     from imgtrain.config import load_config
+    from imgtrain.workflows.train import train
 
     (folders / "c.yaml").write_text(json.dumps(ASKED))
     directory = tmp_path_factory.mktemp("unbroken") / "run"
@@ -234,8 +236,9 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(train, unbroken, 
 @pytest.fixture(scope="module")
 def stopped(folders, tmp_path_factory):
     """Return a run that was killed in its third epoch, with two checkpoints."""
-    from imgtrain import make_plan, train
+    from imgtrain import make_plan
     from imgtrain.config import load_config
+    from imgtrain.workflows.train import train
 
     (folders / "c.yaml").write_text(json.dumps(ASKED))
     directory = tmp_path_factory.mktemp("stopped") / "run"
