@@ -23,12 +23,12 @@ from imgtrain.audit.names import check_names
 from imgtrain.audit.propose_split import propose_split, render_split_file
 from imgtrain.audit.result import AuditReport
 from imgtrain.audit.shortcuts import check_shortcuts
-from imgtrain.config.load import load_config, parse_config
+from imgtrain.config.load import load_config
 from imgtrain.config.schema import Config
+from imgtrain.dataset.find_layout import find_layout, is_label_file
 from imgtrain.dataset.image_size import with_target_size
 from imgtrain.dataset.layout import count
 from imgtrain.dataset.plan import make_plan
-from imgtrain.dataset.propose import find_data
 from imgtrain.dataset.split import Splits, split_data
 from imgtrain.errors import ConfigError, DataError, ImgtrainError, Problem
 from imgtrain.events import Emit, Event, Message, Progress, ignore
@@ -58,7 +58,7 @@ def check(
     """Audit a configuration and its data, or a folder of images.
 
     Args:
-        source: A configuration file, or a folder as for `imgtrain init`.
+        source: A configuration file, or a folder or CSV file as for `imgtrain init`.
         overrides: As in `load_config`; only with a configuration.
         fix_split: Where to write a split file without leaks, for `data.split_file`.
         sheet: Where to write an image of duplicates and bad files; ends in .png.
@@ -74,7 +74,7 @@ def check(
     """
     source = Path(source)
     _check_options(source, overrides, fix_split, sheet)
-    if source.is_dir():
+    if source.is_dir() or is_label_file(source):
         return _check_folder(source, fix_split=fix_split, sheet=sheet, emit=emit)
     config = load_config(source, overrides)
     config, splits, findings = _plan(config)
@@ -106,14 +106,14 @@ def _has_error(findings: Sequence[Finding]) -> bool:
 
 def _check_folder(folder: Path, *, fix_split: Path | None, sheet: Path | None, emit: Emit) -> AuditReport:
     try:
-        data = {key: str(path) for key, path in find_data(folder).items()}
-        config = parse_config({"data": data})
-        splits = split_data(config)
+        layout = find_layout(Path(os.path.abspath(folder)))  # noqa: PTH100 (resolve() would replace links)
     except ImgtrainError as error:
         return _report(folder, None, _as_findings(error))
-    splits, inventory, _ = _decode(config, splits, _NO_PIXELS, emit)
+    config = layout.config
+    splits, inventory, _ = _decode(config, layout.splits, _NO_PIXELS, emit)
     copies = find_duplicates(inventory)
-    findings = _check_data(config, splits, inventory, copies, target_size=None)
+    findings = _as_notes(splits.notes)
+    findings += _check_data(config, splits, inventory, copies, target_size=None)
     _write(config, inventory, copies, findings, fix_split=fix_split, sheet=sheet, emit=emit)
     return _report(folder, inventory, findings)
 
@@ -122,8 +122,8 @@ def _check_options(
     source: Path, overrides: Sequence[str], fix_split: Path | None, sheet: Path | None
 ) -> None:
     problems = []
-    if source.is_dir() and overrides:
-        problems.append(Problem("--set", "requires a configuration; got a folder", "give a configuration"))
+    if overrides and (source.is_dir() or is_label_file(source)):
+        problems.append(Problem("--set", f"requires a configuration; got {source}", "give a configuration"))
     if sheet is not None and sheet.suffix.lower() != ".png":
         problems.append(Problem("--sheet", f"must be a .png file; got {sheet}"))
     for option, path in (("--fix-split", fix_split), ("--sheet", sheet)):
@@ -146,20 +146,20 @@ def _plan(config: Config) -> tuple[Config, Splits | None, list[Finding]]:
         return with_target_size(config, splits.train), splits, findings
     # The audit itself reports what the splits warn about, with the files.
     warnings = [warning for warning in plan.warnings if warning not in plan.splits.warnings]
-    return (
-        plan.config,
-        plan.splits,
-        [
-            Finding(
-                "configuration",
-                "note",
-                warning,
-                "training will use this value",
-                "change it if this is not what you want",
-            )
-            for warning in warnings
-        ],
-    )
+    return plan.config, plan.splits, _as_notes(warnings)
+
+
+def _as_notes(warnings: Sequence[str]) -> list[Finding]:
+    return [
+        Finding(
+            "configuration",
+            "note",
+            warning,
+            "training will use this value",
+            "change it if this is not what you want",
+        )
+        for warning in warnings
+    ]
 
 
 def _as_findings(error: ImgtrainError) -> list[Finding]:

@@ -16,7 +16,9 @@ def init(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="FOLDER", help="Folder that contains class folders or train/val/test folders of them."
+            metavar="FOLDER",
+            help="Folder that contains class folders or train/val/test folders of them, or images that a CSV file or "
+            "their names label; or such a CSV file.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Configuration file to write.")] = Path(
@@ -29,7 +31,8 @@ def init(
 ) -> None:
     """Write a configuration for a folder of images.
 
-    Inspects the folder and writes a commented configuration that is ready to train.
+    Inspects the folder and writes a commented configuration that is ready to train. Class folders come first; without
+    them, labels are taken from a CSV file in or beside the folder, or from file names such as cat.0.jpg.
 
     Example: imgtrain init photos --output photos.yaml
     """

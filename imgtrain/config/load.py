@@ -140,6 +140,9 @@ def _example(fault: Fault, source: ConfigSource) -> str:
 
 
 def _read_text(path: Path) -> str:
+    if path.suffix.lower() in {".csv", ".tsv"} and path.is_file():
+        hint = f"create a configuration for its labels with `imgtrain init {path}`"
+        raise ConfigError(Problem(path, "is a CSV file, not a configuration", hint))
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)

@@ -205,8 +205,9 @@ center; `pad` keeps it and pads with black."""
     """Regular expression with one group, searched in the relative path. Images with the same group value (a \
 patient, a video, a plant) are never split between training and validation; groups that share an image are \
 merged."""
-    nested: bool = False
-    """Whether class folders are searched recursively: `Fruit/Apple/1.jpg` is a `Fruit`."""
+    nested: bool | Literal["leaf"] = False
+    """Whether class folders are searched recursively. `true`: `Fruit/Apple/1.jpg` is a `Fruit`; `leaf`: the deepest \
+folders are the classes, named by their path: `Fruit/Apple`."""
     follow_links: bool = False
     """Whether to follow symbolic links to folders inside the class folders. A class folder itself can always be a \
 link."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ __all__ = [
     "LOOSE_IMAGE",
     "NESTED_IMAGE",
     "ImageFolder",
+    "Nested",
     "index_folder",
     "make_image_folder",
     "read_only",
@@ -42,6 +43,10 @@ __all__ = [
 LOOSE_IMAGE = "is not in a class folder"
 NESTED_IMAGE = "is in a subfolder of its class folder"
 FOLDER_LINK = "a link to a folder, and follow_links is false"
+ABOVE_LEAVES = "is not in a deepest folder"
+
+Nested: TypeAlias = bool | Literal["leaf"]
+"""As `data.nested`."""
 
 # The problem, and how to fix it.
 _WhatAndHint: TypeAlias = tuple[str, str]
@@ -102,7 +107,7 @@ def index_folder(
     root: Path | str,
     *,
     class_names: Sequence[str] | None = None,
-    nested: bool = False,
+    nested: Nested = False,
     follow_links: bool = False,
     where: str = "",
 ) -> ImageFolder:
@@ -112,7 +117,8 @@ def index_folder(
         root: The folder.
         class_names: In label order. None uses the sorted names of the subfolders, each of which must contain an
             image. If given, subfolders with other names and images are errors, but classes can be missing or empty.
-        nested: Whether class folders are searched recursively.
+        nested: Whether class folders are searched recursively. `leaf` makes a class of every folder with images and
+            without subfolders that contain images, named by its path relative to `root`.
         follow_links: Whether to follow symbolic links to folders below the class folders.
         where: The configuration key to show in errors.
 
@@ -130,13 +136,15 @@ def index_folder(
     problems: list[_WhatAndHint] = []
     classes: dict[str, _ClassFolder] = {}
     for folder in top.folders:
-        found = _read_class_folder(root, folder.name, nested=nested, follow_links=follow_links)
+        found = _read_class_folder(root, folder.name, nested=bool(nested), follow_links=follow_links)
         problems += found.unreadable
         ignored.update(found.ignored)
         classes[folder.name] = found
     if wrong := _wrong_level(root, top, classes, class_names):
         problems.insert(0, wrong)
         raise DataError([Problem(where, *problem) for problem in problems])
+    if nested == "leaf":
+        classes = _split_into_leaves(classes, ignored)
     if class_names is None:
         problems += _problems_of_new_classes(root, classes)
     else:
@@ -225,6 +233,26 @@ def _read_class_folder(root: Path, name: str, *, nested: bool, follow_links: boo
     return _ClassFolder(top, images, deeper, ignored, unreadable)
 
 
+def _split_into_leaves(
+    classes: Mapping[str, _ClassFolder], ignored: dict[str, str]
+) -> dict[str, _ClassFolder]:
+    """Return the deepest folders with images as classes; images in folders above them are added to `ignored`."""
+    leaves: dict[str, _ClassFolder] = {}
+    for name, found in classes.items():
+        images: dict[str, list[FoundFile]] = {}
+        for image in found.images:
+            images.setdefault(image.path.rpartition("/")[0], []).append(image)
+        above = {folder[:end] for folder in images for end in range(len(folder)) if folder[end] == "/"} & set(
+            images
+        )
+        ignored |= {image.path: ABOVE_LEAVES for folder in above for image in images[folder]}
+        for folder in sorted(set(images) - above):
+            leaves[folder] = replace(found, images=images[folder])
+        if not images:
+            leaves[name] = found
+    return leaves
+
+
 def _problems_of_new_classes(root: Path, classes: Mapping[str, _ClassFolder]) -> list[_WhatAndHint]:
     return [
         _explain_empty(root / name, found)
@@ -237,7 +265,7 @@ def _problems_of_known_classes(
     root: Path, top: Listing, classes: Mapping[str, _ClassFolder], class_names: Sequence[str]
 ) -> list[_WhatAndHint]:
     if unknown := [
-        _explain_unknown(root / name, found, class_names)
+        _explain_unknown(root, name, found, class_names)
         for name, found in classes.items()
         if name not in class_names and (found.images or found.deeper)
     ]:
@@ -294,7 +322,10 @@ def _without_folders(root: Path, top: Listing) -> _WhatAndHint:
     parent = next((found for found in find_class_roots(root.parent) if found.path == root.parent), None)
     if parent is not None and len(parent.class_names) > 1 and split_of_name(root.name) is None:
         return what, f"did you mean {parent}?"
-    return what, "put the images of each class into a subfolder named after the class"
+    return what, (
+        "put the images of each class into a subfolder named after the class; or set `data.labels` to a CSV file with"
+        " the labels, or `data.label_pattern` if the file names contain them"
+    )
 
 
 def _explain_empty(folder: Path, found: _ClassFolder) -> _WhatAndHint:
@@ -313,8 +344,8 @@ def _explain_empty(folder: Path, found: _ClassFolder) -> _WhatAndHint:
     )
 
 
-def _explain_unknown(folder: Path, found: _ClassFolder, class_names: Sequence[str]) -> _WhatAndHint:
+def _explain_unknown(root: Path, name: str, found: _ClassFolder, class_names: Sequence[str]) -> _WhatAndHint:
     images = count(len(found.images) or sum(found.deeper.values()), "image")
-    what = f"{folder.name!r} is not one of the classes; {folder} contains {images}"
-    meant = did_you_mean(folder.name, class_names)
+    what = f"{name!r} is not one of the classes; {root / name} contains {images}"
+    meant = did_you_mean(name, class_names)
     return what, f"{meant} The classes are {format_names(class_names, 20)}".lstrip()

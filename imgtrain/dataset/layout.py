@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgtrain.dataset.walk import Listing, list_folder
+from imgtrain.dataset.walk import Listing, list_folder, list_tree
 from imgtrain.errors import did_you_mean
 
 __all__ = [
@@ -36,10 +35,6 @@ SPLIT_NAMES = {
     ),
 }
 """Common folder names of each split, in lower case with `_` for spaces and hyphens."""
-
-# Limits for suggestions, in case the user gave the root of a disk.
-_MOST_FOLDERS_SEARCHED = 2_000
-_DEEPEST = 5
 
 
 def split_of_name(folder_name: str) -> str | None:
@@ -72,20 +67,16 @@ class ClassRoot:
         return f"{self.path} ({classes}: {format_names(self.class_names)}; {count(self.images, 'image')})"
 
 
-def find_class_roots(root: Path) -> list[ClassRoot]:
+def find_class_roots(root: Path, listings: Mapping[Path, Listing] | None = None) -> list[ClassRoot]:
     """Return `root` and folders below it whose subfolders directly contain images, most likely first.
 
     Folders with names of training folders come first, then those with several classes, then those with many images.
-    The search is limited; unreadable folders are ignored.
+
+    Args:
+        root: The folder.
+        listings: Result of `list_tree` for it, if known.
     """
-    listings: dict[Path, Listing] = {}
-    waiting = deque([(root, 0)])
-    while waiting and len(listings) < _MOST_FOLDERS_SEARCHED:
-        folder, depth = waiting.popleft()
-        with suppress(OSError):
-            listings[folder] = list_folder(folder)
-            if depth < _DEEPEST:
-                waiting.extend((folder / inner.name, depth + 1) for inner in listings[folder].folders)
+    listings = list_tree(root) if listings is None else listings
     found = []
     for folder, listing in listings.items():
         images = {

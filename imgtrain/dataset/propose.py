@@ -4,38 +4,24 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from imgtrain.config.class_meaning import find_flip_problem
 from imgtrain.config.render import render_value
+from imgtrain.dataset.find_layout import Layout, find_layout
 from imgtrain.dataset.image_size import ImageSizes, read_sizes
-from imgtrain.dataset.index import ImageFolder, index_folder
-from imgtrain.dataset.layout import (
-    ClassRoot,
-    count,
-    describe_only_class,
-    find_class_roots,
-    find_folder_problem,
-)
+from imgtrain.dataset.layout import count
 from imgtrain.dataset.recipe import Recipe, choose_recipe
+from imgtrain.dataset.split import Split
 from imgtrain.errors import DataError, Problem
 from imgtrain.text import printable
 
-__all__ = ["find_data", "propose_config"]
+__all__ = ["propose_config"]
 
 _UNBALANCED = 3
 _MOST_CLASSES_LISTED = 60
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """The folders of the splits; None if not found."""
-
-    train: ImageFolder
-    validation: ImageFolder | None
-    test: ImageFolder | None
 
 
 def propose_config(folder: Path | str, relative_to: Path | str = Path(), *, minutes: float = 3) -> str:
@@ -43,7 +29,7 @@ def propose_config(folder: Path | str, relative_to: Path | str = Path(), *, minu
 
     Args:
         folder: Contains class folders, or train/validation/test folders of them with common names; or a single
-            such folder.
+            such folder; or images that a CSV file or their names label; or such a CSV file.
         relative_to: The folder that the configuration will be written to.
         minutes: Time budget for training, > 0, which determines image size and network.
 
@@ -51,86 +37,37 @@ def propose_config(folder: Path | str, relative_to: Path | str = Path(), *, minu
         DataError: There are no images to train on, or the folders contradict each other.
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would replace links by what they lead to)
-    layout = _find_layout(folder)
-    sizes = _read_sizes(layout.train)
-    recipe = choose_recipe(len(layout.train), sizes.typical, gray=sizes.gray, minutes=minutes)
+    layout = find_layout(folder)
+    train = layout.splits.train
+    sizes = read_sizes(train.folder, train.indices)
+    if not sizes.sizes:
+        what = (
+            f"none of {count(sizes.unreadable, 'file')} from {train.folder.root} could be opened as an image"
+        )
+        raise DataError(Problem("", what, f"such as {train.paths[0]}"))
+    recipe = choose_recipe(len(train), sizes.typical, gray=sizes.gray, minutes=minutes)
     sections = [
         _introduce(folder, layout, sizes),
         _propose_data(layout, sizes, recipe, Path(relative_to).resolve()),
-        _propose_augmentation(layout.train.class_names, recipe),
+        _propose_augmentation(train.class_names, recipe),
         _propose_model(recipe),
-        _propose_training(layout.train, recipe),
-        _propose_evaluation(layout.train.class_names),
+        _propose_training(train, recipe),
+        _propose_evaluation(train.class_names),
         _propose_output(),
     ]
     return "\n".join("".join(f"{line}\n" for line in section) for section in sections)
 
 
-def find_data(folder: Path | str) -> dict[str, Path]:
-    """Return the folders that `propose_config` would use, by their keys in the section `data`.
-
-    Raises:
-        DataError: As in `propose_config`.
-    """
-    layout = _find_layout(Path(os.path.abspath(folder)))  # noqa: PTH100 (as above)
-    found = {"train": layout.train, "validation": layout.validation, "test": layout.test}
-    return {key: split.root for key, split in found.items() if split is not None}
-
-
-def _find_layout(folder: Path) -> _Layout:
-    if reason := find_folder_problem(folder):
-        raise DataError(Problem("", *reason))
-    root = _choose_root(folder)
-    train = index_folder(root)
-    if len(train.class_names) < 2:
-        raise DataError(Problem("", *describe_only_class(train.root, train.class_names[0])))
-    siblings: dict[str, Path] = {}
-    if root != folder:
-        for other in find_class_roots(root.parent):
-            if other.path.parent == root.parent and other.split in ("validation", "test"):
-                siblings.setdefault(other.split, other.path)
-    found = {split: index_folder(path, class_names=train.class_names) for split, path in siblings.items()}
-    return _Layout(train, found.get("validation"), found.get("test"))
-
-
-def _choose_root(folder: Path) -> Path:
-    """Return the folder of class folders to train on."""
-    roots = find_class_roots(folder)
-    if not roots:
-        # Raises an error that describes the contents of the folder.
-        return folder
-    candidates = [root for root in roots if root.split == "train"]
-    candidates = candidates or [root for root in roots if root.path == folder]
-    candidates = candidates or [root for root in roots if root.split is None] or roots
-    depth = min(len(root.path.parts) for root in candidates)
-    candidates = [root for root in candidates if len(root.path.parts) == depth]
-    if len(candidates) > 1:
-        raise DataError(Problem("", _several(folder, candidates), "give one of them"))
-    return candidates[0].path
-
-
-def _several(folder: Path, roots: Sequence[ClassRoot]) -> str:
-    listed = "; ".join(str(root) for root in roots[:5])
-    return f"{folder} contains several possible training folders: {listed}"
-
-
-def _read_sizes(folder: ImageFolder) -> ImageSizes:
-    found = read_sizes(folder)
-    if not found.sizes:
-        what = f"none of {count(found.unreadable, 'file')} from {folder.root} could be opened as an image"
-        raise DataError(Problem("", what, f"such as {folder.paths[0]}"))
-    return found
-
-
-def _introduce(folder: Path, layout: _Layout, sizes: ImageSizes) -> Iterator[str]:
+def _introduce(folder: Path, layout: Layout, sizes: ImageSizes) -> Iterator[str]:
     yield f"# Generated by `imgtrain init {printable(folder.name)}`, ready for `imgtrain train`."
     yield "# docs/configuration.md documents all keys. Contents of the folder:"
     yield "#"
-    for name, split in (("train", layout.train), ("validation", layout.validation), ("test", layout.test)):
-        if split is not None:
-            yield f"#   {name}: {count(len(split), 'image')} in {printable(str(split.root))}"
-    yield f"#   {count(len(layout.train.class_names), 'class')}, with their number of training images:"
-    pairs = list(zip(layout.train.class_names, layout.train.counts(), strict=True))
+    for split in layout.splits:
+        root = layout.data.get(split.name, layout.data["train"])
+        yield f"#   {split.name}: {count(len(split), 'image')} in {printable(str(root))}"
+    train = layout.splits.train
+    yield f"#   {count(len(train.class_names), 'class')}, with their number of training images:"
+    pairs = list(zip(train.class_names, train.counts(), strict=True))
     named = [f"{printable(name)} {images:,}" for name, images in pairs[:_MOST_CLASSES_LISTED]]
     yield from _wrapped(named if len(named) == len(pairs) else [*named, "…"])
     yield f"#   {_describe_sizes(sizes)}"
@@ -163,21 +100,25 @@ def _wrapped(items: Sequence[str], width: int = 90) -> Iterator[str]:
     yield f"#     {line}"
 
 
-def _propose_data(layout: _Layout, sizes: ImageSizes, recipe: Recipe, relative_to: Path) -> Iterator[str]:
-    def written(folder: ImageFolder) -> str:
-        return render_value(Path(os.path.relpath(folder.root, relative_to)).as_posix())
+def _propose_data(layout: Layout, sizes: ImageSizes, recipe: Recipe, relative_to: Path) -> Iterator[str]:
+    def written(path: Path) -> str:
+        return render_value(Path(os.path.relpath(path, relative_to)).as_posix())
 
+    data, splits = layout.data, layout.splits
     yield "data:"
-    yield f"  train: {written(layout.train)}"
-    if layout.validation is not None:
-        yield f"  validation: {written(layout.validation)}"
-    else:
+    yield f"  train: {written(data['train'])}"
+    yield from _propose_labels(data, written)
+    for remark in layout.remarks:
+        yield f"  # {printable(remark)}"
+    if "validation" in data:
+        yield f"  validation: {written(data['validation'])}"
+    elif splits.validation is None:
         yield "  # No validation folder was found: 20 % of the training images are held out to select the best epoch."
         yield "  validation_split: 0.2"
         yield r"  # group_by: '(patient\d+)'  # keep images of one patient, video or plant in one split"
-    if layout.test is not None:
-        yield f"  test: {written(layout.test)}"
-    else:
+    if "test" in data:
+        yield f"  test: {written(data['test'])}"
+    elif splits.test is None:
         yield "  # No test folder was found: the reported accuracy is that on the validation images, which is slightly"
         yield "  # too high because they also select the best epoch. It is better to set aside test images:"
         yield "  # test: FOLDER"
@@ -187,11 +128,28 @@ def _propose_data(layout: _Layout, sizes: ImageSizes, recipe: Recipe, relative_t
         yield "  # resize: crop  # or pad; both keep the aspect ratio, unlike the default, stretch"
     if sizes.gray:
         yield "  color_mode: grayscale"
-    yield from _propose_class_mode(layout.train.class_names)
+    yield from _propose_class_mode(splits.train.class_names)
     yield f"  batch_size: {recipe.batch_size}"
     yield "  # balance: oversample  # repeat images of smaller classes, each copy augmented differently"
     skip = "on_bad_image: skip   # skip files that cannot be decoded, instead of stopping"
     yield f"  {skip}" if sizes.unreadable else f"  # {skip}"
+
+
+def _propose_labels(data: Mapping[str, Any], written: Callable[[Path], str]) -> Iterator[str]:
+    if data.get("nested") == "leaf":
+        yield "  nested: leaf  # every deepest folder is a class"
+    elif data.get("nested"):
+        yield "  nested: true  # images in deeper folders belong to the class of the first folder"
+    if "labels" in data:
+        labels = data["labels"]
+        yield "  labels:"
+        yield f"    file: {written(labels['file'])}"
+        for key in ("path", "label", "split"):
+            if key in labels:
+                yield f"    {key}: {render_value(labels[key])}  # column"
+    if "label_pattern" in data:
+        yield "  # The label is the part of the file name in parentheses; other images are ignored."
+        yield f"  label_pattern: {render_value(data['label_pattern'])}"
 
 
 def _propose_class_mode(class_names: Sequence[str]) -> Iterator[str]:
@@ -240,7 +198,7 @@ def _propose_model(recipe: Recipe) -> Iterator[str]:
     yield f"    - Dropout: {recipe.dropout}"
 
 
-def _propose_training(train: ImageFolder, recipe: Recipe) -> Iterator[str]:
+def _propose_training(train: Split, recipe: Recipe) -> Iterator[str]:
     yield "training:"
     yield f"  minutes: {recipe.minutes:g}  # the number of epochs is planned to fit; more minutes give more accuracy"
     yield "  optimizer: {name: adamw, learning_rate: 0.003, weight_decay: 0.05}"

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from imgtrain.dataset.csv_table import RowProblems
 from imgtrain.dataset.groups import assign_groups, match_groups
 from imgtrain.dataset.imbalance import describe_imbalance
-from imgtrain.dataset.index import FOLDER_LINK, NESTED_IMAGE, ImageFolder, index_folder, read_only
+from imgtrain.dataset.index import (
+    FOLDER_LINK,
+    NESTED_IMAGE,
+    ImageFolder,
+    Nested,
+    index_folder,
+    read_only,
+)
 from imgtrain.dataset.label_pattern import index_by_pattern, match_labels
 from imgtrain.dataset.labels_file import index_labelled_files, read_labels
 from imgtrain.dataset.layout import (
@@ -357,12 +364,20 @@ def _class_source(config: Config) -> ClassSource:
 
     def by_folder(files: Sequence[str]) -> list[str | None]:
         classes = (
-            next((below.split("/", 1)[0] for below in paths_below(file, known) if "/" in below), None)
+            next(
+                (_class_folder(below, data.nested) for below in paths_below(file, known) if "/" in below),
+                None,
+            )
             for file in files
         )
         return [None if name is None or split_of_name(name) else name for name in classes]
 
     return ClassSource("its folder", by_folder)
+
+
+def _class_folder(path: str, nested: Nested) -> str:
+    """Return the class of an image by its path below a folder of class folders."""
+    return path.rpartition("/")[0] if nested == "leaf" else path.partition("/")[0]
 
 
 def _check_classes(config: Config, splits: dict[str, Split], warnings: list[str]) -> list[Problem]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 __all__ = [
@@ -16,6 +19,7 @@ __all__ = [
     "Listing",
     "is_hidden",
     "list_folder",
+    "list_tree",
     "walk_below",
 ]
 
@@ -26,6 +30,10 @@ IMAGE_SUFFIXES = frozenset({
 })
 # fmt: on
 """Suffixes of files treated as images, in lower case; the decoder detects the actual format."""
+
+# Limits of a search for a data set, in case the user gave the root of a disk.
+_MOST_FOLDERS_SEARCHED = 2_000
+_DEEPEST = 5
 
 NOT_AN_IMAGE = "not an image suffix"
 """Why a file without the suffix of an image is ignored."""
@@ -115,6 +123,22 @@ def _explain_unusable_entry(entry: os.DirEntry[str]) -> str:
         return "a broken link" if entry.is_symlink() else "vanished while the folder was read"
     kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def list_tree(root: Path) -> dict[Path, Listing]:
+    """Return the listings of a folder and the folders below it, breadth first.
+
+    The search is limited in depth and in the number of folders; unreadable folders are ignored.
+    """
+    listings: dict[Path, Listing] = {}
+    waiting = deque([(root, 0)])
+    while waiting and len(listings) < _MOST_FOLDERS_SEARCHED:
+        folder, depth = waiting.popleft()
+        with suppress(OSError):
+            listings[folder] = list_folder(folder)
+            if depth < _DEEPEST:
+                waiting.extend((folder / inner.name, depth + 1) for inner in listings[folder].folders)
+    return listings
 
 
 def walk_below(

@@ -15,7 +15,7 @@ from imgtrain.config.load import load_config
 from imgtrain.config.preprocessing import needs_featurewise_statistics
 from imgtrain.config.schema import Config, PreprocessingConfig
 from imgtrain.dataset.groups import match_groups
-from imgtrain.dataset.index import index_folder
+from imgtrain.dataset.index import Nested, index_folder
 from imgtrain.dataset.split import Split, split_data, warn_about_ignored_files
 from imgtrain.errors import ConfigError, DataError, Problem, RunFileError
 from imgtrain.pixels.decode import DecodeSettings
@@ -293,7 +293,7 @@ def _test_split(config: Config) -> Split:
 
 
 def _whole_folder(
-    folder: Path, class_names: tuple[str, ...] | None, *, nested: bool = False, follow_links: bool = False
+    folder: Path, class_names: tuple[str, ...] | None, *, nested: Nested = False, follow_links: bool = False
 ) -> Split:
     index = index_folder(
         folder.absolute(), class_names=class_names, nested=nested, follow_links=follow_links, where="--data"

@@ -103,7 +103,7 @@ class ModelMetadata(BaseModel):
     """Absolute path of the test folder used in training."""
     leaked_pictures: tuple[Digest, ...] = ()
     """Pixel digests of the test images that `data.on_leak: drop` left out; these images are never scored."""
-    nested: bool = False
+    nested: bool | Literal["leaf"] = False
     """As `data.nested`."""
     follow_links: bool = False
     """As `data.follow_links`."""

@@ -72,6 +72,38 @@ def test_nested_takes_what_lies_deeper(make_files: Callable[..., Path]) -> None:
     assert folder.paths == ("Fruit/0.jpg", "Fruit/Apple/1.jpg", "Nut/Pea/Green/2.jpg")
 
 
+def test_leaf_makes_the_deepest_folders_classes(make_files: Callable[..., Path]) -> None:
+    root = make_files(
+        "Fruit/Apple/Granny Smith/1.jpg", "Fruit/Apple/Gala/1.jpg", "Fruit/Apple/Gala/2.jpg", "Fruit/Pear/Gala/1.jpg",
+        "Fruit/Apple/mixed.jpg", "Nut/1.jpg", "Fruit/Plum/", "loose.jpg",
+    )  # fmt: skip
+    folder = index_folder(root, nested="leaf")
+    assert folder.class_names == ("Fruit/Apple/Gala", "Fruit/Apple/Granny Smith", "Fruit/Pear/Gala", "Nut")
+    assert folder.counts().tolist() == [2, 1, 1, 1]
+    assert folder.paths[2] == "Fruit/Apple/Granny Smith/1.jpg"
+    assert folder.ignored == {
+        "Fruit/Apple/mixed.jpg": "is not in a deepest folder",
+        "loose.jpg": "is not in a class folder",
+    }
+
+
+def test_leaves_of_another_folder_keep_the_labels(make_files: Callable[..., Path]) -> None:
+    names = ("Fruit/Apple", "Fruit/Pear", "Nut/Pea")
+    root = make_files("Nut/Pea/1.jpg", "Fruit/Pear/2.jpg")
+    folder = index_folder(root, class_names=names, nested="leaf")
+    assert folder.labels.tolist() == [1, 2]
+    (root / "Fruit" / "Paer").mkdir()
+    (root / "Fruit" / "Paer" / "1.jpg").write_bytes(b"x")
+    text = problems_of(root, class_names=names, nested="leaf")
+    assert "'Fruit/Paer' is not one of the classes" in text
+    assert "did you mean 'Fruit/Pear'?" in text
+
+
+def test_leaf_does_not_make_classes_of_splits(make_files: Callable[..., Path]) -> None:
+    root = make_files("train/Fruit/Apple/1.jpg", "train/Nut/Pea/1.jpg", "test/Fruit/Apple/2.jpg")
+    assert "names of splits" in problems_of(root, nested="leaf")
+
+
 def test_special_files_are_never_opened(make_files: Callable[..., Path]) -> None:
     root = make_files("a/1.jpg", "b/1.jpg")
     os.mkfifo(root / "a" / "pipe.jpg")

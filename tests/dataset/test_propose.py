@@ -10,6 +10,7 @@ from repository import REPOSITORY
 
 from imgtrain.config import Config, load_config
 from imgtrain.dataset.propose import propose_config
+from imgtrain.dataset.split import split_data
 from imgtrain.errors import DataError
 
 DATA = REPOSITORY.parent / "shared/data"
@@ -205,6 +206,126 @@ def test_what_is_commented_out_would_be_valid(tmp_path):
 def _is_commented_key(line: str) -> bool:
     text = line.strip().removeprefix("# ").strip()
     return line.strip().startswith("#") and ":" in text and " " not in text.split(":")[0]
+
+
+def draw(*files: Path) -> None:
+    for number, file in enumerate(files):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (number % 256, 0, 0)).save(file)
+
+
+def classes_of(config: Config) -> tuple[str, ...]:
+    return split_data(config).class_names
+
+
+def test_nested_folders_offer_both_ways(tmp_path):
+    for split in ("train", "test"):
+        for kind in ("Fruit/Apple", "Fruit/Pear", "Nut/Pea"):
+            fill(tmp_path / "shop" / "Set" / split / kind, [""])
+    # Found before any other folder.
+    fill(tmp_path / "shop" / "more", ["Fruit", "Nut"])
+    text, config = propose(tmp_path / "shop")
+    assert (config.data.train.name, config.data.test.name, config.data.nested) == ("train", "test", "leaf")
+    assert classes_of(config) == ("Fruit/Apple", "Fruit/Pear", "Nut/Pea")
+    assert "\n  # nested: true  # instead, the classes are the first folders: Fruit, Nut\n" in text
+    text = text.replace("  nested: leaf", "  nested: true")
+    (tmp_path / "proposed.yaml").write_text(text)
+    assert classes_of(load_config(tmp_path / "proposed.yaml")) == ("Fruit", "Nut")
+
+
+def test_deeper_images_of_some_classes(tmp_path):
+    fill(tmp_path / "pets", ["cat"])
+    fill(tmp_path / "pets" / "dog", ["small", "large"])
+    text, config = propose(tmp_path / "pets")
+    assert config.data.nested is True
+    assert classes_of(config) == ("cat", "dog")
+    assert "# nested: leaf" in text
+
+
+def test_the_same_classes_twice_are_two_data_sets(tmp_path):
+    for name in "ab":
+        fill(tmp_path / "pets" / name, ["cat", "dog"])
+    with pytest.raises(DataError, match="several possible training folders"):
+        propose_config(tmp_path / "pets", relative_to=tmp_path)
+
+
+@pytest.mark.parametrize("source", ["", "train_images", "train.csv"])
+def test_a_csv_file_beside_images(tmp_path, source):
+    root = tmp_path / "retina"
+    draw(
+        *(root / "train_images" / f"id{number}.png" for number in range(9)), root / "test_images" / "id9.png"
+    )
+    (root / "train.csv").write_text(
+        "id_code,diagnosis\n" + "".join(f"id{number},{number % 3}\n" for number in range(9))
+    )
+    (root / "sample_submission.csv").write_text("id_code,diagnosis\nid9,0\n")
+    text, config = propose(root / source, tmp_path)
+    assert config.data.train == root.resolve() / "train_images"
+    assert config.data.label_file.file == root.resolve() / "train.csv"
+    assert (config.data.label_file.path, config.data.label_file.label) == ("id_code", "diagnosis")
+    assert (config.data.test, config.data.validation_split) == (None, 0.2)
+    assert split_data(config).train.counts().tolist() == [3, 3, 3]
+    assert "0 3, 1 3, 2 3" in text
+
+
+def test_a_csv_file_with_splits(tmp_path):
+    draw(*(tmp_path / "data" / "images" / f"{number}.png" for number in range(8)))
+    rows = "".join(
+        f"images/{number}.png,{'ab'[number % 2]},{'train' if number < 4 else 'val' if number < 6 else 'test'}\n"
+        for number in range(8)
+    )
+    (tmp_path / "data" / "labels.csv").write_text("path,class,split\n" + rows)
+    text, config = propose(tmp_path / "data")
+    assert config.data.train.name == "images"
+    assert config.data.validation_split is None
+    assert [len(split) for split in split_data(config)] == [4, 2, 2]
+    assert "No test folder" not in text
+
+
+def test_several_csv_files(tmp_path):
+    draw(*(tmp_path / "images" / f"{number}.png" for number in range(4)))
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / "images" / name).write_text("file,label\n0,x\n1,x\n2,y\n3,y\n")
+    with pytest.raises(DataError, match="several CSV files label its images"):
+        propose_config(tmp_path / "images")
+
+
+def test_class_folders_come_before_a_csv_file(tmp_path):
+    fill(tmp_path / "pets", ["cat", "dog"])
+    (tmp_path / "pets" / "who.csv").write_text(
+        "file,label\ncat/0.png,Ann\ncat/1.png,Bob\ndog/0.png,Ann\ndog/1.png,Bob\n"
+    )
+    text, config = propose(tmp_path / "pets")
+    assert classes_of(config) == ("cat", "dog")
+    assert "  # who.csv also labels images: `imgtrain init " in text
+    assert classes_of(propose(tmp_path / "pets" / "who.csv", tmp_path)[1]) == ("Ann", "Bob")
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern", "classes"),
+    [
+        (["cat.0", "cat.1", "dog.0", "dog.1"], r"(cat|dog)\.\d+", ("cat", "dog")),
+        (["wild_cat_10", "wild_cat_9", "dog_1", "dog_2"], r"(dog|wild_cat)_\d+", ("dog", "wild_cat")),
+        (["a (1)", "a (2)", "b (1)", "b (2)"], None, ("a", "b")),
+        (["01_yes", "02_no", "03_yes", "04_no"], None, ("no", "yes")),
+    ],
+)
+def test_labels_in_file_names(tmp_path, names, pattern, classes):
+    draw(*(tmp_path / "images" / f"{name}.png" for name in names))
+    _, config = propose(tmp_path / "images")
+    assert classes_of(config) == classes
+    assert split_data(config).train.counts().tolist() == [2, 2]
+    assert pattern in (None, config.data.label_pattern)
+
+
+@pytest.mark.parametrize(
+    "names", [["IMG_1", "IMG_2", "IMG_3", "IMG_4"], ["p1_1", "p1_2", "p2_1", "p2_2"], ["x", "y"]]
+)
+def test_numbers_are_not_labels(tmp_path, names):
+    draw(*(tmp_path / "images" / f"{name}.png" for name in names))
+    with pytest.raises(DataError) as caught:
+        propose_config(tmp_path / "images")
+    assert "set `data.labels` to a CSV file with the labels, or `data.label_pattern`" in str(caught.value)
 
 
 @pytest.mark.parametrize(
