@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from imgtrain.evaluation.predict_result import PredictResult
     from imgtrain.workflows.evaluate import EvaluateResult
     from imgtrain.workflows.export import ExportResult
+    from imgtrain.workflows.find_learning_rate import FoundRate
     from imgtrain.workflows.train import TrainResult
 
 __all__ = ["Display", "is_interactive"]
@@ -136,6 +137,28 @@ class Display:
             )
         else:
             self._print(plain(f"run saved to {result.directory}"), important=True)
+
+    def show_found_rate(self, found: FoundRate) -> None:
+        """Show the curve of a learning rate range test, and the line to write into the configuration."""
+        from imgtrain.cli.curves import draw_loss_curve
+
+        tested = found.tested
+        if len(tested.rates) > 1:
+            for line in draw_loss_curve(tested.rates, tested.smoothed, found.suggestion):
+                self._print(Text(line), important=True)
+        if found.line is None:
+            self._warn(
+                "no suggestion: the loss did not decrease at any learning rate in these few batches; some networks "
+                "start slowly, otherwise check the labels, `rescale` and the layers"
+            )
+        else:
+            self._print(
+                Text(
+                    f"suggested learning rate: {found.suggestion:g}; in the section `training`:\n  {found.line}"
+                ),
+                important=True,
+            )
+        self._print(plain(f"written to {found.directory}"), important=True)
 
     def show_evaluation(self, result: EvaluateResult) -> None:
         """Show the scores of an evaluated model."""

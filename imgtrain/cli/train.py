@@ -30,6 +30,14 @@ def train(
             "--dry-run", help="Check everything and show the model, without training or writing anything."
         ),
     ] = False,
+    find_lr: Annotated[
+        bool,
+        typer.Option(
+            "--find-lr",
+            help="Learning rate range test: train on some batches with increasing learning rates, show the losses "
+            "and suggest a rate. Saves no model; --output is the folder of the curve.",
+        ),
+    ] = False,
     minutes: Annotated[
         float | None,
         typer.Option(help="Time budget: the same as --set training.minutes=…", show_default=False),
@@ -58,6 +66,9 @@ def train(
     """
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite are mutually exclusive")
+    for option, given in (("--resume", resume), ("--overwrite", overwrite), ("--dry-run", dry_run)):
+        if find_lr and given:
+            raise ConfigError(f"--find-lr and {option} are mutually exclusive")
     from imgtrain.cli.display import Display
     from imgtrain.config import load_config
     from imgtrain.dataset.plan import make_plan
@@ -73,10 +84,15 @@ def train(
         f"{key}={value}": f"{option} {value}" for option, (key, value) in aliases.items() if value is not None
     }
     loaded = load_config(config, [*overrides, *typed], typed=typed)
-    if output is not None:
+    if output is not None and not find_lr:
         place = loaded.output.model_copy(update={"directory": output.absolute()})
         loaded = loaded.model_copy(update={"output": place})
     plan = make_plan(loaded)
     with Display(verbose=verbose, quiet=quiet) as display:
+        if find_lr:
+            from imgtrain.workflows.find_learning_rate import find_learning_rate
+
+            display.show_found_rate(find_learning_rate(plan, output, emit=display.show))
+            return
         result = train_plan(plan, overwrite=overwrite, resume=resume, dry_run=dry_run, emit=display.show)
         display.show_result(result)
