@@ -4,12 +4,17 @@ Source: R. Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks v
 2017. The map is the sum of the last convolution's channels, weighted by the mean gradient of the class's logit;
 negative values are set to 0.
 
+One thing differs: the channels are compared with those of an image of a single color, that of the image's border.
+Biases, and the zeros with which convolutions pad their inputs, make channels large where nothing is to be seen; without
+the comparison, they appear as bright stripes along black borders.
+
 Layers are called one by one, including those of nested Sequential models: in Keras 3, a model cannot be built from
 the tensors inside a nested Sequential model.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import cv2
@@ -47,24 +52,46 @@ def _explain(
     layers: list[Any], last: int, images: NDArray[np.uint8], labels: NDArray[np.int32]
 ) -> NDArray[np.float32]:
     """Return the maps at the resolution of the convolution."""
-    values = tf.cast(images, tf.float32)
-    for layer in layers[: last + 1]:
-        values = layer(values, training=False)
-    features = tf.cast(values, tf.float32)
+    start = _first_layer_to_compare(layers, images.shape)
+    values = _apply(layers[:start], tf.cast(images, tf.float32))
+    features = tf.cast(_apply(layers[start : last + 1], values), tf.float32)
+    plain = tf.cast(_apply(layers[start : last + 1], _fill_with_border(values)), tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(features)
-        values = features
-        for layer in layers[last + 1 : -1]:
-            values = layer(values, training=False)
-        logits = _logits(layers[-1], values)
+        logits = _logits(layers[-1], _apply(layers[last + 1 : -1], features))
         if logits.shape[1] == 1:  # the logit of the first class is the negative of the second's
             explained = logits[:, 0] * tf.where(labels == 1, 1.0, -1.0)
         else:
             explained = tf.gather(logits, labels, batch_dims=1)
     gradients = tape.gradient(explained, features)
     weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
-    maps = tf.nn.relu(tf.reduce_sum(weights * features, axis=-1)).numpy()
+    maps = tf.nn.relu(tf.reduce_sum(weights * (features - plain), axis=-1)).numpy()
     return maps / np.maximum(maps.max(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
+
+
+def _apply(layers: list[Any], values: Any) -> Any:
+    for layer in layers:
+        values = layer(values, training=False)
+    return values
+
+
+def _first_layer_to_compare(layers: list[Any], shape: tuple[int, ...]) -> int:
+    """Return the index of the first layer that looks at neighboring pixels, after the preprocessing."""
+    kept = itertools.takewhile(
+        lambda layer: (
+            not hasattr(layer, "kernel") and layer._inbound_nodes and layer.output.shape[1:3] == shape[1:3]
+        ),
+        layers,
+    )
+    return len(list(kept))
+
+
+def _fill_with_border(values: Any) -> Any:
+    """Return images (n, height, width, channels) of one color, the median of the outermost pixels of each image."""
+    pixels = np.asarray(values, np.float32)
+    sides = (pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1])
+    color = np.median(np.concatenate(sides, axis=1), axis=1)
+    return tf.cast(np.broadcast_to(color[:, None, None], pixels.shape), values.dtype)
 
 
 def _logits(layer: Any, values: Any) -> Any:

@@ -32,6 +32,10 @@ __all__ = ["Pictures", "render_page"]
 _MAX_MATRIX_CLASSES = 25
 _MOST_PAIRS = 60
 _SHEET_WIDTH = 1100
+# Characters of all column headings of a confusion matrix that fit next to each other, even on a phone.
+_MOST_IN_A_ROW = 24
+_MOST_UNBROKEN = 16
+_SHORT_END = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,6 +137,7 @@ def _matrix(scores: Mapping[str, Any]) -> dict[str, Any]:
         "counts": counts.tolist(),
         "shares": shares.tolist(),
         "whole": len(names) <= _MAX_MATRIX_CLASSES,
+        "upright": sum(map(len, names)) > _MOST_IN_A_ROW,
         "pairs": [(true, chosen, int(wrong[true, chosen])) for true, chosen in pairs if wrong[true, chosen]],
     }
 
@@ -161,6 +166,12 @@ def _describe_data(facts: Facts) -> dict[str, Any]:
     }
 
 
+def _unbroken_end(path: str) -> str:
+    """Return the end of a path in which a line must not break: a short file name, or its extension and a bit more."""
+    name = path.rpartition("/")[2]
+    return name if len(name) <= _MOST_UNBROKEN else name[-_SHORT_END:]
+
+
 def _show(predictions: Predictions | None, pictures: Pictures | None) -> dict[str, Any]:
     """Return the images with their captions, and which of them each part of the page shows."""
     nothing: dict[str, Any] = {"shown": [], "mistakes": [], "uncertain": [], "cells": {}, "sheet": None}
@@ -173,17 +184,19 @@ def _show(predictions: Predictions | None, pictures: Pictures | None) -> dict[st
             continue
         numbers[row] = len(shown)
         pixels, names = pictures.pixels[row], predictions.class_names
+        path = printable(predictions.paths[row])
         label, chosen = int(predictions.labels[row]), int(predictions.predicted[row])
         heat = pictures.heat.get(row)
         shown.append(
             {
                 "source": as_data_uri(pixels),
                 "heat": None if heat is None else as_data_uri(overlay(pixels, heat)),
-                "path": printable(predictions.paths[row]),
+                "path": path,
+                "tail": _unbroken_end(path),
                 "truth": printable(names[label]),
                 "predicted": printable(names[chosen]),
                 "right": label == chosen,
-                "confidence": f"{100 * predictions.probabilities[row, chosen]:.0f} %",
+                "confidence": f"{100 * predictions.probabilities[row, chosen]:.0f}\N{NO-BREAK SPACE}%",
             }
         )
 

@@ -106,3 +106,25 @@ def test_a_network_without_convolutions_returns_none():
         ]
     )
     assert grad_cam(model, np.zeros((2, 8, 8, 3), np.uint8), np.zeros(2, np.int32)) is None
+
+
+@pytest.mark.parametrize("border", [0, 255])
+def test_a_border_of_one_color_is_not_highlighted(border):
+    """Neither by the biases nor by the zeros with which the convolutions pad it."""
+    from imgtrain.evaluation.gradcam import grad_cam
+    from imgtrain.model.runtime import keras
+
+    keras.utils.set_random_seed(4)
+    layers = [keras.Input((48, 48, 3)), keras.layers.Rescaling(1 / 255)]
+    for _ in range(3):
+        bias = keras.initializers.RandomUniform(0, 0.5)
+        convolution = keras.layers.Conv2D(8, 3, padding="same", activation="relu", bias_initializer=bias)
+        layers += [convolution, keras.layers.MaxPooling2D(2)]
+    layers = [*layers[:-1], keras.layers.Flatten(), keras.layers.Dense(4, activation="softmax")]
+    images = np.full((8, 48, 48, 3), border, np.uint8)
+    images[:, 16:32, 16:32] = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3))
+    heat = grad_cam(keras.Sequential(layers), images, (np.arange(8) % 4).astype(np.int32))
+    outside = np.ones((48, 48), bool)
+    outside[4:-4, 4:-4] = False  # no pixel of the center reaches further
+    assert heat[:, outside].max() < 1e-5
+    assert np.median(heat[:, 16:32, 16:32].max(axis=(1, 2))) > 0.5

@@ -1,5 +1,6 @@
 """The page: what stands in it, how large it becomes, and that hostile names stay text."""
 
+import dataclasses
 import json
 import re
 
@@ -146,3 +147,24 @@ def test_the_page_needs_no_tensorflow(tmp_path, imported_modules):
         f"from imgtrain.report.page import render_page\nrender_page(load_facts(Path({str(tmp_path / 'run')!r})), None)"
     )
     assert not imported_modules(code) & {"tensorflow", "keras"}
+
+
+def test_the_extension_of_a_file_is_never_on_a_line_of_its_own(tmp_path):
+    predictions = make_run(tmp_path / "run", images=60, class_count=3)
+    long = "IMG_20190412_103311_HDR_edited.jpg"
+    paths = tuple(f"class/{number:02d}-{long if number % 2 else 'a.jpg'}" for number in range(60))
+    predictions = dataclasses.replace(predictions, paths=paths)
+    (tmp_path / "run/predictions-test.csv").write_text(render_predictions(predictions))
+    page = render(tmp_path / "run", predictions, side=8)
+    ends = set(re.findall(r'<wbr><span class="tail">(.*?)</span>', page))
+    assert "ited.jpg" in ends
+    assert all(end == "ited.jpg" or re.fullmatch(r"\d\d-a\.jpg", end) for end in ends)
+
+
+@pytest.mark.parametrize(
+    ("names", "upright"), [(("cat", "dog", "fish"), False), (("glioma_tumor", "meningioma_tumor"), True)]
+)
+def test_column_headings_are_upright_where_they_would_not_fit(tmp_path, names, upright):
+    predictions = make_run(tmp_path / "run", images=60, class_count=len(names), names=names)
+    page = render(tmp_path / "run", predictions, side=8)
+    assert ('<table class="matrix upright">' in page) == upright

@@ -26,7 +26,8 @@ const draw = (one) => {
   const pair = element("div", { className: "pair" }, element("img", { src: one.source, alt: one.path }));
   if (one.heat) pair.append(element("img", { src: one.heat, alt: `Grad-CAM for ${one.predicted}` }));
   const caption = element("figcaption", {}, "predicted ", element("strong", { textContent: one.predicted }), ` (${one.confidence})`,
-    element("span", { className: "path", textContent: one.path }));
+    element("span", { className: "path" }, one.path.slice(0, one.path.length - one.tail.length),
+      element("wbr", {}), element("span", { className: "tail", textContent: one.tail })));
   return element("figure", { className: "picture" }, pair, caption);
 };
 
