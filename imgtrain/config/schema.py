@@ -44,6 +44,7 @@ __all__ = [
     "DataConfig",
     "EarlyStoppingConfig",
     "EvaluationConfig",
+    "FineTuneConfig",
     "LabelsConfig",
     "LayerSpec",
     "ModelConfig",
@@ -765,6 +766,21 @@ class ReduceLROnPlateauConfig(Section):
     """Whether lower (`min`) or higher (`max`) is better; `auto` infers it from the name of the metric."""
 
 
+class FineTuneConfig(Section):
+    """Second stage of training, which starts with the best weights of the first one.
+
+    Layers of the backbone are trained as well, in inference mode: batch normalization keeps its moving statistics.
+    """
+
+    first_layer: Name = Field(default="all", alias="from")
+    """Name of the first layer of the backbone to train; `all` trains all of them."""
+    epochs: Annotated[Whole, Field(ge=1)] = 5
+    """Maximum number of epochs, in addition to `training.epochs`."""
+    learning_rate: Annotated[Finite, Field(gt=0)] = 0.00001
+    """Learning rate; much lower than in the first stage, so that the pretrained weights are not destroyed. A \
+`training.schedule` starts again with it; one of Keras's own is not used."""
+
+
 class TrainingConfig(Section):
     """How the network is trained."""
 
@@ -788,6 +804,9 @@ smoothed."""
     ema: Annotated[Finite, Field(gt=0, lt=1)] | None = None
     """Momentum of the exponential moving average of the weights, such as 0.999. If set, the averaged weights are \
 validated and saved."""
+    fine_tune: FineTuneConfig | None = None
+    """Second stage of training that also trains layers of the backbone, after `epochs` with a frozen backbone; null \
+for one stage."""
     loss: Annotated[Name, Wording("auto or the name of a loss")] = "auto"
     """Name of a Keras loss; `auto` chooses the cross-entropy for `data.class_mode`."""
     metrics: tuple[Annotated[Name, Wording("the name of a metric")], ...] = ("accuracy",)

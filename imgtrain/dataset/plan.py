@@ -12,6 +12,7 @@ from pathlib import Path
 
 from imgtrain.config.backbone import check_backbone, with_backbone_pixels
 from imgtrain.config.catalogue import load_catalogue
+from imgtrain.config.fine_tuning import check_fine_tuning
 from imgtrain.config.head import check_output, resolve_loss
 from imgtrain.config.keras_differences import check_shift_ranges
 from imgtrain.config.layers import check_shapes
@@ -90,6 +91,7 @@ def make_plan(config: Config) -> Plan:
         )
     config = with_target_size(with_backbone_pixels(config), None if splits is None else splits.train)
     problems += check_backbone(config)
+    problems += check_fine_tuning(config)
     problems += check_output(config, None if splits is None else len(splits.class_names))
     validated = _has_validation(config, splits)
     problems += _check_monitors(config, validated=validated)
@@ -168,15 +170,17 @@ def _without_stopping_a_schedule(config: Config) -> tuple[Config, list[str]]:
     """
     training = config.training
     stopping = training.early_stopping
-    if training.schedule is None or stopping is None or stopping.patience >= training.epochs:
+    later = training.fine_tune
+    longest = training.epochs if later is None else max(training.epochs, later.epochs)
+    if training.schedule is None or stopping is None or stopping.patience >= longest:
         return config, []
     if "early_stopping" in training.model_fields_set:
         return config, [
             f"training.early_stopping (patience {stopping.patience}) can end training before the learning rate "
-            f"schedule ends, whose last epochs usually improve most; set patience to {training.epochs} or more to "
+            f"schedule ends, whose last epochs usually improve most; set patience to {longest} or more to "
             "only restore the best weights"
         ]
-    patient = stopping.model_copy(update={"patience": training.epochs})
+    patient = stopping.model_copy(update={"patience": longest})
     return config.model_copy(update={"training": training.model_copy(update={"early_stopping": patient})}), []
 
 

@@ -26,7 +26,15 @@ from imgtrain.model.training_layers import TRAINING_CLASSES, training_configurat
 from imgtrain.run.color_modes import CHANNELS
 from imgtrain.run.model_metadata import find_model_file
 
-__all__ = ["Backbone", "leaf_layers", "read_backbone", "set_trainable", "set_weights"]
+__all__ = [
+    "Backbone",
+    "check_layer_name",
+    "find_backbone",
+    "leaf_layers",
+    "read_backbone",
+    "set_trainable",
+    "set_weights",
+]
 
 # These convert raw pixels, for which bfloat16 and float16 are too coarse.
 _FLOAT32_LAYERS = ("InputLayer", "Normalization", "Rescaling")
@@ -42,6 +50,7 @@ class Backbone:
         adapters: Built-in layers that convert the pixels for it.
         network: Its serialized Keras configuration, in float32; the input shape may be another one.
         weights: The values of all its weights; None for new random ones.
+        trainable: Which layers are trained, as in `set_trainable`.
     """
 
     label: str
@@ -49,6 +58,7 @@ class Backbone:
     adapters: tuple[keras.Layer, ...]
     network: Mapping[str, Any]
     weights: Sequence[NDArray[Any]] | None
+    trainable: bool | str
 
     def build(self, *, policy: str, for_training: bool) -> keras.Model:
         """Return the network with unspecified weights.
@@ -87,6 +97,7 @@ def read_backbone(config: Config) -> Backbone | None:
             application_layers(application.pixels, channels=channels),
             _application_network(asked.name, shape),
             read_application_weights(config, asked.name, asked.weights),
+            asked.trainable,
         )
     assert asked.source is not None
     try:
@@ -108,6 +119,7 @@ def read_backbone(config: Config) -> Backbone | None:
         (grey_to_rgb(),) if channels != taken else (),
         keras.saving.serialize_keras_object(features),
         features.get_weights(),
+        asked.trainable,
     )
 
 
@@ -129,7 +141,25 @@ def set_weights(model: keras.Model, weights: Sequence[NDArray[Any]]) -> None:
             layer.finalize_state()
 
 
-def set_trainable(network: keras.Model, trainable: bool | str) -> str | None:
+def find_backbone(model: keras.Model) -> keras.Model:
+    """Return the backbone of a network built with one."""
+    return next(
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.Model) and layer.name not in PREPROCESSING_NAMES
+    )
+
+
+def check_layer_name(network: keras.Model, name: str) -> str:
+    """Return a hint if a backbone has no layer with this name; empty if it has one."""
+    leaves = [layer for layer in leaf_layers(network) if layer.weights]
+    if any(layer.name == name for layer in leaf_layers(network)):
+        return ""
+    near = did_you_mean(name, [layer.name for layer in leaf_layers(network)])
+    return near or f"available: {_shorten(', '.join(layer.name for layer in leaves))}"
+
+
+def set_trainable(network: keras.Model, trainable: bool | str) -> None:
     """Set which layers of a backbone are trained.
 
     Unless all are trained, the backbone runs in inference mode: batch normalization uses and keeps its moving
@@ -137,28 +167,22 @@ def set_trainable(network: keras.Model, trainable: bool | str) -> str | None:
 
     Args:
         network: The backbone.
-        trainable: Whether all or none are trained, or the name of the first trained layer.
-
-    Returns:
-        What is wrong with the layer name; None if it exists.
+        trainable: Whether all or none are trained, or the name of the first trained layer; `all` for all layers in
+            inference mode.
     """
     leaves = list(leaf_layers(network))
     names = [layer.name for layer in leaves]
-    if isinstance(trainable, str) and trainable not in names:
-        shown = ", ".join(name for name, layer in zip(names, leaves, strict=True) if layer.weights)
-        return did_you_mean(trainable, names) or f"available: {_shorten(shown)}"
-    first = names.index(trainable) if isinstance(trainable, str) else 0
+    first = names.index(trainable) if isinstance(trainable, str) and trainable != "all" else 0
     network.trainable = trainable is not False
     for position, layer in enumerate(leaves):
         layer.trainable = (
             trainable is not False and position >= first and layer.name not in PREPROCESSING_NAMES
         )
     if trainable is not True:
-        run_in_inference_mode(network)
-    return None
+        _run_in_inference_mode(network)
 
 
-def run_in_inference_mode(network: keras.Model) -> None:
+def _run_in_inference_mode(network: keras.Model) -> None:
     """Make a network ignore that the model around it is trained."""
     call = type(network).call
 
@@ -217,6 +241,9 @@ def _with_policy(value: Any, policy: str) -> Any:
         return value
     if value.get("class_name") == "DTypePolicy":
         return {**value, "config": {"name": policy}}
+    if isinstance(value.get("trainable"), bool):
+        # Set after building; see `set_trainable`.
+        value = {**value, "trainable": True}
     name = value["config"].get("name") if isinstance(value.get("config"), Mapping) else None
     if value.get("class_name") in _FLOAT32_LAYERS or name in PREPROCESSING_NAMES:
         return value

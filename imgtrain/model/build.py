@@ -12,7 +12,7 @@ from imgtrain.config.preprocessing import needs_featurewise_statistics
 from imgtrain.config.schema import Config, PreprocessingConfig
 from imgtrain.dataset.plan import Plan
 from imgtrain.model.abstract_build import allocated_at_the_end
-from imgtrain.model.backbone import read_backbone, set_weights
+from imgtrain.model.backbone import find_backbone, read_backbone, set_trainable, set_weights
 from imgtrain.model.compile import compile_network
 from imgtrain.model.layer_stack import LayerStack
 from imgtrain.model.precision import POLICIES
@@ -20,7 +20,14 @@ from imgtrain.model.preprocess import preprocessing_layers
 from imgtrain.model.runtime import keras
 from imgtrain.model.training_layers import plain_configuration
 
-__all__ = ["build_and_compile", "build_network", "float32_copy", "read_layers", "saved_layers"]
+__all__ = [
+    "begin_fine_tuning",
+    "build_and_compile",
+    "build_network",
+    "float32_copy",
+    "read_layers",
+    "saved_layers",
+]
 
 
 def build_and_compile(plan: Plan, train: Batches, precision: str, *, for_training: bool = False) -> Any:
@@ -84,9 +91,28 @@ def build_network(
         if backbone is not None:
             stack.add_backbone(backbone)
         stack.add_all(class_count)
-    if backbone is not None and backbone.weights is not None:
-        set_weights(stack.backbone, backbone.weights)
+    if backbone is not None:
+        # Not earlier: TensorFlow never computes gradients of variables that are allocated while frozen.
+        set_trainable(stack.backbone, backbone.trainable)
+        if backbone.weights is not None:
+            set_weights(stack.backbone, backbone.weights)
     return keras.Sequential(stack.layers, name="network")
+
+
+def begin_fine_tuning(model: keras.Sequential, config: Config, *, precision: str) -> None:
+    """Unfreeze layers of the backbone, and compile the network for the second stage of training.
+
+    Args:
+        model: A network built with a frozen backbone, for training.
+        config: The configuration of the second stage: the result of `fine_tuning_config`.
+        precision: The precision of the network.
+    """
+    asked = config.training.fine_tune
+    assert asked is not None
+    set_trainable(find_backbone(model), asked.first_layer)
+    compile_network(
+        model, config, precision=precision, for_training=True, soft_labels=has_soft_labels(config)
+    )
 
 
 def float32_copy(model: keras.Sequential, config: Config) -> keras.Sequential:

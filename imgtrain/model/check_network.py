@@ -20,7 +20,7 @@ from imgtrain.config.schema import Config
 from imgtrain.config.wording import format_value
 from imgtrain.errors import ConfigError, Problem
 from imgtrain.model.abstract_build import never_allocated
-from imgtrain.model.backbone import read_backbone
+from imgtrain.model.backbone import read_backbone, set_trainable
 from imgtrain.model.build import read_layers, saved_layers
 from imgtrain.model.compile import compile_network
 from imgtrain.model.initial_state import saving_initial_state
@@ -72,13 +72,17 @@ def _check_layers(config: Config, class_count: int, precision: str, suffix: str)
         if backbone is not None:
             stack.add_backbone(backbone)
         stack.add_all(class_count)
-    if stack.backbone is not None and suffix == ".h5" and (unknown := _unknown_to_h5(stack.backbone)):
-        what = f"Keras cannot load it from an .h5 file, because it contains {', '.join(unknown)}"
-        return [Problem(config.where("model", "backbone"), what, "set output.model to model.keras")]
+    if backbone is not None:
+        set_trainable(stack.backbone, backbone.trainable)
+        if suffix == ".h5" and (unknown := _unknown_to_h5(stack.backbone)):
+            what = f"Keras cannot load it from an .h5 file, because it contains {', '.join(unknown)}"
+            return [Problem(config.where("model", "backbone"), what, "set output.model to model.keras")]
     # The dry run leaves out the backbone: Keras can train, save and load its own networks, and what it loaded.
     layers = stack.layers[stack.head :]
     first = layers[0].input
-    frozen = stack.backbone is None or not stack.backbone.trainable_weights
+    frozen = stack.backbone is None or not (
+        stack.backbone.trainable_weights or config.training.fine_tune is not None
+    )
     try:
         _rehearse(
             [keras.layers.InputLayer(first.shape[1:], dtype=first.dtype), *layers], suffix, is_first=frozen

@@ -24,7 +24,7 @@ from imgtrain.config.layers import (
 )
 from imgtrain.config.schema import Config, LayerSpec
 from imgtrain.errors import ConfigError, Problem
-from imgtrain.model.backbone import Backbone, set_trainable
+from imgtrain.model.backbone import Backbone, check_layer_name
 from imgtrain.model.keras_errors import first_sentences
 from imgtrain.model.measure import variable_bytes
 from imgtrain.model.preprocess import PREPROCESSING_NAMES
@@ -78,7 +78,7 @@ class LayerStack:
         self.head += 1
 
     def add_backbone(self, backbone: Backbone) -> None:
-        """Add a backbone and its global pooling.
+        """Add a backbone, all of it trainable, and its global pooling.
 
         Raises:
             ConfigError: It cannot take images of this size, or doesn't contain the layer to train from.
@@ -96,9 +96,15 @@ class LayerStack:
             what = f"{backbone.label} cannot take images of {height}×{width}: {first_sentences(error)}"
             where = self._config.where("data", "target_size")
             raise ConfigError(Problem(where, what, "use the size that it was trained with")) from error
-        if hint := set_trainable(network, asked.trainable):
-            where = self._config.where("model", "backbone", "trainable")
-            raise ConfigError(Problem(where, f"{backbone.label} has no layer {asked.trainable!r}", hint))
+        fine_tune = self._config.training.fine_tune
+        for name, *path in (
+            (asked.trainable, "model", "backbone", "trainable"),
+            ("all" if fine_tune is None else fine_tune.first_layer, "training", "fine_tune", "from"),
+        ):
+            if isinstance(name, str) and name != "all" and (hint := check_layer_name(network, name)):
+                raise ConfigError(
+                    Problem(self._config.where(*path), f"{backbone.label} has no layer {name!r}", hint)
+                )
         self.backbone, self._tensor = network, features
         self.layers.append(network)
         self.head += 1

@@ -64,7 +64,7 @@ def draw_history(history: Sequence[Mapping[str, float]], best_epoch: int | None)
     names = [
         name
         for name in history[0]
-        if name not in ("epoch", "seconds", "learning_rate") and not name.startswith("val_")
+        if name not in ("epoch", "stage", "seconds", "learning_rate") and not name.startswith("val_")
     ]
     if len({row.get("learning_rate") for row in history}) > 1:
         names.append("learning_rate")

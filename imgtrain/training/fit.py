@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 from imgtrain.batches.batches import Batches
@@ -35,7 +36,26 @@ from imgtrain.training.state import (
 )
 from imgtrain.training.steps import Steps
 
-__all__ = ["fit"]
+__all__ = ["Stage", "fit"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """A part of training with trained layers, optimizer and learning rate of its own.
+
+    Attributes:
+        model: A compiled Keras model.
+        train: Batches of (images, labels) or (images, labels, weights).
+        validation: Unshuffled batches of (images, labels), or None.
+        training: Number of epochs, schedule and callbacks.
+        steps: The compiled steps of the model.
+    """
+
+    model: Any
+    train: Batches
+    validation: Batches | None
+    training: TrainingConfig
+    steps: Steps
 
 
 def fit(
@@ -45,6 +65,7 @@ def fit(
     training: TrainingConfig,
     *,
     steps: Steps | None = None,
+    later: Callable[[], Stage] | None = None,
     checkpoints: Checkpointer | None = None,
     on_epoch: Callable[[Sequence[Epoch]], None] = lambda epochs: None,
     emit: Emit = ignore,
@@ -60,6 +81,7 @@ def fit(
         validation: Unshuffled batches of (images, labels), or None.
         training: Number of epochs, schedule and callbacks.
         steps: Steps of the model that are already compiled; None compiles them.
+        later: Prepares a second stage, which continues with the best weights of the first; None for one stage.
         checkpoints: Writes checkpoints and holds the one to resume from; None disables checkpoints.
         on_epoch: Called after every epoch with all epochs so far.
         emit: Called with an event for every batch and epoch.
@@ -70,10 +92,8 @@ def fit(
         RunFileError: A checkpoint cannot be written, or the checkpoint to resume from does not match the model.
     """
     with GracefulShutdown() as interruption:
-        run = _Run(
-            model, train, validation, training, steps or Steps(model, train), checkpoints, interruption, emit
-        )
-        return run.fit(on_epoch)
+        first = Stage(model, train, validation, training, steps or Steps(model, train))
+        return _Run(first, later, checkpoints, interruption, emit).fit(on_epoch)
 
 
 class _Run:
@@ -81,37 +101,63 @@ class _Run:
 
     def __init__(
         self,
-        model: Any,
-        train: Batches,
-        validation: Batches | None,
-        training: TrainingConfig,
-        steps: Steps,
+        first: Stage,
+        later: Callable[[], Stage] | None,
         checkpoints: Checkpointer | None,
         interruption: GracefulShutdown,
         emit: Emit,
     ) -> None:
-        self._model = model
-        self._train = train
-        self._validation = validation
-        self._epochs = training.epochs
+        self._later = later
         self._checkpoints = checkpoints
         self._interruption = interruption
         self._emit = emit
-        self._steps = steps
+        self._position = Position()
+        self._saved = (0, 0)
+        self._begin(first)
+
+    def _begin(self, stage: Stage) -> None:
+        """Create the Keras objects of a stage."""
+        model, training = stage.model, stage.training
+        self._model = model
+        self._train = stage.train
+        self._validation = stage.validation
+        self._stage_epochs = training.epochs
+        self._steps = stage.steps
         self._average = AveragedWeights(model)
-        self._rates = scheduled_rates(training, model.optimizer, steps_per_epoch=len(train))
+        self._rates = scheduled_rates(training, model.optimizer, steps_per_epoch=len(stage.train))
         self._plateau, self._stopping = _make_callbacks(training)
         callbacks = [callback for callback in (self._plateau, self._stopping) if callback is not None]
         self._callbacks = keras.callbacks.CallbackList(callbacks, model=model)
-        self._position = Position()
-        self._saved = (0, 0)
+        model.stop_training = False
+        self._callbacks.on_train_begin()
+
+    @property
+    def _epochs(self) -> int:
+        """Number of epochs until the end of this stage, including earlier ones."""
+        return self._position.stage_epoch + self._stage_epochs
 
     def fit(self, on_epoch: Callable[[Sequence[Epoch]], None]) -> History:
         """Train the remaining epochs."""
-        model, stopping = self._model, self._stopping
-        model.stop_training = False
-        self._callbacks.on_train_begin()
         self._restore()
+        self._train_stage(on_epoch)
+        if self._later is not None and self._position.stage == 0:
+            self._begin_later()
+            self._train_stage(on_epoch)
+        return self._make_history()
+
+    def _begin_later(self) -> None:
+        """Begin the second stage with the best weights of the first, which remain the best until they are improved."""
+        assert self._later is not None
+        first, position = self._stopping, self._position
+        position.stage, position.stage_epoch, position.stopped = 1, position.epoch, False
+        self._begin(self._later())
+        if first is not None and first.best_weights is not None:
+            restore_callback(self._stopping, {"best": first.best, "best_epoch": first.best_epoch})
+            self._stopping.best_weights = self._model.get_weights()
+
+    def _train_stage(self, on_epoch: Callable[[Sequence[Epoch]], None]) -> None:
+        """Train the remaining epochs of a stage, and restore its best weights."""
+        model, stopping = self._model, self._stopping
         while not self._is_over():
             ended = self._train_epoch()
             self._position.end_epoch(ended, stopped=model.stop_training)
@@ -134,7 +180,6 @@ class _Run:
         # EarlyStopping's best weights, if any, replace the average of the last epoch.
         self._average.put_in_place()
         self._callbacks.on_train_end()
-        return self._make_history()
 
     def _is_over(self) -> bool:
         return self._position.epoch >= self._epochs or self._position.stopped
@@ -150,7 +195,7 @@ class _Run:
         with closing(self._train.read_ahead(position.epoch, start=position.step)) as ahead:
             for batch in self._keeping_what_was_trained(ahead):
                 if self._rates is not None:
-                    step = position.epoch * len(self._train) + position.step
+                    step = (position.epoch - position.stage_epoch) * len(self._train) + position.step
                     self._model.optimizer.learning_rate = self._rates[step]
                 position.logs = self._steps.train(batch)
                 _raise_if_nan(position.logs, position.epoch, position.step)
@@ -170,7 +215,8 @@ class _Run:
             logs["learning_rate"] = float(self._model.optimizer.learning_rate)
             self._callbacks.on_epoch_end(position.epoch, dict(logs))
         speed = position.images / position.seconds
-        return Epoch(position.epoch, time.perf_counter() - begun, speed, logs)
+        stage = None if self._later is None else position.stage + 1
+        return Epoch(position.epoch, time.perf_counter() - begun, speed, logs, stage)
 
     def _validate(self, batches: Batches) -> dict[str, float]:
         """Return the means of the metrics over a split."""
@@ -226,6 +272,9 @@ class _Run:
         earlier = None if self._checkpoints is None else self._checkpoints.earlier
         if earlier is None:
             return
+        if earlier.progress["position"].get("stage"):
+            assert self._later is not None  # the configuration is the same
+            self._begin(self._later())
         self._steps.build()
         restore_arrays(self._model, earlier.arrays)
         restore_callback(self._stopping, earlier.progress["early_stopping"])

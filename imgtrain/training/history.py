@@ -18,12 +18,14 @@ class Epoch:
         seconds: Wall time, including validation.
         images_per_second: Training throughput, excluding validation.
         logs: Metrics by name, and the learning rate at the end of the epoch.
+        stage: The stage of training, from 1; None if there is only one.
     """
 
     number: int
     seconds: float
     images_per_second: float
     logs: Mapping[str, float]
+    stage: int | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -33,7 +35,7 @@ class History:
     Attributes:
         epochs: In order.
         best_epoch: The epoch, from 0, of the model's final weights.
-        stopped_early: Whether fewer epochs were trained than configured.
+        stopped_early: Whether fewer epochs were trained, in the last stage, than configured.
     """
 
     epochs: tuple[Epoch, ...]

@@ -86,7 +86,7 @@ def find_earlier_run(config: Config, run: RunDirectory, emit: Emit = ignore) -> 
     if asked is not None:
         _raise_if_changed(config, asked, run.path)
     if completed:
-        more = asked is not None and config.training.epochs > asked["training"]["epochs"]
+        more = asked is not None and _epochs(to_plain(config)) > _epochs(asked)
         if not more or facts.get("stopped_early"):
             return EarlierRun(facts, checkpoint, is_complete=True)
         if checkpoint is None:
@@ -177,7 +177,9 @@ def _raise_if_changed(config: Config, asked: Mapping[str, Any], where: Path) -> 
     for path, before, after in _differences(asked, to_plain(config)):
         key = ".".join(map(str, path))
         # A schedule spans all epochs: with more epochs, earlier batches would have had other learning rates.
-        longer = key == "training.epochs" and after >= before and config.training.schedule is None
+        # Only the last stage can be extended.
+        last = "training.epochs" if config.training.fine_tune is None else "training.fine_tune.epochs"
+        longer = key == last and after >= before and config.training.schedule is None
         if key in _FREE or longer:
             continue
         if before is _ABSENT and after == _default(path):
@@ -188,6 +190,13 @@ def _raise_if_changed(config: Config, asked: Mapping[str, Any], where: Path) -> 
     if problems:
         hint = "restore it, or start a new run with --output or --overwrite; only `epochs` can be increased"
         raise ConfigError([*problems, Problem(where, "was trained with a different configuration", hint)])
+
+
+def _epochs(config: Mapping[str, Any]) -> int:
+    """Return the maximum number of epochs of all stages."""
+    training = config["training"]
+    later = training.get("fine_tune")
+    return int(training["epochs"]) + (0 if later is None else int(later["epochs"]))
 
 
 def _default(path: tuple[str | int, ...]) -> Any:

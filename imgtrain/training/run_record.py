@@ -62,7 +62,13 @@ def describe_history(history: History) -> dict[str, Any]:
 def history_rows(epochs: Sequence[Epoch]) -> tuple[Mapping[str, float], ...]:
     """Return the rows of `history.csv`: one per epoch, numbered from 1."""
     return tuple(
-        {"epoch": epoch.number + 1, "seconds": round(epoch.seconds, 3), **epoch.logs} for epoch in epochs
+        {
+            "epoch": epoch.number + 1,
+            **({} if epoch.stage is None else {"stage": epoch.stage}),
+            "seconds": round(epoch.seconds, 3),
+            **epoch.logs,
+        }
+        for epoch in epochs
     )
 
 

@@ -30,7 +30,9 @@ class Position:
         seconds: Training time in this epoch so far.
         logs: Running means of the metrics in this epoch.
         finished: Completed epochs.
-        stopped: Whether a callback stopped training.
+        stopped: Whether a callback stopped training, or its current stage.
+        stage: The stage of training, from 0.
+        stage_epoch: The first epoch of the stage.
     """
 
     epoch: int = 0
@@ -40,6 +42,8 @@ class Position:
     logs: dict[str, float] = field(default_factory=dict)
     finished: list[Epoch] = field(default_factory=list)
     stopped: bool = False
+    stage: int = 0
+    stage_epoch: int = 0
 
     def end_epoch(self, epoch: Epoch, *, stopped: bool) -> None:
         """Advance to the next epoch."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from imgtrain.batches.batches import Batches
 from imgtrain.batches.make_batches import inference_batch_size, make_batches
+from imgtrain.config.fine_tuning import fine_tuning_config
 from imgtrain.config.render import render_config
-from imgtrain.config.schema import PreprocessingConfig
+from imgtrain.config.schema import Config, PreprocessingConfig
 from imgtrain.dataset.plan import Plan
 from imgtrain.errors import ConfigError
 from imgtrain.evaluation.evaluate_splits import Evaluation, evaluate_splits
@@ -18,7 +19,7 @@ from imgtrain.evaluation.predictions import render_predictions
 from imgtrain.evaluation.saved_model import describe_model, verify_saved_model
 from imgtrain.events import Emit, Message, RunOpened
 from imgtrain.model.archive import save_model
-from imgtrain.model.build import build_and_compile, build_network, float32_copy
+from imgtrain.model.build import begin_fine_tuning, build_and_compile, build_network, float32_copy
 from imgtrain.model.check_network import check_network
 from imgtrain.model.measure import explain_out_of_memory, measure_network
 from imgtrain.model.precision import choose_precision
@@ -29,7 +30,7 @@ from imgtrain.report.images import draw_augmentation
 from imgtrain.run.run_directory import RunDirectory, write_json, write_text
 from imgtrain.training.checkpoint_store import CheckpointStore
 from imgtrain.training.checkpointing import Checkpointer
-from imgtrain.training.fit import fit
+from imgtrain.training.fit import Stage, fit
 from imgtrain.training.history import History
 from imgtrain.training.resume import EarlierRun, describe_origin, describe_resumption, validate_same_images
 from imgtrain.training.run_record import (
@@ -132,6 +133,7 @@ def _run(
                 batches.get("validation"),
                 config.training,
                 steps=steps,
+                later=_second_stage(config, model, precision.name, batches, emit),
                 checkpoints=Checkpointer(
                     store, origin=origin, minutes=config.training.checkpoint_minutes, earlier=checkpoint
                 ),
@@ -180,6 +182,27 @@ def _plan_epochs(
     write_text(run.config, render_config(config))
     write_json(run.run, facts)
     return replace(plan, config=config)
+
+
+def _second_stage(
+    config: Config, model: Any, precision: str, batches: dict[str, Batches], emit: Emit
+) -> Callable[[], Stage] | None:
+    """Return the function that begins the second stage of training; None if there is only one."""
+    if config.training.fine_tune is None:
+        return None
+    later = fine_tuning_config(config)
+
+    def begin() -> Stage:
+        begin_fine_tuning(model, later, precision=precision)
+        emit(
+            Message(
+                f"fine-tuning: {measure_network(model, later).trainable_parameters:,} trainable parameters"
+            )
+        )
+        train = batches["train"]
+        return Stage(model, train, batches.get("validation"), later.training, Steps(model, train))
+
+    return begin
 
 
 def _report(

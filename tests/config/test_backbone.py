@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from imgtrain.config.backbone import check_backbone, with_backbone_pixels
+from imgtrain.config.fine_tuning import check_fine_tuning, fine_tuning_config
 from imgtrain.config.load import load_config, parse_config
 from imgtrain.config.render import render_config
 from imgtrain.config.schema import Config
@@ -122,3 +123,33 @@ def test_missing_files(tmp_path: Path) -> None:
     assert (problem.where, "no such model file" in problem.what) == ("model.backbone.weights", True)
     (problem,) = check_backbone(make_config({"from": str(tmp_path)}))
     assert (problem.where, "without a .keras or .h5 model" in problem.what) == ("model.backbone.from", True)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "training", "where", "what"),
+    [
+        (None, {}, "training.fine_tune", "requires a model.backbone"),
+        ({"name": "VGG16", "trainable": True}, {}, "model.backbone.trainable", "must be false"),
+        ({"name": "VGG16"}, {"minutes": 3}, "training.minutes", "cannot be combined"),
+        (
+            {"name": "VGG16"},
+            {"schedule": {"name": "cosine", "warmup_epochs": 4}},
+            "training.fine_tune.epochs",
+            "must be more than training.schedule.warmup_epochs (4); got 4",
+        ),
+    ],
+)
+def test_fine_tuning_that_contradicts_other_options(
+    backbone: Any, training: dict[str, Any], where: str, what: str
+) -> None:
+    config = make_config(backbone, training={"fine_tune": {"from": "all", "epochs": 4}, **training})
+    (problem,) = check_fine_tuning(config)
+    assert problem.where == where
+    assert what in problem.what
+
+
+def test_the_second_stage_has_its_own_epochs_and_learning_rate() -> None:
+    schedule = {"name": "ExponentialDecay", "initial_learning_rate": 0.1, "decay_steps": 9, "decay_rate": 0.5}
+    training = {"fine_tune": {"epochs": 7, "learning_rate": 1e-4}, "schedule": schedule}
+    later = fine_tuning_config(make_config({"name": "VGG16"}, training=training)).training
+    assert (later.epochs, later.optimizer.arguments, later.schedule) == (7, {"learning_rate": 1e-4}, None)
