@@ -252,14 +252,20 @@ def torch_network(network: str, classes: int) -> Any:
         name, given = (spec, {}) if isinstance(spec, str) else next(iter(spec.items()))
         if name == "Conv2D":
             same = given.get("padding") == "same"
-            layers += [
-                torch.nn.Conv2d(channels, given["filters"], 3, padding=1 if same else 0),
-                torch.nn.ReLU(),
-            ]
+            bias = given.get("use_bias", True)
+            layers.append(torch.nn.Conv2d(channels, given["filters"], 3, padding=1 if same else 0, bias=bias))
+            if "activation" in given:
+                layers.append(torch.nn.ReLU())
             channels, side = given["filters"], side if same else side - 2
         elif name == "MaxPooling2D":
             layers.append(torch.nn.MaxPool2d(2))
             side //= 2
+        elif name == "BatchNormalization":
+            layers.append(torch.nn.BatchNorm2d(channels))
+        elif name == "ReLU":
+            layers.append(torch.nn.ReLU(inplace=True))
+        elif name == "GlobalAveragePooling2D":
+            layers += [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
         elif name == "Dropout":
             layers.append(torch.nn.Dropout(given))
         elif name == "Flatten":

@@ -1,4 +1,4 @@
-"""Common setup of the benchmarks: photos resized once, two networks, all augmentations of ImageDataGenerator."""
+"""Common setup of the benchmarks: photos resized once, three networks, all augmentations of ImageDataGenerator."""
 
 from __future__ import annotations
 
@@ -42,6 +42,14 @@ def _conv(filters: int, **options: Any) -> dict[str, Any]:
     return {"Conv2D": {"filters": filters, "kernel_size": 3, "activation": "relu", **options}}
 
 
+def _normalized(filters: int, convolutions: int) -> list[Any]:
+    """Return a block of the network that `imgtrain init` writes."""
+    conv = _conv(filters, padding="same", use_bias=False)
+    del conv["Conv2D"]["activation"]
+    normalize = [{"BatchNormalization": {"momentum": 0.9}}, "ReLU"]
+    return [conv, {"MaxPooling2D": 2}, *normalize, *(convolutions - 1) * [conv, *normalize]]
+
+
 _DENSE = {"Dense": {"units": 512, "activation": "relu"}}
 NETWORKS: Mapping[str, list[Any]] = {
     "two": [
@@ -53,8 +61,13 @@ NETWORKS: Mapping[str, list[Any]] = {
         *(_conv(16), {"MaxPooling2D": 2}, _conv(32), {"MaxPooling2D": 2}, _conv(64), {"MaxPooling2D": 2}),
         *("Flatten", _DENSE),
     ],
+    "init": [
+        *(_normalized(16, 1) + _normalized(32, 1) + _normalized(64, 2)),
+        *(_normalized(128, 2) + _normalized(256, 1)),
+        *("GlobalAveragePooling2D", {"Dropout": 0.2}),
+    ],
 }
-"""The layers of two networks in configuration syntax: 22.4 and 9.5 million weights."""
+"""The layers of three networks in configuration syntax: 22.4, 9.5 and 0.6 million weights."""
 
 
 def lay_out(source: Path, target: Path) -> None:

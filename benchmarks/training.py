@@ -1,6 +1,6 @@
 """End-to-end training throughput including validation, in interleaved rounds.
 
-    python benchmarks/training.py FOLDER [--network two|three] [--rounds 5] [--epochs 1] [--only "imgtrain;…"]
+    python benchmarks/training.py FOLDER [--network two|three|init] [--rounds 5] [--epochs 1] [--only "imgtrain;…"]
 
 FOLDER contains one folder of photos per class; they are resized to 150×150 first, and every augmentation is enabled. A
 round is one or more epochs. `Model.fit` waits for tf.data at the end of some epochs, and the waits grow with run time
