@@ -19,11 +19,17 @@ _MOST_CORES = 64
 _COMMON_SIDE = 96
 # Number of epochs at which the size is 96×96; additional time is divided equally between epochs and pixels.
 _COMMON_PASSES = 45
+# Minimum side that larger images are shrunk to: below it, the blocks are fewer and wider, which takes as long.
+_SHRUNK_SIDE = 64
 _FILTERS = (16, 32, 64, 128, 256)
-# Minimum side of a feature map: below it, 3×3 filters mostly see padding.
-_SMALLEST_POOLED_SIDE = 3
-# Number of blocks, from the end, with two convolutions.
-_DOUBLE_BLOCKS = 3
+# Minimum side of the last feature map.
+_SMALLEST_POOLED_SIDE = 2
+# Blocks with two convolutions, counted from the last; a second one in the last block costs more than it gains.
+_DOUBLE_BLOCKS = (3, 2)
+# (minimum number of images, batch size): larger batches are faster, but few images need many updates.
+_BATCH_SIZES = ((1000, 64), (300, 32), (0, 16))
+# Approximately proportional to the square root of the batch size.
+_LEARNING_RATES = {16: 0.002, 32: 0.003, 64: 0.004}
 # Mixing images helps in long training on photos, but reduced accuracy on small sets of medical grayscale images.
 _FEWEST_PASSES_TO_MIX = 35
 _FEWEST_IMAGES_TO_MIX = 300
@@ -36,19 +42,19 @@ class Recipe:
     Attributes:
         target_size: (height, width) in pixels.
         batch_size: Images per batch.
+        learning_rate: Maximum learning rate.
         blocks: (filters, convolutions) of each block; pooling follows the first convolution.
         dropout: Dropout rate before the output layer.
         cutmix: Whether to apply CutMix to half of the images.
-        warmup_epochs: Number of warm-up epochs of the learning rate.
         minutes: Time budget for training.
     """
 
     target_size: tuple[int, int]
     batch_size: int
+    learning_rate: float
     blocks: tuple[tuple[int, int], ...]
     dropout: float
     cutmix: bool
-    warmup_epochs: int
     minutes: float
 
 
@@ -63,16 +69,17 @@ def choose_recipe(images: int, size: tuple[int, int], *, gray: bool, minutes: fl
     """
     cores = min(available_cores(), _MOST_CORES)
     passes_at_common_side = 60 * minutes * cores * _IMAGES_PER_SECOND_AND_CORE / images
-    side = _COMMON_SIDE * (passes_at_common_side / _COMMON_PASSES) ** 0.25
+    side = max(_COMMON_SIDE * (passes_at_common_side / _COMMON_PASSES) ** 0.25, _SHRUNK_SIDE)
     target = _fit(size, side)
     passes = passes_at_common_side * _COMMON_SIDE**2 / (target[0] * target[1])
+    batch_size = next(size for fewest, size in _BATCH_SIZES if images >= fewest)
     return Recipe(
         target_size=target,
-        batch_size=32 if images >= 500 else 16,
+        batch_size=batch_size,
+        learning_rate=_LEARNING_RATES[batch_size],
         blocks=_blocks(min(target)),
         dropout=0.2,
         cutmix=not gray and images >= _FEWEST_IMAGES_TO_MIX and passes >= _FEWEST_PASSES_TO_MIX,
-        warmup_epochs=3 if passes >= 30 else 1,
         minutes=minutes,
     )
 
@@ -95,5 +102,5 @@ def _blocks(side: int) -> tuple[tuple[int, int], ...]:
         side, count = side // 2, count + 1
     filters = _FILTERS[len(_FILTERS) - count :]
     return tuple(
-        (width, 2 if position >= count - _DOUBLE_BLOCKS else 1) for position, width in enumerate(filters)
+        (width, 2 if count - position in _DOUBLE_BLOCKS else 1) for position, width in enumerate(filters)
     )

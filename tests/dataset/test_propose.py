@@ -145,12 +145,22 @@ def test_grey_images(tmp_path):
     assert propose(tmp_path / "scans")[1].data.color_mode == "rgb"
 
 
-@pytest.mark.parametrize(("size", "pools"), [(32, 3), (64, 4), (100, 5), (224, 5)])
+@pytest.mark.parametrize(("size", "pools"), [(32, 4), (64, 5), (100, 5), (224, 5)])
 def test_no_more_pooling_than_the_size_allows(tmp_path, size, pools):
     fill(tmp_path / "pets", ["cat", "dog"], size=(size, size))
     _, config = propose(tmp_path / "pets")
     assert [layer.name for layer in config.model.layers].count("MaxPooling2D") == pools
-    assert size >> pools >= 3
+    assert size >> pools >= 2
+
+
+@pytest.mark.parametrize(("images", "rate"), [(40, 0.002), (400, 0.003), (1200, 0.004)])
+def test_the_learning_rate_follows_the_batch_size(tmp_path, images, rate):
+    fill(tmp_path / "pets", {"cat": images // 2, "dog": images // 2}, size=(8, 8))
+    _, config = propose(tmp_path / "pets")
+    optimizer = config.training.optimizer
+    assert (optimizer.name, optimizer.arguments["convolutions"]) == ("Muon", True)
+    assert optimizer.arguments["learning_rate"] == rate
+    assert config.data.batch_size == {0.002: 16, 0.003: 32, 0.004: 64}[rate]
 
 
 def test_weights_where_one_class_is_small(tmp_path):

@@ -28,7 +28,7 @@ def test_every_folder_gets_a_network_that_its_images_fit_into(images, size, gray
     assert all(32 <= side <= 240 for side in recipe.target_size)
     assert all(side <= max(given, 32) + 16 for side, given in zip(recipe.target_size, size, strict=True))
     assert recipe.blocks
-    assert min(recipe.target_size) >> len(recipe.blocks) >= 3
+    assert min(recipe.target_size) >> len(recipe.blocks) >= 2
     filters = [width for width, _ in recipe.blocks]
     assert filters == sorted(filters)
     assert filters[-1] == 256
@@ -44,6 +44,24 @@ def test_more_time_buys_pixels_and_passes():
     assert sides[0] < sides[2] == 96 < sides[3]
 
 
+def test_short_training_costs_no_more_per_image() -> None:
+    """Fewer pixels must not lead to fewer, wider blocks, which take longer."""
+
+    def multiplications(minutes: float) -> int:
+        recipe = choose_recipe(2000, (300, 300), gray=False, minutes=minutes)
+        (height, width), channels, total = recipe.target_size, 3, 0
+        for filters, convolutions in recipe.blocks:
+            for number in range(convolutions):
+                total += height * width * 9 * channels * filters
+                channels = filters
+                if number == 0:
+                    height, width = height // 2, width // 2
+        return total
+
+    costs = [multiplications(minutes) for minutes in (0.25, 0.5, 1, 3, 10)]
+    assert costs == sorted(costs)
+
+
 def test_images_are_mixed_in_long_training_on_many_photos_only():
     assert choose_recipe(2000, (150, 150), gray=False, minutes=3).cutmix
     assert not choose_recipe(2000, (150, 150), gray=False, minutes=1).cutmix
@@ -53,4 +71,4 @@ def test_images_are_mixed_in_long_training_on_many_photos_only():
 def test_small_images_stay_as_they_are_and_get_fewer_blocks():
     recipe = choose_recipe(5000, (32, 32), gray=False, minutes=3)
     assert recipe.target_size == (32, 32)
-    assert recipe.blocks == ((64, 2), (128, 2), (256, 2))
+    assert recipe.blocks == ((32, 1), (64, 2), (128, 2), (256, 1))
