@@ -385,8 +385,11 @@ def write_preview(
     *,
     output: Path | str | None = None,
     count: int = 8,
-    images: int = 6,
+    images: int | None = None,
     each: bool = False,
+    class_name: str | None = None,
+    data: Path | str | None = None,
+    originals: bool = True,
     progress: bool | None = None,
     on_event: Emit = ignore,
 ) -> Path:
@@ -396,8 +399,11 @@ def write_preview(
         config: A configuration, as returned by `load_config`.
         output: The image file or, with `each`, the folder; None for `preview-aug.png` or `preview-aug`.
         count: Number of augmented versions per image.
-        images: Number of images.
+        images: Number of images; by default 6, or all with `each` and `class_name` or `data`.
         each: Write one PNG file per version instead of a contact sheet.
+        class_name: Only use images of this class.
+        data: A folder of class folders, or of images of one class, to use instead of the training images.
+        originals: With `each`, whether to write the images without augmentation, too.
         progress: Whether to show warnings; by default, if Python is used interactively.
         on_event: Called with a warning for every file that cannot be decoded.
 
@@ -405,7 +411,7 @@ def write_preview(
         The path of the file or folder written.
 
     Raises:
-        ConfigError: The suffix of `output` is not a supported image format.
+        ConfigError: The suffix of `output` is not a supported image format, or the class is unknown.
         DataError: The folders are invalid, or none of the files can be decoded.
         RunFileError: `output` cannot be written.
     """
@@ -418,6 +424,9 @@ def write_preview(
             count=count,
             images=images,
             each=each,
+            class_name=class_name,
+            folder=None if data is None else Path(data),
+            originals=originals,
             emit=emit,
         )
 

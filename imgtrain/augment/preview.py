@@ -56,8 +56,10 @@ def describe_label(shares: NDArray[np.float32], class_names: Sequence[str]) -> t
     return tuple(f"{class_names[label]} {percent[label]} %" for label in mixed)
 
 
-def preview_images(versions: Iterable[Versions]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Yield (file name, pixels of shape (height, width, channels)) of every version.
+def preview_images(
+    versions: Iterable[Versions], *, originals: bool = True
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield (file name, pixels of shape (height, width, channels)) of every version, with or without the originals.
 
     The names end in `.png`, are unique, sort in the order of the sheet, and are valid on any file system.
     """
@@ -65,6 +67,8 @@ def preview_images(versions: Iterable[Versions]) -> Iterator[tuple[str, NDArray[
         class_name = _file_name_part(image.class_name)
         stem = _file_name_part(PurePosixPath(image.path).stem)
         for epoch, pixels in enumerate(image.pixels):
+            if epoch == 0 and not originals:
+                continue
             what = f"epoch-{epoch:03d}" if epoch else "0-original"
             yield f"{number:04d}-{class_name}-{stem}-{what}.png", pixels
 

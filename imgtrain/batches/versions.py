@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["make_versions"]
 
 _AT_ONCE = 8  # number of images whose versions are in memory at a time
+_MOST_KEPT = 64  # number of originals that are kept in memory, instead of decoding them again
 
 
 def make_versions(
@@ -98,7 +99,7 @@ class _DecodedWhenRead:
         """Decode an image and keep its pixels; return whether it can be decoded."""
         index = int(split.indices[sample])
         pixels = self._decode(index)
-        if pixels is not None:
+        if pixels is not None and len(self._kept) < _MOST_KEPT:
             self._kept[index] = pixels
         return pixels is not None
 

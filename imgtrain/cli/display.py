@@ -18,6 +18,7 @@ from rich.text import Text
 from imgtrain import events
 from imgtrain.cli.notebook import NotebookLive
 from imgtrain.cli.tables import (
+    draw_cache,
     draw_comparison,
     draw_epochs,
     draw_export,
@@ -30,6 +31,9 @@ from imgtrain.cli.tables import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from imgtrain.audit.result import AuditReport
     from imgtrain.evaluation.compare import Comparison
     from imgtrain.evaluation.predict_result import PredictResult
@@ -183,6 +187,10 @@ class Display:
         """Show how two runs differ and whether one is better."""
         self._print(draw_comparison(comparison.content))
         self._print(Text(comparison.sentence, style="bold"), important=True)
+
+    def show_cache(self, content: Mapping[str, Any]) -> None:
+        """Show the files of the pixel cache, as `imgtrain cache --json` prints them."""
+        self._print(draw_cache(content), important=True)
 
     def show_export(self, result: ExportResult) -> None:
         """Show how an exported model compares with the Keras model."""

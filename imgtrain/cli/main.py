@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from imgtrain.cli.cache import cache
 from imgtrain.cli.check import check
 from imgtrain.cli.compare import compare
 from imgtrain.cli.evaluate import evaluate
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (init, check, train, evaluate, predict, compare, export, report, preview_aug, schema):
+for command in (init, check, train, evaluate, predict, compare, export, report, preview_aug, cache, schema):
     app.command(command.__name__.replace("_", "-"))(guarded(command))
 
 

@@ -26,10 +26,34 @@ def preview_aug(
     count: Annotated[
         int, typer.Option("--count", "-n", min=1, max=100, help="Augmented versions of each image.")
     ] = 8,
-    images: Annotated[int, typer.Option("--images", "-m", min=1, max=1000, help="Number of images.")] = 6,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            "--images",
+            "-m",
+            min=1,
+            help="Number of images.  [default: 6; all with --each and --class or --data]",
+            show_default=False,
+        ),
+    ] = None,
     each: Annotated[
         bool, typer.Option("--each", help="Write separate files instead of one contact sheet.")
     ] = False,
+    class_name: Annotated[
+        str | None,
+        typer.Option("--class", metavar="NAME", help="Only use images of this class.", show_default=False),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Folder of class folders, or of images of one class, to use instead of the training images.",
+            show_default=False,
+        ),
+    ] = None,
+    originals: Annotated[
+        bool, typer.Option("--originals/--no-originals", help="With --each, write the originals, too.")
+    ] = True,
     overrides: Overrides = [],  # noqa: B006  (typer copies it)
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -37,6 +61,7 @@ def preview_aug(
     """Draw augmented training images, exactly as used in training.
 
     Example: imgtrain preview-aug config.yaml --output sheet.png
+    Example: imgtrain preview-aug config.yaml --class no_tumor --each --no-originals --output augmented/no_tumor
     """
     from imgtrain.cli.display import Display
     from imgtrain.config import load_config
@@ -46,6 +71,14 @@ def preview_aug(
     loaded = load_config(config, overrides)
     with Display(verbose=verbose, quiet=quiet) as display:
         written = write_preview(
-            loaded, output=output, count=count, images=images, each=each, emit=display.show
+            loaded,
+            output=output,
+            count=count,
+            images=images,
+            each=each,
+            class_name=class_name,
+            folder=data,
+            originals=originals,
+            emit=display.show,
         )
         display.show(Message(f"wrote {written}"))

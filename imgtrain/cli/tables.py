@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -162,6 +164,33 @@ def draw_export(figures: Mapping[str, Any]) -> RenderableType:
         f"{100 * figures['accuracy_difference']:+.2f} percentage points{interval}"
     )
     return Group(Text(line, style="bold"), table)
+
+
+def draw_cache(content: Mapping[str, Any]) -> RenderableType:
+    """Return the cache files, most recently used first, and what they take together.
+
+    Args:
+        content: What `imgtrain cache --json` prints.
+    """
+    total = format_bytes(content["total_bytes"])
+    if not content["files"]:
+        return plain(f"no cached pixels in {content['directory']}")
+    table = _table("Data set", "Images", "Size", "Last used", "", right=("Images", "Size"))
+    for file in content["files"]:
+        images = "?" if file["images"] is None else f"{file['images']:,}"
+        if file["shape"] is not None:
+            images += f" × {'×'.join(map(str, file['shape']))}"
+        used = datetime.fromisoformat(file["last_used"]).astimezone().strftime("%Y-%m-%d %H:%M")
+        table.add_row(
+            Text(printable(file["folder"] or Path(file["path"]).name), overflow="fold"),
+            images,
+            format_bytes(file["size_bytes"]),
+            used,
+            "in use" if file["in_use"] else "",
+        )
+    limit = format_bytes(content["limit_bytes"])
+    line = f"{total} in {content['directory']}; training keeps it below {limit}, half of the free disk space"
+    return Group(table, plain(line))
 
 
 def draw_scores(name: str, metrics: Mapping[str, Any]) -> RenderableType:

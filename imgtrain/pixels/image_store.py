@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, Protocol
@@ -14,7 +14,6 @@ from typing import Literal, Protocol
 import filelock
 import numpy as np
 import PIL
-import platformdirs
 import xxhash
 from numpy.typing import NDArray
 
@@ -22,6 +21,7 @@ from imgtrain.dataset.index import ImageFolder, read_only
 from imgtrain.dataset.layout import count
 from imgtrain.errors import DataError, Problem, RunFileError
 from imgtrain.events import Emit, Message, ignore
+from imgtrain.pixels.cache_files import default_cache_directory, make_room, remove_abandoned
 from imgtrain.pixels.decode import DECODER_VERSION, DecodedImage, DecodeSettings, UndecodableImage
 from imgtrain.pixels.decode_folder import decode_folder, decode_unchanged
 from imgtrain.pixels.decode_workers import STOPPED, decode_each_in_worker
@@ -31,6 +31,7 @@ from imgtrain.pixels.packed_file import (
     PackedFileWriter,
     UnusablePackedFile,
     open_packed_file,
+    space_needed,
 )
 from imgtrain.run.machine import available_memory_bytes
 from imgtrain.text import format_bytes
@@ -255,8 +256,9 @@ def _open_on_disk(
         # Another run may have created it in the meantime.
         if found := _find(path, key, folder, settings, ignore):
             return _OnDisk(settings, found)
-        _remove_abandoned(directory)
-        with PackedFileWriter(path, key, settings, len(folder)) as writer:
+        remove_abandoned(directory)
+        make_room(directory, space_needed(len(folder), settings), emit)
+        with PackedFileWriter(path, key, settings, len(folder), folder=os.fspath(folder.root)) as writer:
             table, reasons = decode_folder(folder, settings, keep=writer.write, task=task, emit=emit)
             return _OnDisk(settings, writer.finish(table, reasons))
     finally:
@@ -264,9 +266,7 @@ def _open_on_disk(
 
 
 def _existing_directory(given: Path | None) -> Path:
-    directory = given or platformdirs.user_cache_path("imgtrain")
-    if given is None and not directory.is_absolute():
-        raise RunFileError("no home directory for the pixel cache; set data.cache_directory")
+    directory = given or default_cache_directory()
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -299,10 +299,3 @@ def _find(
                 return None
             file.reasons[index] = outcome.reason
     return file
-
-
-def _remove_abandoned(directory: Path) -> None:
-    """Remove unfinished files of killed runs; active runs hold a lock."""
-    for partial in directory.glob("*.partial"):
-        with suppress(OSError, filelock.Timeout), filelock.FileLock(partial.with_suffix(".lock"), timeout=0):
-            partial.unlink(missing_ok=True)

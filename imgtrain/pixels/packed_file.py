@@ -36,6 +36,7 @@ from imgtrain.run.machine import available_cores
 from imgtrain.run.system import (
     RENAMES_OPEN_FILES,
     flush_to_disk,
+    mark_in_use,
     open_binary,
     read_at,
     reserve_space,
@@ -43,12 +44,20 @@ from imgtrain.run.system import (
 )
 from imgtrain.text import format_bytes
 
-__all__ = ["PackedFile", "PackedFileWriter", "UnusablePackedFile", "open_packed_file", "space_needed"]
+__all__ = [
+    "PackedFile",
+    "PackedFileWriter",
+    "UnusablePackedFile",
+    "open_packed_file",
+    "read_packed_header",
+    "space_needed",
+]
 
 FORMAT_VERSION = 2
 _MAGIC = b"imgtrain pixels\n"
 _PREFIX = struct.Struct("<16sIIQ")  # magic, format version, length of the header, its checksum
 _PAGE = 4096
+_MOST_FOLDER_CHARACTERS = 256  # of up to 12 bytes each in JSON, in a page with the rest of the header
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -142,7 +151,7 @@ def open_packed_file(path: Path, key: str, settings: DecodeSettings, count: int)
         UnusablePackedFile: The file is corrupt or has another key.
         OSError: The file cannot be opened.
     """
-    descriptor = open_binary(path, os.O_RDONLY)
+    descriptor = _open_for_use(path)
     try:
         header, tail = _read_frame(descriptor)
         _expect(header, key, settings, count)
@@ -163,6 +172,30 @@ def open_packed_file(path: Path, key: str, settings: DecodeSettings, count: int)
     return file
 
 
+def _open_for_use(path: Path) -> int:
+    """Open a file, protect it against removal, and note the time."""
+    descriptor = open_binary(path, os.O_RDONLY)
+    mark_in_use(descriptor)
+    if os.fstat(descriptor).st_nlink == 0:
+        # Removed between opening and marking.
+        os.close(descriptor)
+        raise FileNotFoundError(path)
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    return descriptor
+
+
+def read_packed_header(path: Path) -> dict[str, Any]:
+    """Return the header of a cache file, which is not verified further: `settings`, `count` and `folder`.
+
+    Raises:
+        UnusablePackedFile: It is not a cache file of this version, or is incomplete.
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        return _parse_header(file.read(_PAGE))
+
+
 def _expect(header: dict[str, Any], key: str, settings: DecodeSettings, count: int) -> None:
     if (header["key"], header["settings"], header["count"]) != (key, asdict(settings), count):
         raise UnusablePackedFile("it was created for other files or settings")
@@ -170,16 +203,7 @@ def _expect(header: dict[str, Any], key: str, settings: DecodeSettings, count: i
 
 def _read_frame(descriptor: int) -> tuple[dict[str, Any], bytes]:
     """Return the header and the tail, after verifying their checksums."""
-    page = _read_up_to(descriptor, 0, _PAGE)
-    if len(page) < _PAGE or not page.startswith(_MAGIC):
-        raise UnusablePackedFile("it is not a cache file, or is incomplete")
-    _, version, length, checksum = _PREFIX.unpack_from(page)
-    if version != FORMAT_VERSION:
-        raise UnusablePackedFile(f"it has format version {version} instead of {FORMAT_VERSION}")
-    text = page[_PREFIX.size : _PREFIX.size + length]
-    if xxhash.xxh3_64_intdigest(text) != checksum:
-        raise UnusablePackedFile("its header is corrupt")
-    header: dict[str, Any] = json.loads(text)
+    header = _parse_header(_read_up_to(descriptor, 0, _PAGE))
     size = os.fstat(descriptor).st_size
     if size != header["length"]:
         raise UnusablePackedFile(f"it has {size:,} bytes instead of {header['length']:,}")
@@ -189,6 +213,19 @@ def _read_frame(descriptor: int) -> tuple[dict[str, Any], bytes]:
     if xxhash.xxh3_64_hexdigest(tail) != header["tail_checksum"]:
         raise UnusablePackedFile("its table is corrupt")
     return header, tail
+
+
+def _parse_header(page: bytes) -> dict[str, Any]:
+    if len(page) < _PAGE or not page.startswith(_MAGIC):
+        raise UnusablePackedFile("it is not a cache file, or is incomplete")
+    _, version, length, checksum = _PREFIX.unpack_from(page)
+    if version != FORMAT_VERSION:
+        raise UnusablePackedFile(f"it has format version {version} instead of {FORMAT_VERSION}")
+    text = page[_PREFIX.size : _PREFIX.size + length]
+    if xxhash.xxh3_64_intdigest(text) != checksum:
+        raise UnusablePackedFile("its header is corrupt")
+    header: dict[str, Any] = json.loads(text)
+    return header
 
 
 def _read_up_to(descriptor: int, offset: int, size: int) -> bytes:
@@ -209,7 +246,21 @@ class PackedFileWriter:
         RunFileError: From every method, if the disk is full or not writable.
     """
 
-    def __init__(self, path: Path, key: str, settings: DecodeSettings, count: int) -> None:
+    def __init__(
+        self, path: Path, key: str, settings: DecodeSettings, count: int, *, folder: str = ""
+    ) -> None:
+        """Prepare writing.
+
+        Args:
+            path: The file.
+            key: Result of `cache_key`.
+            settings: Size and color mode of the images.
+            count: Number of images.
+            folder: Their folder, which is only shown to users; the end of a long path.
+        """
+        self._folder = (
+            folder if len(folder) <= _MOST_FOLDER_CHARACTERS else f"…{folder[1 - _MOST_FOLDER_CHARACTERS :]}"
+        )
         self._path = path
         self._partial = path.with_suffix(".partial")
         self._key = key
@@ -252,6 +303,7 @@ class PackedFileWriter:
                 "key": self._key,
                 "settings": asdict(self._settings),
                 "count": self._count,
+                "folder": self._folder,
                 "tail_at": tail_at,
                 "tail_checksum": xxhash.xxh3_64_hexdigest(tail),
                 "length": tail_at + len(tail),
@@ -265,6 +317,7 @@ class PackedFileWriter:
             os.fsync(self._descriptor)
             self._write_at(0, (prefix + header).ljust(_PAGE, b"\0"))
             os.fsync(self._descriptor)
+            mark_in_use(self._descriptor)
             if not RENAMES_OPEN_FILES:
                 os.close(self._descriptor)
                 self._descriptor = -1

@@ -11,10 +11,16 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 try:
     import resource
 except ImportError:  # Windows
@@ -26,9 +32,12 @@ __all__ = [
     "cancel_exit",
     "exit_after",
     "flush_to_disk",
+    "is_in_use",
     "limit_process",
+    "mark_in_use",
     "open_binary",
     "read_at",
+    "remove_unused",
     "reserve_space",
     "write_at",
 ]
@@ -146,3 +155,42 @@ def flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def mark_in_use(descriptor: int) -> None:
+    """Lock an open file against `remove_unused`, until it is closed.
+
+    Windows needs no lock: it doesn't remove open files. Without effect on file systems without locks.
+    """
+    if fcntl is not None:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def is_in_use(path: Path) -> bool:
+    """Return whether a process has marked the file as in use; False on Windows."""
+    return _with_exclusive_lock(path, lambda: None) is False
+
+
+def remove_unused(path: Path) -> bool:
+    """Remove a file, and return whether it was removed: not if it is in use, or cannot be locked or removed."""
+    return _with_exclusive_lock(path, path.unlink) is True
+
+
+def _with_exclusive_lock(path: Path, act: Callable[[], None]) -> bool | None:
+    """Do something while nobody uses a file: True if it was done, False if it is in use, None if that failed."""
+    try:
+        if fcntl is None:
+            act()
+            return True
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            act()
+        finally:
+            os.close(descriptor)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True

@@ -11,7 +11,7 @@ from imgtrain.batches.versions import make_versions
 from imgtrain.config.load import parse_config
 from imgtrain.dataset.index import index_folder
 from imgtrain.dataset.split import Split
-from imgtrain.errors import ConfigError, RunFileError
+from imgtrain.errors import ConfigError, DataError, RunFileError
 from imgtrain.workflows.preview import write_preview
 
 
@@ -73,3 +73,41 @@ def test_a_place_that_cannot_be_written_is_an_error(config, tmp_path, each):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunFileError, match="cannot be written"):
         write_preview(config, output=tmp_path / "file" / "sheet.png", count=1, images=1, each=each)
+
+
+def test_every_image_of_one_class(config, tmp_path):
+    said = []
+    mixing = config.model_copy(update={"augmentation": config.augmentation.model_copy(update={"mixup": 0.4})})
+    asked = {"count": 2, "each": True, "class_name": "emus", "originals": False}
+    written = write_preview(mixing, output=tmp_path / "each", emit=said.append, **asked)
+    names = sorted(file.name for file in written.iterdir())
+    assert len(names) == 2 * 2
+    assert all("-emus-" in name and "-epoch-" in name for name in names)
+    assert "mixup and cutmix are left out" in said[0].text
+    # The same pixels as without mixing.
+    plain = write_preview(config, output=tmp_path / "plain", **asked)
+    assert {file.read_bytes() for file in written.iterdir()} == {
+        file.read_bytes() for file in plain.iterdir()
+    }
+    with pytest.raises(ConfigError, match="'emu' is not one of the classes\n    did you mean 'emus'"):
+        write_preview(config, output=tmp_path / "x", count=1, each=True, class_name="emu")
+
+
+def test_a_folder_of_one_class(config, root, tmp_path):
+    written = write_preview(config, output=tmp_path / "each", count=1, each=True, folder=root / "dogs")
+    assert len(list(written.iterdir())) == 2 * 5
+    assert all("-dogs-" in file.name for file in written.iterdir())
+    written = write_preview(
+        config, output=tmp_path / "cats", count=1, each=True, folder=root, class_name="cats", originals=False
+    )
+    assert len(list(written.iterdir())) == 9
+    with pytest.raises(DataError, match="does not exist"):
+        write_preview(config, output=None, count=1, each=True, folder=root / "gone")
+
+
+def test_images_that_do_not_fit_into_memory_are_decoded_again(config, tmp_path, monkeypatch):
+    whole = write_preview(config, output=tmp_path / "whole", count=1, images=12, each=True)
+    monkeypatch.setattr("imgtrain.batches.versions._MOST_KEPT", 3)
+    again = write_preview(config, output=tmp_path / "again", count=1, images=12, each=True)
+    for file in whole.iterdir():
+        assert file.read_bytes() == (again / file.name).read_bytes()
