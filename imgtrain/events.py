@@ -23,6 +23,7 @@ __all__ = [
     "ModelBuilt",
     "Progress",
     "RunOpened",
+    "ScheduleBuilt",
     "TrainingEnded",
     "ignore",
 ]
@@ -115,6 +116,25 @@ class ModelBuilt(Event):
     trainable_parameters: int
     weight_bytes: int
     training_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleBuilt(Event):
+    """The learning rates of all batches are known.
+
+    Attributes:
+        name: Name of the schedule.
+        epochs: Number of epochs.
+        steps: Batches per epoch.
+        curve: (epochs completed, learning rate) of evenly spaced batches, including the first, highest and last.
+        example: Whether the number of epochs is only an example, because `training.minutes` determines it later.
+    """
+
+    name: str
+    epochs: int
+    steps: int
+    curve: tuple[tuple[float, float], ...]
+    example: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from imgtrain.cli.tables import (
     draw_epochs,
     draw_export,
     draw_model,
+    draw_schedule,
     draw_scores,
     format_duration,
     format_logs,
@@ -116,8 +117,10 @@ class Display:
                     self._out.file.write(f"{format_prediction(event)}\n")
             case events.RunOpened(log=log, resumed=resumed):
                 self._open_log(log, "a" if resumed else "w")
-            case events.ModelBuilt():
-                self._print(draw_model(event))
+            case events.ModelBuilt() | events.ScheduleBuilt():
+                self._print(
+                    draw_model(event) if isinstance(event, events.ModelBuilt) else draw_schedule(event)
+                )
             case events.EpochStarted():
                 self._show_epoch_started(event)
             case events.BatchTrained():

@@ -13,8 +13,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from imgtrain.cli.curves import draw_sparkline
 from imgtrain.evaluation.score_names import describe_accuracy, explain_accuracy, format_p, list_scores
-from imgtrain.events import EpochEnded, ImageClassified, ModelBuilt
+from imgtrain.events import EpochEnded, ImageClassified, ModelBuilt, ScheduleBuilt
 from imgtrain.text import format_bytes, printable
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
     "draw_epochs",
     "draw_export",
     "draw_model",
+    "draw_schedule",
     "draw_scores",
     "format_duration",
     "format_logs",
@@ -67,6 +69,18 @@ def draw_model(model: ModelBuilt) -> RenderableType:
         f"estimated memory for training: {format_bytes(model.training_bytes)}"
     )
     return Group(table, Text(line))
+
+
+def draw_schedule(schedule: ScheduleBuilt) -> RenderableType:
+    """Return the learning rates at the start, at the maximum and at the end, and a sparkline."""
+    peak, highest = max(schedule.curve, key=lambda point: point[1])
+    place = "" if schedule.example else f" after {peak:.3g} of {schedule.epochs:,} epochs"
+    note = "; the number of epochs is planned for training.minutes" if schedule.example else ""
+    return Text(
+        f"learning rate ({schedule.name}): starts at {schedule.curve[0][1]:.3g}, maximum {highest:.3g}{place}, "
+        f"ends at {schedule.curve[-1][1]:.3g}{note}\n"
+        f"{draw_sparkline([rate for _, rate in schedule.curve])}"
+    )
 
 
 def draw_budgets(budgets: Sequence[Budget]) -> RenderableType:

@@ -54,26 +54,33 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def draw_history(history: Sequence[Mapping[str, float]], best_epoch: int | None) -> dict[str, str]:
-    """Return a figure for each metric: training and validation values over the epochs.
+def draw_history(
+    history: Sequence[Mapping[str, float]],
+    best_epoch: int | None,
+    learning_rates: Sequence[Sequence[float]] = (),
+) -> dict[str, str]:
+    """Return a figure for each metric: training and validation values over the epochs, and the learning rate.
 
     Args:
         history: The values of each epoch by name, with `epoch` from 1.
         best_epoch: The epoch (from 1) whose weights the model uses.
+        learning_rates: (epochs completed, learning rate) of batches; empty if it only changes between epochs.
     """
     names = [
         name
         for name in history[0]
         if name not in ("epoch", "stage", "seconds", "learning_rate") and not name.startswith("val_")
     ]
-    if len({row.get("learning_rate") for row in history}) > 1:
+    if learning_rates or len({row.get("learning_rate") for row in history}) > 1:
         names.append("learning_rate")
     epochs = [row["epoch"] for row in history]
     figures = {}
     for name in names:
         with mpl.rc_context(_STYLE):
             figure, axes = _figure()
-            for place, key in enumerate((name, f"val_{name}")):
+            if name == "learning_rate" and learning_rates:
+                axes.plot(*zip(*learning_rates, strict=True), color=_SERIES[0], label="each batch")
+            for place, key in enumerate(() if axes.lines else (name, f"val_{name}")):
                 if key in history[0]:
                     label = "validation" if place else "training"
                     values = [row[key] for row in history]

@@ -111,8 +111,9 @@ def _headline(facts: Facts) -> list[str]:
 def _draw(facts: Facts) -> dict[str, str]:
     figures: dict[str, str] = {}
     if facts.history:
-        best = (facts.run or {}).get("best_epoch")
-        figures |= {f"history {name}": svg for name, svg in draw_history(facts.history, best).items()}
+        run = facts.run or {}
+        drawn = draw_history(facts.history, run.get("best_epoch"), run.get("learning_rates", ()))
+        figures |= {f"history {name}": svg for name, svg in drawn.items()}
     if facts.scores["reliability"]:
         figures["calibration"] = draw_calibration(facts.scores["reliability"])
     per_class = facts.scores["per_class"]

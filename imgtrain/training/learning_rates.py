@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from imgtrain.config.schema import SCHEDULE_OPTIONS, ScheduleConfig
 
-__all__ = ["is_keras_schedule", "learning_rates", "warmup_steps"]
+__all__ = ["is_keras_schedule", "learning_rates", "sample_rates", "warmup_steps"]
 
 # As in PyTorch's OneCycleLR (L. Smith and N. Topin, "Super-Convergence", 2018): share of warm-up steps, ratio of
 # maximum to initial learning rate, and ratio of initial to final learning rate.
 _ONE_CYCLE_RISE = 0.3
 _ONE_CYCLE_FIRST = 25.0
 _ONE_CYCLE_LAST = 1e4
+_MOST_POINTS = 300
 _EXPONENTIAL_FACTOR, _STEP_FACTOR = 0.95, 0.1
 
 
@@ -79,6 +80,18 @@ def learning_rates(
             raise ValueError(f"{name} is a Keras schedule")
     # The first learning rate is above 0: (1, 2, …, rise) / rise.
     return highest * np.where(step < rise, (step + 1) / max(rise, 1), share)
+
+
+def sample_rates(rates: NDArray[np.float64], *, steps_per_epoch: int) -> list[tuple[float, float]]:
+    """Return (epochs completed, learning rate) of up to 300 batches, including the first, highest and last.
+
+    Args:
+        rates: The learning rate of every batch, (n,), n ≥ 1.
+        steps_per_epoch: Batches per epoch.
+    """
+    spaced = np.linspace(0, len(rates) - 1, min(_MOST_POINTS - 1, len(rates))).round().astype(int)
+    chosen = np.union1d(spaced, [rates.argmax()])
+    return [(round((step + 1) / steps_per_epoch, 4), float(f"{rates[step]:.5g}")) for step in chosen.tolist()]
 
 
 def _cosine(done: NDArray[np.float64]) -> NDArray[np.float64]:

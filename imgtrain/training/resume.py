@@ -136,9 +136,17 @@ def describe_origin(config: Config, fingerprint: str, facts: Mapping[str, Any]) 
 
 def describe_resumption(earlier: EarlierRun | None) -> dict[str, Any]:
     """Return the `run.json` entries of a resumed run; empty for a new run."""
-    if earlier is None or earlier.checkpoint is None:
+    if earlier is None:
         return {}
-    return {"started": earlier.facts.get("started"), "resumed": [*earlier.facts.get("resumed", []), now()]}
+    # The plan for the time budget must survive several interruptions.
+    kept = {name: earlier.facts[name] for name in ("planned",) if name in earlier.facts}
+    if earlier.checkpoint is None:
+        return kept
+    return {
+        **kept,
+        "started": earlier.facts.get("started"),
+        "resumed": [*earlier.facts.get("resumed", []), now()],
+    }
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from imgtrain.training.checkpoint_store import CheckpointStore
 from imgtrain.training.checkpointing import Checkpointer
 from imgtrain.training.fit import Stage, fit
 from imgtrain.training.history import History
+from imgtrain.training.learning_rates import sample_rates
 from imgtrain.training.resume import EarlierRun, describe_origin, describe_resumption, validate_same_images
 from imgtrain.training.run_record import (
     NOT_KNOWN_YET,
@@ -41,6 +42,7 @@ from imgtrain.training.run_record import (
     peak_memory_mib,
     record_epochs,
 )
+from imgtrain.training.schedule import describe_schedule, example_schedule, scheduled_rates
 from imgtrain.training.steps import Steps
 from imgtrain.training.time_budget import plan_for_minutes
 from imgtrain.training.tracking import Trackers, check_trackers, track
@@ -61,6 +63,8 @@ def show_network(plan: Plan, emit: Emit) -> Any:
     config = plan.config.model_copy(update={"preprocessing": without_statistics})
     model = build_network(config, class_count=len(plan.class_names), statistics=None)
     emit(measure_network(model, config))
+    if (schedule := example_schedule(plan)) is not None:
+        emit(schedule)
     return model
 
 
@@ -122,6 +126,9 @@ def _run(
         steps = Steps(model, batches["train"])
         plan = _plan_epochs(plan, run, model, steps, batches, facts, emit)
         config = plan.config
+        rates = scheduled_rates(config.training, model.optimizer, steps_per_epoch=len(batches["train"]))
+        if rates is not None:
+            emit(describe_schedule(config.training, rates, steps_per_epoch=len(batches["train"])))
 
         # Training.
         store = CheckpointStore(run.checkpoints)
@@ -142,6 +149,9 @@ def _run(
             )
         record_epochs(run, facts, history.epochs)
         facts.update(describe_history(history))
+        if rates is not None:
+            trained = rates[: len(history.epochs) * len(batches["train"])]
+            facts["learning_rates"] = sample_rates(trained, steps_per_epoch=len(batches["train"]))
 
         # Evaluation and saving.
         model = float32_copy(model, config)

@@ -215,7 +215,32 @@ def test_a_dry_run_checks_everything_and_writes_nothing(folders, imgtrain, tmp_p
     done = imgtrain("train", folders / "dry.yaml", "--dry-run", "--output", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "conv2d" in done.stdout
+    assert "learning rate" not in done.stdout
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (["training.epochs=4", "training.schedule={name: linear, warmup_epochs: 1}"], " after 1 of 4 epochs"),
+        (
+            ["training.minutes=3", "training.schedule={name: cosine, warmup_epochs: 20}"],
+            "planned for training.minutes",
+        ),
+        (
+            [
+                "training.schedule={name: InverseTimeDecay, initial_learning_rate: 0.5, decay_steps: 1, decay_rate: 1}"
+            ],
+            "starts at 0.5, maximum 0.5",
+        ),
+    ],
+)
+def test_a_dry_run_shows_the_schedule(folders, imgtrain, options, shown):
+    (folders / "dry.yaml").write_text(TINY.format(class_mode="categorical"))
+    done = imgtrain("train", folders / "dry.yaml", "--dry-run", *(f"--set={option}" for option in options))
+    assert done.returncode == 0, done.stderr
+    assert shown in " ".join(done.stdout.split())
+    assert "█" in done.stdout
 
 
 def test_a_shape_that_does_not_fit_names_layer_and_line_before_anything_is_written(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from imgtrain.config.load import parse_config
 from imgtrain.config.schema import SCHEDULE_OPTIONS, ScheduleConfig
 from imgtrain.errors import ConfigError
-from imgtrain.training.learning_rates import learning_rates, warmup_steps
+from imgtrain.training.learning_rates import learning_rates, sample_rates, warmup_steps
 
 
 def rates_of(schedule, *, highest=0.01, steps_per_epoch=10, epochs=9):
@@ -115,3 +115,15 @@ def test_a_schedule_is_written_as_it_was_read(written):
 
     again = parse_config(yaml.safe_load(render_config(config)))
     assert again.training.schedule == config.training.schedule
+
+
+@pytest.mark.parametrize(("steps_per_epoch", "epochs"), [(1, 1), (10, 9), (64, 1000)])
+def test_sampled_rates_have_the_first_the_highest_and_the_last(steps_per_epoch, epochs):
+    rates = rates_of("one_cycle", steps_per_epoch=steps_per_epoch, epochs=epochs)
+    sampled = sample_rates(rates, steps_per_epoch=steps_per_epoch)
+    assert len(sampled) <= 300
+    assert len(sampled) == min(300, len(rates)) or len(rates) > 299
+    places, values = zip(*sampled, strict=True)
+    assert list(places) == sorted(set(places))
+    assert (places[0], places[-1]) == (pytest.approx(1 / steps_per_epoch, abs=1e-4), epochs)
+    assert (values[0], max(values), values[-1]) == pytest.approx((rates[0], rates.max(), rates[-1]), rel=1e-4)

@@ -46,6 +46,13 @@ def test_a_budget_is_kept_and_the_run_can_be_repeated_and_resumed(folders, imgtr
     assert (written["epochs"], written["steps_per_epoch"]) == (planned["epochs"], planned["steps_per_epoch"])
     assert written["early_stopping"]["patience"] >= planned["epochs"]
     assert run["epochs_run"] == planned["epochs"]
+    # Shown when the number of epochs is known, and kept for the report.
+    assert f"of {planned['epochs']:,} epochs" in done.stdout
+    places, rates = zip(*run["learning_rates"], strict=True)
+    assert places[-1] == planned["epochs"]
+    assert max(rates) == pytest.approx(0.001)
+    assert rates[0] < max(rates) > rates[-1]
+    assert "history-learning_rate" in (folders / "one/report.html").read_text()
 
     again = imgtrain("train", "one/config.yaml", "--output", "two", cwd=folders)
     assert again.returncode == 0, again.stderr
