@@ -8,13 +8,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imgtrain.errors import Problem, RunFileError
 from imgtrain.evaluation.eval_inputs import EvalInputs
-from imgtrain.evaluation.predict_folder import EvalModel
 from imgtrain.export.native_output import without_native_output
 from imgtrain.export.operations import check_operations
 from imgtrain.export.request import ExportRequest
@@ -60,19 +60,22 @@ def describe_export(metadata: ModelMetadata | None, inputs: EvalInputs) -> Model
 
 
 def convert(
-    model: EvalModel,
+    network: Any,
     path: Path,
     metadata: str,
     request: ExportRequest,
-    calibration: NDArray[np.uint8] | None,
+    *,
+    flip_average: bool = False,
+    calibration: NDArray[np.uint8] | None = None,
 ) -> None:
     """Convert a model and write it.
 
     Args:
-        model: The Keras model.
+        network: A Keras model that takes raw pixels.
         path: The file, or the folder of a SavedModel.
         metadata: JSON to store inside.
         request: Format and quantization.
+        flip_average: Return the mean probabilities of each image and its mirror image.
         calibration: Raw pixels for `int8`.
 
     Raises:
@@ -80,8 +83,8 @@ def convert(
     """
     title = FORMATS[request.format].title
     with _quiet():
-        module = ServingModule(model.network, flip_average=model.inputs.flip_average)
-        problems = check_operations(module, model.network, request.format)
+        module = ServingModule(network, flip_average=flip_average)
+        problems = check_operations(module, network, request.format)
     if problems:
         raise RunFileError(problems)
     try:

@@ -115,7 +115,14 @@ def export_model(
 
     with writing(request, path) as aside:
         emit(Message(f"converting to {path.name}"))
-        convert(keras_model, aside, metadata_with_export(metadata, about), request, loaded.calibration)
+        convert(
+            keras_model.network,
+            aside,
+            metadata_with_export(metadata, about),
+            request,
+            flip_average=keras_model.inputs.flip_average,
+            calibration=loaded.calibration,
+        )
         exported = load_exported(ModelFile(aside, metadata, format), max_gib=max_model_gib)
         predictions = [
             predict_images(EvalModel(network, inputs), part, batch_size=batch_size, task=task, emit=emit)
