@@ -123,16 +123,15 @@ def read_labels(
     for image in _read_rows(table, columns, folders, finder, problems, missing if skip_missing else None):
         first = images.setdefault(image.file, image)
         if (first.class_name, first.split) != (image.class_name, image.split):
-            what = f"{image.given} is {_described(image)}, but {_described(first)} in line {first.line}"
-            problems.add(image.line, what, "keep one of the rows: an image has one label")
+            here, there = (image.class_name, first.class_name)
+            if here == there:
+                here, there = (image.split, first.split)
+            what = f"{image.given} is {here!r}, but {there!r} in line {first.line}"
+            problems.add(image.line, what, "keep one of the rows: an image has one label and one split")
         elif first is not image:
             repeated += 1
     unlabelled = tuple(path for path in finder.files if path not in images)
     return LabelledFiles(tuple(images.values()), columns, unlabelled, tuple(missing), repeated)
-
-
-def _described(image: ListedImage) -> str:
-    return f"{image.class_name!r} ({image.split})"
 
 
 def _read_rows(

@@ -167,11 +167,11 @@ class TestLabels:
         for expected in (
             "labels.csv:3: has no label in column 'label'",
             "labels.csv:4: file c.jepg not found below data.train or next to the CSV file\n    did you mean 'c.jpg'?",
-            "labels.csv:5: a.jpg is 'dog' (train), but 'cat' (train) in line 2\n    keep one of the rows",
+            "labels.csv:5: a.jpg is 'dog', but 'cat' in line 2\n    keep one of the rows",
             "labels.csv:6: has no path in column 'filename'",
             "labels.csv:7: split must be train, validation or test; got 'trian'\n    did you mean 'train'?",
             "labels.csv:8: must have one value per column; got b.jpg,dog,train,x",
-            "labels.csv:10: b.jpg is 'cat' (test), but 'cat' (train) in line 9",
+            "labels.csv:10: b.jpg is 'test', but 'train' in line 9",
         ):
             assert expected in text
         assert len(text.splitlines()) == 11

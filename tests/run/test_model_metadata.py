@@ -45,6 +45,8 @@ def test_a_record_survives_both_formats(tmp_path: Path) -> None:
     assert read_metadata(write_h5(tmp_path / "m.h5", RECORD.to_json())) == RECORD
     assert RECORD.image_shape == (32, 48, 3)
     assert RECORD.units == 3
+    leaves = RECORD.model_copy(update={"nested": "leaf"})
+    assert read_metadata(write_keras(tmp_path / "n.keras", leaves.to_json())) == leaves
 
 
 def test_a_record_of_many_classes_fits_an_h5_attribute(tmp_path: Path) -> None:
