@@ -189,7 +189,8 @@ Relative paths are relative to the configuration file."""
     """Type of the labels. `categorical`: one-hot vectors; `binary`: 0 or 1 (exactly two classes, the second one \
 is the positive class); `sparse`: integers."""
     classes: tuple[ClassName, ...] | None = None
-    """Class names in label order. Default: the sorted names of the training subfolders."""
+    """Class names in label order. Default: the sorted names of the training subfolders, or the sorted \
+labels."""
     batch_size: Annotated[Whole, Field(ge=1)] = 32
     """Number of images per batch; the last batch of an epoch may be smaller."""
     shuffle: bool = True

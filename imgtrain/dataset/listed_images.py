@@ -115,6 +115,9 @@ def paths_below(file: str, folders: Sequence[Path]) -> Iterator[str]:
 
 
 def _relative(file: str, root: Path) -> str:
+    prefix = f"{root}{os.sep}"
+    if file.startswith(prefix):  # many times as fast as `relpath`, once per image
+        return file[len(prefix) :].replace(os.sep, "/")
     return os.path.relpath(file, root).replace(os.sep, "/")
 
 

@@ -61,7 +61,7 @@ def test_the_images_are_those_of_class_folders(flat):
 
 @pytest.mark.parametrize("name", ["c", "p"])
 def test_check_audits_them(flat, imgtrain, name):
-    done = imgtrain("check", f"{name}.yaml", "--json", cwd=flat)
+    done = imgtrain("check", f"{name}.yaml", "--json", "--no-timing", cwd=flat)
     report = json.loads(done.stdout)
     assert sum(report["images"].values()) == 44
     assert not [finding for finding in report["findings"] if finding["code"] in ("layout", "stray")]
@@ -70,10 +70,27 @@ def test_check_audits_them(flat, imgtrain, name):
 
 
 def test_check_proposes_a_split_file_that_goes_with_the_labels(flat, imgtrain):
-    done = imgtrain("check", "p.yaml", "--fix-split", "splits.csv", cwd=flat)
+    done = imgtrain("check", "p.yaml", "--fix-split", "splits.csv", "--no-timing", cwd=flat)
     assert "wrote splits.csv: 44 images" in done.stdout
-    done = imgtrain("check", "p.yaml", "--json", "--set", f"data.split_file={flat}/splits.csv", cwd=flat)
+    options = ["--json", "--no-timing", "--set", f"data.split_file={flat}/splits.csv"]
+    done = imgtrain("check", "p.yaml", *options, cwd=flat)
     assert sum(json.loads(done.stdout)["images"].values()) == 44
+
+
+def test_check_and_init_take_the_csv_file(flat, imgtrain):
+    report = json.loads(imgtrain("check", "labels.csv", "--json", cwd=flat).stdout)
+    # The only other column with a common name is the split; `age` and `what` could both be the label.
+    assert report["findings"][0]["code"] == "layout"
+    text = (flat / "labels.csv").read_text()
+    (flat / "named.csv").write_text(text.replace("what", "label", 1))
+    report = json.loads(imgtrain("check", "named.csv", "--json", cwd=flat).stdout)
+    assert report["images"] == {"train": 24, "validation": 8, "test": 12}
+    done = imgtrain("init", "named.csv", "-o", "new.yaml", cwd=flat)
+    assert done.returncode == 0, done.stderr
+    assert "    label: label  # column\n    split: split  # column\n" in (flat / "new.yaml").read_text()
+    done = imgtrain("train", "named.csv", cwd=flat)
+    assert done.returncode == 2
+    assert "is a CSV file, not a configuration\n    create a configuration" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["c", "p"])
@@ -83,6 +100,7 @@ def test_preview_draws_them(flat, imgtrain, tmp_path, name):
     assert (tmp_path / "x.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_the_run_is_scored_and_repeated_like_any_other(flat, imgtrain, run, tmp_path):
     rows = list(csv.DictReader((run / "predictions-test.csv").read_text().splitlines()))
@@ -112,6 +130,8 @@ def test_the_run_is_scored_and_repeated_like_any_other(flat, imgtrain, run, tmp_
     assert "--config CONFIG" in done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.tensorflow
 def test_another_label_of_an_image_is_no_resumption(flat, imgtrain, run, tmp_path):
     changed = tmp_path / "labels.csv"
     text = (flat / "labels.csv").read_text()
