@@ -50,20 +50,33 @@ def augment_batch(
         `out`.
     """
     out = warp_batch(pixels, params, augmentation, out)
-    changed = _changed_after_warp(params)
-    offsets = offsets_that_floor(params["brightness"][changed])
+    _shift_and_brighten(out, params)
+    changed = _changed_further(params)
     # Python numbers are faster to access one by one than array elements.
     columns = [params[name][changed].tolist() for name in _Changes._fields]
-    for image, offset, *values in zip(changed.tolist(), offsets.tolist(), *columns, strict=True):
-        _change(out[image], _Changes(*values), brightness_offset=offset)
+    for image, *values in zip(changed.tolist(), *columns, strict=True):
+        _change(out[image], _Changes(*values))
     return out
 
 
-class _Changes(NamedTuple):
-    """The parameters of one image for the operations after the warp; a subset of `PARAMS_DTYPE`."""
+def _shift_and_brighten(images: NDArray[np.uint8], params: NDArray[Any]) -> None:
+    """Apply Keras's channel shift and brightness in place; shape (k, height, width, channels)."""
+    shifts, factors = params["channel_shift"].tolist(), params["brightness"].tolist()
+    offsets = offsets_that_floor(params["brightness"]).tolist()
+    alpha = images.shape[3] == _RGBA
+    for image, shift, factor, offset in zip(images, shifts, factors, offsets, strict=True):
+        if shift:
+            color.shift_channels(image, shift, rounds=factor == 1)
+        if factor != 1:
+            colors = image[..., :_RGB].copy() if alpha else image
+            color.multiply_levels(colors, factor, offset=offset)
+            if alpha:
+                image[..., :_RGB] = colors
 
-    channel_shift: float
-    brightness: float
+
+class _Changes(NamedTuple):
+    """The parameters of one image for the operations that Keras doesn't have; a subset of `PARAMS_DTYPE`."""
+
     operations: list[int]
     arguments: list[float]
     jitter_order: int
@@ -75,23 +88,18 @@ class _Changes(NamedTuple):
     erase_noise: int
 
 
-def _changed_after_warp(params: NDArray[Any]) -> NDArray[np.intp]:
-    """Return the positions of the images with operations after the warp."""
-    changed = (params["channel_shift"] != 0) | (params["brightness"] != 1) | params["grayscale"]
-    changed |= (params["blur_sigma"] != 0) | (params["jpeg_quality"] != 0)
+def _changed_further(params: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the positions of the images with operations that Keras doesn't have."""
+    changed = params["grayscale"] | (params["blur_sigma"] != 0) | (params["jpeg_quality"] != 0)
     changed |= params["operations"].any(axis=1) | params["erase_box"].any(axis=1)
     changed |= (params["jitter"] != _NO_JITTER).any(axis=1)
     return np.flatnonzero(changed)
 
 
-def _change(image: NDArray[np.uint8], changes: _Changes, *, brightness_offset: float) -> None:
-    """Apply the operations after the warp to one image, shape (height, width, channels), in place."""
+def _change(image: NDArray[np.uint8], changes: _Changes) -> None:
+    """Apply the operations that Keras doesn't have to one image, shape (height, width, channels), in place."""
     alpha = image.shape[2] == _RGBA
-    if changes.channel_shift:
-        color.shift_channels(image, changes.channel_shift, rounds=changes.brightness == 1)
     colors = image[..., :_RGB].copy() if alpha else image
-    if changes.brightness != 1:
-        color.multiply_levels(colors, changes.brightness, offset=brightness_offset)
     for operation, argument in zip(changes.operations, changes.arguments, strict=True):
         if operation:
             apply_color_operation(colors, operation, argument)

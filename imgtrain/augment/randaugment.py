@@ -96,6 +96,8 @@ def compose_geometry(matrices: NDArray[np.float64], params: NDArray[Any], height
         height: Of the images, in pixels.
         width: Of the images, in pixels.
     """
+    if not params["operations"].any():  # a few percent of the time of a batch
+        return
     for layer in range(MOST_LAYERS):
         operations, arguments = params["operations"][:, layer], params["arguments"][:, layer]
         moved = np.flatnonzero((operations >= Operation.SHEAR_X) & (operations <= Operation.ROTATE))
