@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgtrain.cli.options import ConfigPath, Overrides, Quiet, Verbose
-from imgtrain.errors import ConfigError
+from imgtrain.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from imgtrain.config import Config
 
 __all__ = ["train"]
 
@@ -72,6 +76,7 @@ def train(
     from imgtrain.cli.display import Display
     from imgtrain.config import load_config
     from imgtrain.dataset.plan import make_plan
+    from imgtrain.training.run_settings import config_of_run, options_of_run
     from imgtrain.workflows.train import train as train_plan
 
     aliases = {
@@ -83,12 +88,24 @@ def train(
     typed = {
         f"{key}={value}": f"{option} {value}" for option, (key, value) in aliases.items() if value is not None
     }
-    loaded = load_config(config, [*overrides, *typed], typed=typed)
-    if output is not None and not find_lr:
+    if (of_run := config_of_run(config)) is not None:
+        if not resume:
+            hint = f"use --resume to continue it, or train its configuration: imgtrain train {of_run}"
+            raise ConfigError(Problem(config, "is a run directory", hint))
+        config, output = of_run, output or config
+
+    def load(options: Sequence[str]) -> Config:
+        loaded = load_config(config, [*options, *overrides, *typed], typed=typed)
+        if output is None or find_lr:
+            return loaded
         place = loaded.output.model_copy(update={"directory": output.absolute()})
-        loaded = loaded.model_copy(update={"output": place})
-    plan = make_plan(loaded)
+        return loaded.model_copy(update={"output": place})
+
     with Display(verbose=verbose, quiet=quiet) as display:
+        loaded = load([])
+        if resume and (options := options_of_run(loaded, display.show)):
+            loaded = load(options)
+        plan = make_plan(loaded)
         if find_lr:
             from imgtrain.workflows.find_learning_rate import find_learning_rate
 

@@ -938,6 +938,11 @@ class Config(Section):
 
     _source: ConfigSource = PrivateAttr(default_factory=ConfigSource)
 
+    @property
+    def source(self) -> ConfigSource:
+        """The file and options that the configuration was loaded from."""
+        return self._source
+
     def __repr__(self) -> str:
         """Return a one-line summary; `print(config)` shows all values."""
         origin = f" {self._source.path}" if self._source.path is not None else ""

@@ -22,6 +22,7 @@ class Checkpointer:
 
     Attributes:
         earlier: The checkpoint to resume from; None starts from scratch.
+        new_stage: Whether to continue with the learning rate of the model instead of the checkpoint's.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Checkpointer:
         origin: Mapping[str, Any],
         minutes: float,
         earlier: Checkpoint | None = None,
+        new_stage: bool = False,
     ) -> None:
         """Initialize without writing anything.
 
@@ -39,8 +41,10 @@ class Checkpointer:
             origin: As in `Checkpoint`; the same for all checkpoints.
             minutes: Time between two checkpoints within an epoch.
             earlier: The checkpoint to resume from; None starts from scratch.
+            new_stage: Whether to continue with the learning rate of the model instead of the checkpoint's.
         """
         self.earlier = earlier
+        self.new_stage = new_stage
         self._folder = folder
         self._origin = origin
         self._seconds = 60 * minutes

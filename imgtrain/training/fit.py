@@ -276,6 +276,7 @@ class _Run:
             assert self._later is not None  # the configuration is the same
             self._begin(self._later())
         self._steps.build()
+        learning_rate = float(self._model.optimizer.learning_rate)
         restore_arrays(self._model, earlier.arrays)
         restore_callback(self._stopping, earlier.progress["early_stopping"])
         restore_callback(self._plateau, earlier.progress["reduce_lr_on_plateau"])
@@ -283,6 +284,11 @@ class _Run:
             self._stopping.best_weights = list(earlier.arrays["best"])
         self._position = Position.from_plain(earlier.progress["position"])
         self._saved = (self._position.epoch, self._position.step)
+        if self._checkpoints is not None and self._checkpoints.new_stage:
+            # Callbacks wait for an improvement from here on; the best weights so far remain the best.
+            self._model.optimizer.learning_rate = learning_rate
+            for callback in (self._stopping, self._plateau):
+                restore_callback(callback, {} if callback is None else {"wait": 0})
         if not self._is_over():
             place = f"epoch {self._position.epoch + 1}, batch {self._position.step + 1} of {len(self._train)}"
             self._emit(Message(f"resuming at {place}"))

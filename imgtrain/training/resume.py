@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from imgtrain.errors import ConfigError, DataError, InterruptedRunError, Problem
 from imgtrain.events import Emit, Message, ignore
 from imgtrain.run.run_directory import RunDirectory, now, read_json
 from imgtrain.training.checkpoint_store import Checkpoint, CheckpointStore
+from imgtrain.training.run_settings import FREE_KEYS, describe_config_file
 
 __all__ = [
     "EarlierRun",
@@ -28,20 +29,8 @@ __all__ = [
     "validate_same_images",
 ]
 
-# Keys that affect paths or speed, but not the results. The images are compared by their contents.
-_FREE = {
-    "data.train",
-    "data.validation",
-    "data.test",
-    "data.split_file",
-    "data.labels.file",
-    "data.cache",
-    "data.cache_directory",
-    "training.checkpoint_minutes",
-    "training.tensorboard",
-    "training.mlflow",
-    "output.directory",
-}
+# Changing it begins a new stage of training.
+_LEARNING_RATE = "training.optimizer.learning_rate"
 _ABSENT = object()
 
 
@@ -53,11 +42,18 @@ class EarlierRun:
         facts: The contents of its `run.json`.
         checkpoint: The checkpoint to resume from; None if there is none, and the run starts again.
         is_complete: Whether the run is already completed.
+        changes: The value before and now of every key that was changed for the rest of the training.
     """
 
     facts: Mapping[str, Any]
     checkpoint: Checkpoint | None
     is_complete: bool = False
+    changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+
+    @property
+    def is_new_stage(self) -> bool:
+        """Whether training continues in another way than an uninterrupted run would have."""
+        return _LEARNING_RATE in self.changes
 
     def origin(self, name: str) -> Any:
         """Return a value from the checkpoint's origin; None without a checkpoint."""
@@ -83,11 +79,11 @@ def find_earlier_run(config: Config, run: RunDirectory, emit: Emit = ignore) -> 
     completed = facts.get("status") == "completed"
     checkpoint = CheckpointStore(run.checkpoints).load(emit)
     asked = _asked_earlier(run, checkpoint)
-    if asked is not None:
-        _raise_if_changed(config, asked, run.path)
+    changes = {} if asked is None else _find_changes(config, asked, run.path)
     if completed:
         more = asked is not None and _epochs(to_plain(config)) > _epochs(asked)
         if not more or facts.get("stopped_early"):
+            _raise_if_never_used(config, changes, stopped_early=bool(facts.get("stopped_early")))
             return EarlierRun(facts, checkpoint, is_complete=True)
         if checkpoint is None:
             raise RunFileError(
@@ -99,7 +95,11 @@ def find_earlier_run(config: Config, run: RunDirectory, emit: Emit = ignore) -> 
             )
     if checkpoint is None:
         emit(Message(f"the run in {run.path} has no checkpoint yet; starting from the first epoch"))
-    return EarlierRun(facts, checkpoint)
+        return EarlierRun(facts, None)
+    earlier = EarlierRun(facts, checkpoint, changes=changes)
+    if changes:
+        _announce(earlier, emit)
+    return earlier
 
 
 def validate_same_images(
@@ -134,19 +134,27 @@ def describe_origin(config: Config, fingerprint: str, facts: Mapping[str, Any]) 
     return {"config": to_plain(config), "data_fingerprint": fingerprint, **facts}
 
 
-def describe_resumption(earlier: EarlierRun | None) -> dict[str, Any]:
-    """Return the `run.json` entries of a resumed run; empty for a new run."""
+def describe_resumption(config: Config, run: RunDirectory, earlier: EarlierRun | None) -> dict[str, Any]:
+    """Return the `run.json` entries about the configuration file and, for a resumed run, its beginning and changes."""
     if earlier is None:
-        return {}
-    # The plan for the time budget must survive several interruptions.
-    kept = {name: earlier.facts[name] for name in ("planned",) if name in earlier.facts}
+        return describe_config_file(config, run, {})
+    facts = earlier.facts
+    described = describe_config_file(config, run, facts)
+    if "planned" in facts:
+        # The plan for the time budget must survive several interruptions.
+        described["planned"] = facts["planned"]
     if earlier.checkpoint is None:
-        return kept
-    return {
-        **kept,
-        "started": earlier.facts.get("started"),
-        "resumed": [*earlier.facts.get("resumed", []), now()],
-    }
+        return described
+    described |= {"started": facts.get("started"), "resumed": [*facts.get("resumed", []), now()]}
+    changes = facts.get("changes", [])
+    if earlier.changes:
+        place = _place(earlier.checkpoint)
+        changed = {key: {"from": before, "to": after} for key, (before, after) in earlier.changes.items()}
+        change = {**place, "changed": changed, "bit_identical": not earlier.is_new_stage}
+        # Not those of a process that was killed before its first checkpoint.
+        kept = [entry for entry in changes if (entry["epoch"], entry["batch"]) < tuple(place.values())]
+        changes = [*kept, change]
+    return {**described, "changes": changes} if changes else described
 
 
 @contextmanager
@@ -180,15 +188,79 @@ def _asked_earlier(run: RunDirectory, checkpoint: Checkpoint | None) -> dict[str
     return to_plain(load_config(run.config)) if run.config.exists() else None
 
 
-def _raise_if_changed(config: Config, asked: Mapping[str, Any], where: Path) -> None:
+def _place(checkpoint: Checkpoint) -> dict[str, int]:
+    """Return the epoch and batch, counted from 1, that a checkpoint continues with."""
+    position = checkpoint.progress["position"]
+    return {"epoch": position["epoch"] + 1, "batch": position["step"] + 1}
+
+
+def _announce(earlier: EarlierRun, emit: Emit) -> None:
+    """Emit what has changed, and what becomes of the promise of bit-identical results."""
+    assert earlier.checkpoint is not None
+    said = ", ".join(
+        f"{key} is {_format(after)} (was {_format(before)})"
+        for key, (before, after) in earlier.changes.items()
+    )
+    if not earlier.is_new_stage:
+        emit(Message(f"changed: {said}"))
+        return
+    place = _place(earlier.checkpoint)
+    emit(
+        Message(
+            f"a new stage begins at epoch {place['epoch']}, batch {place['batch']}: {said}; the result will differ "
+            "from that of a run with either setting from the beginning",
+            "warning",
+        )
+    )
+
+
+def _format(value: Any) -> str:
+    return "the default" if value is _ABSENT or value is None else format_value(value)
+
+
+def _raise_if_never_used(
+    config: Config, changes: Mapping[str, tuple[Any, Any]], *, stopped_early: bool
+) -> None:
+    """Raise an error if the learning rate was changed, but there is nothing left to train."""
+    if _LEARNING_RATE not in changes:
+        return
+    where = config.where(*_LEARNING_RATE.split("."))
+    if stopped_early:
+        what = "cannot be changed: the run was stopped early, and its checkpoints were deleted"
+        raise ConfigError(Problem(where, what, "start a new run with --output or --overwrite"))
+    what = "cannot be changed: all epochs are trained"
+    raise ConfigError(Problem(where, what, "increase training.epochs as well to continue with it"))
+
+
+def _with_named_optimizer(plain: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the configuration with `optimizer: adam` written as `{name: adam}`."""
+    training = plain["training"]
+    if not isinstance(training["optimizer"], str):
+        return plain
+    return {**plain, "training": {**training, "optimizer": {"name": training["optimizer"]}}}
+
+
+def _find_changes(config: Config, asked: Mapping[str, Any], where: Path) -> dict[str, tuple[Any, Any]]:
+    """Return the value before and now of every changed key that may change.
+
+    Raises:
+        ConfigError: Other keys have changed.
+    """
     problems = []
-    for path, before, after in _differences(asked, to_plain(config)):
+    changes: dict[str, tuple[Any, Any]] = {}
+    for path, before, after in _differences(
+        _with_named_optimizer(asked), _with_named_optimizer(to_plain(config))
+    ):
         key = ".".join(map(str, path))
         # A schedule spans all epochs: with more epochs, earlier batches would have had other learning rates.
         # Only the last stage can be extended.
-        last = "training.epochs" if config.training.fine_tune is None else "training.fine_tune.epochs"
-        longer = key == last and after >= before and config.training.schedule is None
-        if key in _FREE or longer:
+        training = config.training
+        last = "training.epochs" if training.fine_tune is None else "training.fine_tune.epochs"
+        longer = key == last and after >= before and training.schedule is None
+        if key in FREE_KEYS:
+            continue
+        if longer or (key == _LEARNING_RATE and training.schedule is None and training.fine_tune is None):
+            changes[key] = (None if before is _ABSENT else before, None if after is _ABSENT else after)
             continue
         if before is _ABSENT and after == _default(path):
             continue  # a key that the earlier run's version of imgtrain did not have
@@ -196,8 +268,12 @@ def _raise_if_changed(config: Config, asked: Mapping[str, Any], where: Path) -> 
         what = "is not set" if after is _ABSENT else f"is {format_value(after)}"
         problems.append(Problem(config.where(*path), f"{what}; in the run to resume it {was}"))
     if problems:
-        hint = "restore it, or start a new run with --output or --overwrite; only `epochs` can be increased"
+        hint = (
+            "restore it, or start a new run with --output or --overwrite; without a schedule, the number of epochs can "
+            "be increased and the learning rate changed"
+        )
         raise ConfigError([*problems, Problem(where, "was trained with a different configuration", hint)])
+    return changes
 
 
 def _epochs(config: Mapping[str, Any]) -> int:

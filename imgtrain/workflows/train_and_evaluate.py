@@ -110,7 +110,7 @@ def _run(
     begun_in = None if earlier is None else earlier.origin("precision")
     precision = choose_precision(begun_in or config.training.precision)
     described = describe_run(plan, precision)
-    with run.opened({**described, **NOT_KNOWN_YET, **describe_resumption(earlier)}) as facts:
+    with run.opened({**described, **NOT_KNOWN_YET, **describe_resumption(config, run, earlier)}) as facts:
         emit(RunOpened(run.path, run.log, resumed=checkpoint is not None))
         write_text(run.config, render_config(config))
         write_json(run.data, images.describe())
@@ -142,7 +142,11 @@ def _run(
                 steps=steps,
                 later=_second_stage(config, model, precision.name, batches, emit),
                 checkpoints=Checkpointer(
-                    store, origin=origin, minutes=config.training.checkpoint_minutes, earlier=checkpoint
+                    store,
+                    origin=origin,
+                    minutes=config.training.checkpoint_minutes,
+                    earlier=checkpoint,
+                    new_stage=earlier is not None and earlier.is_new_stage,
                 ),
                 on_epoch=partial(record_epochs, run, facts),
                 emit=emit,

@@ -294,12 +294,12 @@ def test_with_all_checkpoints_damaged_it_says_so_and_touches_nothing(train, kill
 
 
 def test_another_configuration_is_refused_with_every_key_that_differs(train, killed):
-    changes = ("training.optimizer.learning_rate=0.1", "model.layers.3={Dropout: 0.4}", "training.epochs=5")
+    changes = ("data.batch_size=3", "model.layers.3={Dropout: 0.4}", "training.epochs=5")
     before = (killed / "run.json").read_bytes()
     with pytest.raises(ConfigError) as caught:
         train(killed, *changes, resume=True)
     text = str(caught.value)
-    assert "training.optimizer.learning_rate: is 0.1; in the run to resume it is 0.02" in text
+    assert "data.batch_size: is 3; in the run to resume it is" in text
     assert "model.layers[3].Dropout.rate: is 0.4; in the run to resume it is 0.3" in text
     assert "training.epochs: is 5; in the run to resume it is 6" in text
     assert "--set training.epochs=5" in text
@@ -483,13 +483,13 @@ def test_a_key_that_an_earlier_imgtrain_did_not_have_is_no_change(folders):
     """Its checkpoint does not name the key; its run was as the default says."""
     from imgtrain.config.load import parse_config
     from imgtrain.config.render import to_plain
-    from imgtrain.training.resume import _raise_if_changed
+    from imgtrain.training.resume import _find_changes
 
     def config(**evaluation):
         return parse_config({"data": {"train": str(folders)}, "evaluation": evaluation})
 
     earlier = to_plain(config())
     del earlier["evaluation"]["calibrate"]
-    _raise_if_changed(config(), earlier, "here")
+    _find_changes(config(), earlier, "here")
     with pytest.raises(ConfigError, match=r"evaluation\.calibrate"):
-        _raise_if_changed(config(calibrate=True), earlier, "here")
+        _find_changes(config(calibrate=True), earlier, "here")
