@@ -92,7 +92,7 @@ def options_of_run(config: Config, emit: Emit = ignore) -> list[str]:
 
 
 def describe_config_file(config: Config, run: RunDirectory, earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `run.json` entry with the digest of the configuration file.
+    """Return the `run.json` entry with the digest of the configuration file, if there is one.
 
     Args:
         config: The configuration.
@@ -102,4 +102,5 @@ def describe_config_file(config: Config, run: RunDirectory, earlier: Mapping[str
     path = config.source.path
     if path is not None and path.resolve() == run.config.resolve() and "config_file" in earlier:
         return {"config_file": earlier["config_file"]}
-    return {"config_file": _digest_file(config)}
+    digest = _digest_file(config)
+    return {} if digest is None else {"config_file": digest}
