@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from imgtrain.cli.options import Overrides, Quiet, Verbose
+from imgtrain.cli.options import AsJson, Overrides, Quiet, Verbose
 
 __all__ = ["check"]
 
@@ -22,9 +22,7 @@ def check(
             show_default=False,
         ),
     ],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the findings as JSON and nothing else.")
-    ] = False,
+    as_json: AsJson = False,
     sheet: Annotated[
         Path | None,
         typer.Option(

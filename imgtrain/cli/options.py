@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "AsJson",
+    "BatchSize",
     "ConfigPath",
     "MaxModelGib",
     "OtherModelClasses",
@@ -41,6 +43,8 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images per batch.")]
 MaxModelGib = Annotated[
     float,
     typer.Option("--max-model-gib", min=0, help="Reject models that need more memory than this, in GiB."),

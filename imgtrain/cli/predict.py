@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imgtrain.cli.options import MaxModelGib, Quiet, Verbose
+from imgtrain.cli.options import BatchSize, MaxModelGib, Quiet, Verbose
 from imgtrain.run.defaults import INFERENCE_BATCH_SIZE, MAX_MODEL_GIB
 
 __all__ = ["predict"]
@@ -49,9 +49,7 @@ def predict(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output file if it exists.")
     ] = False,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Images per batch.")
-    ] = INFERENCE_BATCH_SIZE,
+    batch_size: BatchSize = INFERENCE_BATCH_SIZE,
     max_model_gib: MaxModelGib = MAX_MODEL_GIB,
     verbose: Verbose = False,
     quiet: Quiet = False,
