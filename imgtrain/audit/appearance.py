@@ -96,13 +96,13 @@ def _without_color(config: Config, *, has_color: bool) -> Iterator[Finding]:
         return
     augmentation = config.augmentation
     jitter = augmentation.color_jitter or ColorJitterConfig()
-    asked = {
+    options = {
         "color_jitter.saturation": jitter.saturation,
         "color_jitter.hue": jitter.hue,
         "grayscale": augmentation.grayscale,
     }
     why = "data.color_mode is grayscale" if config.data.color_mode == "grayscale" else "the images are gray"
-    for key in (key for key, value in asked.items() if value):
+    for key in (key for key, value in options.items() if value):
         what = f"{why}: there is no color to change"
         yield option_finding(WITHOUT_EFFECT, key, what, NO_EFFECT, "remove it")
 
@@ -166,7 +166,7 @@ def _recolored(augmentation: AugmentationConfig, class_names: tuple[str, ...]) -
     if not colored:
         return
     jitter = augmentation.color_jitter or ColorJitterConfig()
-    asked = {
+    options = {
         "color_jitter.hue": (jitter.hue > _RECOLORED, "in another hue", "set it to 0.05 or less"),
         "grayscale": (augmentation.grayscale > 0, "without color", "set it to 0"),
         "randaugment": (
@@ -175,7 +175,7 @@ def _recolored(augmentation: AugmentationConfig, class_names: tuple[str, ...]) -
             "remove it, or use color_jitter",
         ),
     }
-    for key, (applies, how, remedy) in asked.items():
+    for key, (applies, how, remedy) in options.items():
         if applies:
             what = f"{how}, {colored} would have another label"
             yield option_finding(ALTERED_LABEL, key, what, WRONG_LABEL, remedy)

@@ -33,7 +33,7 @@ _FEWEST_PIXELS = 64
 _FLAT = 3.0
 # Neighbors are searched in the leading principal components, where distances are never larger than in all.
 _COMPONENTS = 16
-_MOST_NEIGHBOURS = 16
+_MOST_NEIGHBORS = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,8 +88,8 @@ def _close_pairs(unit: NDArray[np.float32]) -> NDArray[np.intp]:
     _, axes = np.linalg.eigh(unit.T @ unit)
     projected = unit @ axes[:, -_COMPONENTS:]
     radius = float(np.sqrt(2 * (1 - _CANDIDATE)))
-    neighbours = min(_MOST_NEIGHBOURS + 1, len(unit))
-    _, found = cKDTree(projected).query(projected, k=neighbours, distance_upper_bound=radius, workers=-1)
+    neighbors = min(_MOST_NEIGHBORS + 1, len(unit))
+    _, found = cKDTree(projected).query(projected, k=neighbors, distance_upper_bound=radius, workers=-1)
     found = found.reshape(len(unit), -1)
     left = np.repeat(np.arange(len(unit)), found.shape[1])
     right = found.ravel()

@@ -24,7 +24,7 @@ _MOST_IMAGES = 4_000
 _DEEPEST = 6
 _SURE = 0.001
 # Minimum ROC AUC to report.
-_TELLING = {"size": 0.75, "format": 0.75, "border": 0.9, "color": 0.9}
+_LEAST_AREA = {"size": 0.75, "format": 0.75, "border": 0.9, "color": 0.9}
 
 # Name and remedy.
 _KINDS = {
@@ -120,7 +120,7 @@ def find_shortcuts(inventory: Inventory, groups: NDArray[np.intp]) -> list[Short
             _describe(one.features, one.columns, labels == one.label),
         )
         for one, p_value in _corrected(tried)
-        if one.area >= _TELLING[one.kind] and p_value < _SURE
+        if one.area >= _LEAST_AREA[one.kind] and p_value < _SURE
     ]
 
 

@@ -135,13 +135,15 @@ def sample_params(
     _set_geometry(
         params, drawn(Stream.AUGMENTATION, count=_AUGMENTATION_NUMBERS), augmentation, height, width
     )
-    if asked := augmentation.randaugment:
-        layers = drawn(Stream.RANDAUGMENT, count=2 * MOST_LAYERS).reshape(MOST_LAYERS, 2, -1)[: asked.layers]
+    if randaugment := augmentation.randaugment:
+        layers = drawn(Stream.RANDAUGMENT, count=2 * MOST_LAYERS).reshape(MOST_LAYERS, 2, -1)[
+            : randaugment.layers
+        ]
         operations, arguments = choose_operations(
-            layers, magnitude=asked.magnitude, height=height, width=width
+            layers, magnitude=randaugment.magnitude, height=height, width=width
         )
-        params["operations"][:, : asked.layers] = operations
-        params["arguments"][:, : asked.layers] = arguments
+        params["operations"][:, : randaugment.layers] = operations
+        params["arguments"][:, : randaugment.layers] = arguments
     if _changes_appearance(augmentation):
         uniforms = drawn(Stream.APPEARANCE, count=_APPEARANCE_NUMBERS)
         _set_appearance(params, uniforms, augmentation, height, width)

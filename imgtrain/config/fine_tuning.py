@@ -42,12 +42,12 @@ def fine_tuning_config(config: Config) -> Config:
         config: A configuration with `training.fine_tune`.
     """
     training = config.training
-    asked = training.fine_tune
-    assert asked is not None
+    settings = training.fine_tune
+    assert settings is not None
     optimizer = training.optimizer
-    arguments = {**optimizer.arguments, "learning_rate": asked.learning_rate}
+    arguments = {**optimizer.arguments, "learning_rate": settings.learning_rate}
     update = {
-        "epochs": asked.epochs,
+        "epochs": settings.epochs,
         "optimizer": optimizer.model_copy(update={"arguments": arguments}),
         # A schedule of Keras defines learning rates of its own.
         "schedule": training.schedule

@@ -20,12 +20,12 @@ _SECONDS_PER_PATH = 1e-4  # a hundred times the time of an ordinary expression
 # The flags restrict imports to the standard library and suppress all other output.
 _SEARCH = [sys.executable, "-I", "-S", "-W", "ignore", "-c", """
 import json, re, sys
-asked = json.load(sys.stdin)
+request = json.load(sys.stdin)
 try:
-    pattern = re.compile(asked["expression"])
+    pattern = re.compile(request["expression"])
     if pattern.groups != 1:
         raise ValueError(f"must have exactly one group in parentheses, has {pattern.groups}")
-    found = [match[1] if (match := pattern.search(path)) else None for path in asked["paths"]]
+    found = [match[1] if (match := pattern.search(path)) else None for path in request["paths"]]
     print(json.dumps({"found": found}))
 except (re.error, ValueError, RecursionError, OverflowError, MemoryError) as error:
     print(json.dumps({"problem": str(error) or type(error).__name__}))
@@ -46,11 +46,11 @@ def match_groups(paths: Sequence[str], expression: str, *, key: str = "data.grou
     Raises:
         ConfigError: It is not a regular expression with one group, or the search takes too long.
     """
-    asked = json.dumps({"expression": expression, "paths": list(paths)})
+    request = json.dumps({"expression": expression, "paths": list(paths)})
     seconds = _SECONDS + _SECONDS_PER_PATH * len(paths)
     try:
         done = subprocess.run(
-            _SEARCH, input=asked, capture_output=True, text=True, timeout=seconds, check=True
+            _SEARCH, input=request, capture_output=True, text=True, timeout=seconds, check=True
         )
         answer = json.loads(done.stdout)
         problem = answer.get("problem", "")

@@ -43,7 +43,7 @@ class LabelColumns:
 
 
 def choose_columns(
-    table: CsvTable, asked: LabelsConfig, *, is_image: Callable[[str], bool], where: str
+    table: CsvTable, labels: LabelsConfig, *, is_image: Callable[[str], bool], where: str
 ) -> LabelColumns:
     """Return the given columns, and guess the others by their contents and names.
 
@@ -52,21 +52,21 @@ def choose_columns(
 
     Args:
         table: The CSV file.
-        asked: The configuration.
+        labels: The configuration.
         is_image: Whether a path is that of an image.
         where: The configuration key to show in errors.
 
     Raises:
         DataError: A given column is missing, or columns cannot be guessed.
     """
-    _check_header(table, asked, is_image=is_image, where=where)
+    _check_header(table, labels, is_image=is_image, where=where)
     # pandas writes its index as a column without a name.
-    free = [name for name in table.header if name and name not in (asked.path, asked.label, asked.split)]
-    path = asked.path or _guess_path(table, free, is_image)
+    free = [name for name in table.header if name and name not in (labels.path, labels.label, labels.split)]
+    path = labels.path or _guess_path(table, free, is_image)
     free = [name for name in free if name != path]
-    split = asked.split or _guess_split(table, free)
+    split = labels.split or _guess_split(table, free)
     free = [name for name in free if name != split]
-    label = asked.label or _named(free, _LABEL_NAMES) or (free[0] if len(free) == 1 else None)
+    label = labels.label or _named(free, _LABEL_NAMES) or (free[0] if len(free) == 1 else None)
     if path is None or label is None:
         missing = " and ".join(
             noun for noun, column in (("the paths", path), ("the labels", label)) if column is None
@@ -80,11 +80,11 @@ def choose_columns(
                 f" label: {label or 'COLUMN'}}}`",
             )
         )
-    return LabelColumns(path, label, split, guessed=not (asked.path and asked.label))
+    return LabelColumns(path, label, split, guessed=not (labels.path and labels.label))
 
 
 def _check_header(
-    table: CsvTable, asked: LabelsConfig, *, is_image: Callable[[str], bool], where: str
+    table: CsvTable, labels: LabelsConfig, *, is_image: Callable[[str], bool], where: str
 ) -> None:
     if not table.rows:
         raise DataError(Problem(where, f"{table.path} contains no rows"))
@@ -92,12 +92,12 @@ def _check_header(
     if repeated := sorted({name for name in table.header if name and table.header.count(name) > 1}):
         problems.append(Problem(where, f"{table.path} has several columns named {format_names(repeated)}"))
     for key in ("path", "label", "split"):
-        name = getattr(asked, key)
+        name = getattr(labels, key)
         if name is not None and name not in table.header:
             what = f"{table.path} has no column {name!r}; its first line is {','.join(table.header)!r}"
             problems.append(Problem(f"{where}.{key}", what, did_you_mean(name, table.header)))
     unknown = [name for name in table.header if _plain(name) not in (*_PATH_NAMES, *_LABEL_NAMES)]
-    if not problems and not (asked.path and asked.label) and any(map(is_image, unknown)):
+    if not problems and not (labels.path and labels.label) and any(map(is_image, unknown)):
         what = f"{table.path} has no header: its first line, {','.join(table.header)!r}, names an image"
         problems.append(Problem(where, what, "add a first line with the column names: filename,label"))
     if problems:

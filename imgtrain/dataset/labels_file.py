@@ -41,7 +41,7 @@ class LabelledFiles:
 
 
 def index_labelled_files(
-    asked: LabelsConfig,
+    labels: LabelsConfig,
     *,
     folders: Mapping[str, Path],
     class_names: Sequence[str] | None,
@@ -54,7 +54,7 @@ def index_labelled_files(
     """Return the labelled images as one folder, with the indices of each split.
 
     Args:
-        asked: The configuration of the CSV file.
+        labels: The configuration of the CSV file.
         folders: The configured folders, absolute, by split; without a column of splits, the images of a folder
             belong to its split.
         class_names: In label order; None uses the sorted classes of the training images.
@@ -67,9 +67,9 @@ def index_labelled_files(
     Raises:
         DataError: With all invalid rows and their lines.
     """
-    problems = RowProblems(asked.file)
+    problems = RowProblems(labels.file)
     found = read_labels(
-        asked,
+        labels,
         folders=folders,
         follow_links=follow_links,
         skip_missing=skip_missing,
@@ -77,10 +77,10 @@ def index_labelled_files(
         hint=hint,
         problems=problems,
     )
-    name = asked.file.name
+    name = labels.file.name
     if not found.images:
         problems.raise_all()
-        raise DataError(Problem(where, f"none of the files in {asked.file} exist"))
+        raise DataError(Problem(where, f"none of the files in {labels.file} exist"))
     if found.columns.guessed:
         notes.append(f"{name}: {found.columns}; name the columns in data.labels if this is wrong")
     if found.repeated:
@@ -98,7 +98,7 @@ def index_labelled_files(
 
 
 def read_labels(
-    asked: LabelsConfig,
+    labels: LabelsConfig,
     *,
     folders: Mapping[str, Path],
     follow_links: bool = False,
@@ -112,11 +112,11 @@ def read_labels(
     Raises:
         DataError: The CSV file or a subfolder cannot be read, or has other columns.
     """
-    table = read_csv_table(asked.file, where=where, hint=hint)
-    finder = FileFinder(list(folders.values()), asked.file.parent, follow_links=follow_links)
+    table = read_csv_table(labels.file, where=where, hint=hint)
+    finder = FileFinder(list(folders.values()), labels.file.parent, follow_links=follow_links)
     if finder.unreadable:
         raise DataError(Problem(path, f"cannot be read: {why}") for path, why in finder.unreadable.items())
-    columns = choose_columns(table, asked, is_image=lambda text: bool(finder.find(text)), where=where)
+    columns = choose_columns(table, labels, is_image=lambda text: bool(finder.find(text)), where=where)
     images: dict[str, ListedImage] = {}
     missing: list[str] = []
     repeated = 0

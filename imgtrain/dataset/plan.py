@@ -186,10 +186,10 @@ def _without_stopping_a_schedule(config: Config) -> tuple[Config, list[str]]:
 
 def _name_options_without_effect(config: Config, *, validated: bool) -> list[str]:
     """Return warnings about options that have no effect or duplicate others."""
-    asked, warnings = config.evaluation, []
-    if asked.threshold != 0.5 and config.data.class_mode != "binary":
+    evaluation, warnings = config.evaluation, []
+    if evaluation.threshold != 0.5 and config.data.class_mode != "binary":
         warnings.append("evaluation.threshold has no effect: it requires class_mode binary")
-    if asked.abstain is not None and not validated:
+    if evaluation.abstain is not None and not validated:
         warnings.append("evaluation.abstain has no effect: there are no validation images to tune it on")
     if config.training.class_weight == "balanced" and config.data.balance == "oversample":
         warnings.append(

@@ -84,24 +84,24 @@ def read_backbone(config: Config) -> Backbone | None:
         ConfigError: The weights cannot be downloaded or don't belong to the network, or the model in `from` cannot be
             loaded or takes other images.
     """
-    asked = config.model.backbone
-    if asked is None:
+    spec = config.model.backbone
+    if spec is None:
         return None
     height, width, channels = config.data.image_shape
-    if asked.name is not None:
-        application = load_catalogue().application(asked.name)
+    if spec.name is not None:
+        application = load_catalogue().application(spec.name)
         shape = (height, width, 3)
         return Backbone(
-            asked.name,
+            spec.name,
             shape,
             application_layers(application.pixels, channels=channels),
-            _application_network(asked.name, shape),
-            read_application_weights(config, asked.name, asked.weights),
-            asked.trainable,
+            _application_network(spec.name, shape),
+            read_application_weights(config, spec.name, spec.weights),
+            spec.trainable,
         )
-    assert asked.source is not None
+    assert spec.source is not None
     try:
-        model = _load_source(find_model_file(asked.source))
+        model = _load_source(find_model_file(spec.source))
     except RunFileError as error:
         where = config.where("model", "backbone", "from")
         raise ConfigError(
@@ -109,17 +109,17 @@ def read_backbone(config: Config) -> Backbone | None:
         ) from None
     taken = model.inputs[0].shape[3]
     if channels not in (taken, 1) or taken not in (channels, 3):
-        what = f"{asked.source} takes images with {taken} channels; color_mode {config.data.color_mode} has {channels}"
+        what = f"{spec.source} takes images with {taken} channels; color_mode {config.data.color_mode} has {channels}"
         mode = next(mode for mode, count in CHANNELS.items() if count == taken)
         raise ConfigError(Problem(config.where("data", "color_mode"), what, f"set data.color_mode to {mode}"))
     features = _without_classifier(model)
     return Backbone(
-        str(asked.source),
+        str(spec.source),
         (height, width, taken),
         (grey_to_rgb(),) if channels != taken else (),
         keras.saving.serialize_keras_object(features),
         features.get_weights(),
-        asked.trainable,
+        spec.trainable,
     )
 
 

@@ -107,9 +107,9 @@ def begin_fine_tuning(model: keras.Sequential, config: Config, *, precision: str
         config: The configuration of the second stage: the result of `fine_tuning_config`.
         precision: The precision of the network.
     """
-    asked = config.training.fine_tune
-    assert asked is not None
-    set_trainable(find_backbone(model), asked.first_layer)
+    settings = config.training.fine_tune
+    assert settings is not None
+    set_trainable(find_backbone(model), settings.first_layer)
     compile_network(
         model, config, precision=precision, for_training=True, soft_labels=has_soft_labels(config)
     )

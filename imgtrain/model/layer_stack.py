@@ -83,8 +83,8 @@ class LayerStack:
         Raises:
             ConfigError: It cannot take images of this size, or doesn't contain the layer to train from.
         """
-        asked = self._config.model.backbone
-        assert asked is not None
+        settings = self._config.model.backbone
+        assert settings is not None
         for layer in backbone.adapters:
             self.add_preprocessing(layer)
         try:
@@ -98,7 +98,7 @@ class LayerStack:
             raise ConfigError(Problem(where, what, "use the size that it was trained with")) from error
         fine_tune = self._config.training.fine_tune
         for name, *path in (
-            (asked.trainable, "model", "backbone", "trainable"),
+            (settings.trainable, "model", "backbone", "trainable"),
             ("all" if fine_tune is None else fine_tune.first_layer, "training", "fine_tune", "from"),
         ):
             if isinstance(name, str) and name != "all" and (hint := check_layer_name(network, name)):
@@ -113,7 +113,7 @@ class LayerStack:
             pooling = {
                 "avg": keras.layers.GlobalAveragePooling2D,
                 "max": keras.layers.GlobalMaxPooling2D,
-            }[asked.pooling]
+            }[settings.pooling]
             self.add_preprocessing(pooling(name="backbone_pooling", dtype=self._policy))
             self._trace.append((pooling.__name__, self._tensor.shape[1:]))
 

@@ -54,23 +54,23 @@ def find_hardware() -> Hardware:
     )
 
 
-def choose_precision(asked: str, hardware: Hardware | None = None) -> Precision:
+def choose_precision(configured: str, hardware: Hardware | None = None) -> Precision:
     """Return the precision for `training.precision`.
 
     `auto` chooses bfloat16 on processors with AVX512-BF16 or AMX and on GPUs with compute capability ≥ 8.0, float16 on
     GPUs with compute capability ≥ 7.0, and otherwise float32.
 
     Args:
-        asked: `auto`, `float32`, `bfloat16` or `float16`.
+        configured: `auto`, `float32`, `bfloat16` or `float16`.
         hardware: Default: the hardware available to this process.
     """
     fast, reason = _fast_formats(find_hardware() if hardware is None else hardware)
     best = fast[0]
-    if asked in ("auto", best):
+    if configured in ("auto", best):
         return Precision(best, f"{best}: {reason}")
-    slow = asked not in fast
+    slow = configured not in fast
     comment = "slow on this hardware" if slow else f"auto would choose {best}"
-    return Precision(asked, f"{asked} (configured; {comment}): {reason}", slow)
+    return Precision(configured, f"{configured} (configured; {comment}): {reason}", slow)
 
 
 def _fast_formats(hardware: Hardware) -> tuple[tuple[str, ...], str]:

@@ -54,17 +54,17 @@ def preprocessing_layers(
         image_shape: (height, width, channels).
         statistics: Result of `fit_featurewise_statistics`; required for the featurewise options and ZCA.
     """
-    asked = with_implied_options(preprocessing)
-    layers = [keras.layers.Rescaling(asked.rescale, name="rescale", dtype="float32")]
-    if asked.samplewise_center:
+    options = with_implied_options(preprocessing)
+    layers = [keras.layers.Rescaling(options.rescale, name="rescale", dtype="float32")]
+    if options.samplewise_center:
         layers.append(_samplewise_center(image_shape))
-    if asked.samplewise_std_normalization:
+    if options.samplewise_std_normalization:
         layers.append(_samplewise_std())
-    if asked.featurewise_center:
+    if options.featurewise_center:
         if statistics is None:
             raise ValueError("featurewise preprocessing requires the statistics of the training images")
-        layers.append(_featurewise(statistics, divide=asked.featurewise_std_normalization))
-        if asked.zca_whitening:
+        layers.append(_featurewise(statistics, divide=options.featurewise_std_normalization))
+        if options.zca_whitening:
             layers.extend(_zca(statistics, image_shape))
     return layers
 

@@ -254,9 +254,9 @@ def decode_each_in_worker(
     answered, alone = 0, False
     while answered < len(paths):
         process = (None if alone else _take_idle()) or _DecodeProcess()
-        asked = paths[answered:][: 1 if alone else None]
+        requested = paths[answered:][: 1 if alone else None]
         try:
-            with closing(process.decode(asked, settings)) as outcomes:
+            with closing(process.decode(requested, settings)) as outcomes:
                 for outcome in outcomes:
                     answered += 1
                     yield outcome

@@ -78,10 +78,10 @@ def find_earlier_run(config: Config, run: RunDirectory, emit: Emit = ignore) -> 
     facts = run.read_run()
     completed = facts.get("status") == "completed"
     checkpoint = CheckpointStore(run.checkpoints).load(emit)
-    asked = _asked_earlier(run, checkpoint)
-    changes = {} if asked is None else _find_changes(config, asked, run.path)
+    earlier_config = _load_earlier_config(run, checkpoint)
+    changes = {} if earlier_config is None else _find_changes(config, earlier_config, run.path)
     if completed:
-        more = asked is not None and _epochs(to_plain(config)) > _epochs(asked)
+        more = earlier_config is not None and _epochs(to_plain(config)) > _epochs(earlier_config)
         if not more or facts.get("stopped_early"):
             _raise_if_never_used(config, changes, stopped_early=bool(facts.get("stopped_early")))
             return EarlierRun(facts, checkpoint, is_complete=True)
@@ -181,7 +181,7 @@ def _way_on(run: RunDirectory) -> Problem:
     return Problem("", "training progress is saved", f"resume with: {command}")
 
 
-def _asked_earlier(run: RunDirectory, checkpoint: Checkpoint | None) -> dict[str, Any] | None:
+def _load_earlier_config(run: RunDirectory, checkpoint: Checkpoint | None) -> dict[str, Any] | None:
     """Return the configuration of an earlier run as plain values; None if it wrote none."""
     if checkpoint is not None:
         return dict(checkpoint.origin["config"])
@@ -197,17 +197,17 @@ def _place(checkpoint: Checkpoint) -> dict[str, int]:
 def _announce(earlier: EarlierRun, emit: Emit) -> None:
     """Emit what has changed, and what becomes of the promise of bit-identical results."""
     assert earlier.checkpoint is not None
-    said = ", ".join(
+    listed = ", ".join(
         f"{key} is {_format(after)} (was {_format(before)})"
         for key, (before, after) in earlier.changes.items()
     )
     if not earlier.is_new_stage:
-        emit(Message(f"changed: {said}"))
+        emit(Message(f"changed: {listed}"))
         return
     place = _place(earlier.checkpoint)
     emit(
         Message(
-            f"a new stage begins at epoch {place['epoch']}, batch {place['batch']}: {said}; the result will differ "
+            f"a new stage begins at epoch {place['epoch']}, batch {place['batch']}: {listed}; the result will differ "
             "from that of a run with either setting from the beginning",
             "warning",
         )
@@ -240,7 +240,9 @@ def _with_named_optimizer(plain: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**plain, "training": {**training, "optimizer": {"name": training["optimizer"]}}}
 
 
-def _find_changes(config: Config, asked: Mapping[str, Any], where: Path) -> dict[str, tuple[Any, Any]]:
+def _find_changes(
+    config: Config, earlier_config: Mapping[str, Any], where: Path
+) -> dict[str, tuple[Any, Any]]:
     """Return the value before and now of every changed key that may change.
 
     Raises:
@@ -249,7 +251,7 @@ def _find_changes(config: Config, asked: Mapping[str, Any], where: Path) -> dict
     problems = []
     changes: dict[str, tuple[Any, Any]] = {}
     for path, before, after in _differences(
-        _with_named_optimizer(asked), _with_named_optimizer(to_plain(config))
+        _with_named_optimizer(earlier_config), _with_named_optimizer(to_plain(config))
     ):
         key = ".".join(map(str, path))
         # A schedule spans all epochs: with more epochs, earlier batches would have had other learning rates.
@@ -313,9 +315,9 @@ def _changed_splits(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iter
             "new": [path for path in new if path not in old],
             "changed": [path for path in old if path in new and old[path] != new[path]],
         }
-        said = [f"{len(paths):,} {kind}, first {paths[0]}" for kind, paths in kinds.items() if paths]
-        if said:
-            yield Problem(name, f"of {len(old):,} images {'; '.join(said)}")
+        listed = [f"{len(paths):,} {kind}, first {paths[0]}" for kind, paths in kinds.items() if paths]
+        if listed:
+            yield Problem(name, f"of {len(old):,} images {'; '.join(listed)}")
 
 
 def _divided_differently(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:

@@ -193,14 +193,17 @@ class MLflow:
 
 def check_trackers(config: Config) -> list[Problem]:
     """Return a problem for each tracker that is configured but not installed."""
-    asked = {"tensorboard": config.training.tensorboard, "mlflow": config.training.mlflow is not None}
+    wanted_packages = {
+        "tensorboard": config.training.tensorboard,
+        "mlflow": config.training.mlflow is not None,
+    }
     return [
         Problem(
             config.where("training", package),
             f"needs the package {package}, which is not installed",
             f"pip install 'imgtrain[{package}]'",
         )
-        for package, wanted in asked.items()
+        for package, wanted in wanted_packages.items()
         if wanted and find_spec(package) is None
     ]
 
