@@ -20,7 +20,7 @@ from PIL import Image
 from imgtrain.dataset.index import ImageFolder, index_folder
 from imgtrain.errors import DataError, RunFileError
 from imgtrain.events import Event, Message, Progress
-from imgtrain.pixels import decode
+from imgtrain.pixels import cache_files, decode
 from imgtrain.pixels import decode_folder as decoding_pass
 from imgtrain.pixels import image_store as pixels_module
 from imgtrain.pixels import packed_file as pixel_file
@@ -384,9 +384,7 @@ class TestDiskTrouble:
             open_disk(folder, store)
 
     def test_without_a_home_directory(self, folder: ImageFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(
-            pixels_module.platformdirs, "user_cache_path", lambda name: Path("~/.cache") / name
-        )
+        monkeypatch.setattr(cache_files.platformdirs, "user_cache_path", lambda name: Path("~/.cache") / name)
         with pytest.raises(RunFileError, match=r"no home directory .*data\.cache_directory"):
             open_image_store(folder, SETTINGS, cache="disk")
 
