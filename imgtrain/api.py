@@ -100,6 +100,7 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     dry_run: bool = False,
+    start_from: Path | str | None = None,
     progress: bool | None = None,
     on_event: Emit = ignore,
 ) -> TrainResult:
@@ -110,6 +111,7 @@ def train(
         overwrite: Replace an existing run in the same directory.
         resume: Resume the run in the same directory, if there is one.
         dry_run: Check the configuration and build the model, without decoding images, training or writing files.
+        start_from: A run directory or model file whose weights a new run starts with.
         progress: Whether to show progress and scores; by default, if Python is used interactively.
         on_event: Called with every event, for example `EpochEnded`, whose `logs` are the metrics of an epoch.
 
@@ -124,7 +126,9 @@ def train(
     from imgtrain.workflows.train import train as train_plan
 
     with _showing(progress, on_event) as (emit, display):
-        result = train_plan(plan, overwrite=overwrite, resume=resume, dry_run=dry_run, emit=emit)
+        result = train_plan(
+            plan, overwrite=overwrite, resume=resume, dry_run=dry_run, start_from=start_from, emit=emit
+        )
         display.show_result(result)
     return result
 

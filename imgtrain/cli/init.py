@@ -25,6 +25,13 @@ def init(
         "config.yaml"
     ),
     minutes: Annotated[float, typer.Option(min=0.01, help="Time budget for training, in minutes.")] = 3,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Build on this pretrained network of keras.applications, such as ResNet50.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -51,7 +58,7 @@ def init(
         )
     if not output.parent.is_dir():
         raise ConfigError(Problem(output, f"the folder {output.parent} does not exist"))
-    text = propose_config(folder, relative_to=output.parent, minutes=minutes)
+    text = propose_config(folder, relative_to=output.parent, minutes=minutes, backbone=backbone)
     write_text(output, text)
     if verbose:
         typer.echo(text)

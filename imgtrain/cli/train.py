@@ -28,6 +28,14 @@ def train(
         typer.Option("--resume", help="Resume a stopped or killed run; start a new one if there is none."),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Run directory or model file to start from: its weights are taken for all layers that fit.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -111,5 +119,12 @@ def train(
 
             display.show_found_rate(find_learning_rate(plan, output, emit=display.show))
             return
-        result = train_plan(plan, overwrite=overwrite, resume=resume, dry_run=dry_run, emit=display.show)
+        result = train_plan(
+            plan,
+            overwrite=overwrite,
+            resume=resume,
+            dry_run=dry_run,
+            start_from=start_from,
+            emit=display.show,
+        )
         display.show_result(result)

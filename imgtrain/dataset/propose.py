@@ -5,26 +5,33 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from imgtrain.config.catalogue import load_catalogue
 from imgtrain.config.class_meaning import find_flip_problem
+from imgtrain.config.fault import FaultyValueError
 from imgtrain.config.render import render_value
 from imgtrain.dataset.find_layout import Layout, find_layout
 from imgtrain.dataset.image_size import ImageSizes, read_sizes
 from imgtrain.dataset.layout import count
 from imgtrain.dataset.recipe import Recipe, choose_recipe
 from imgtrain.dataset.split import Split
-from imgtrain.errors import DataError, Problem
+from imgtrain.errors import ConfigError, DataError, Problem
 from imgtrain.text import printable
 
 __all__ = ["propose_config"]
 
+# Most networks of keras.applications were trained on images of this size.
+_BACKBONE_SIZE = (224, 224)
 _UNBALANCED = 3
 _MOST_CLASSES_LISTED = 60
 
 
-def propose_config(folder: Path | str, relative_to: Path | str = Path(), *, minutes: float = 3) -> str:
+def propose_config(
+    folder: Path | str, relative_to: Path | str = Path(), *, minutes: float = 3, backbone: str | None = None
+) -> str:
     """Return commented YAML that is ready to train.
 
     Args:
@@ -32,8 +39,10 @@ def propose_config(folder: Path | str, relative_to: Path | str = Path(), *, minu
             such folder; or images that a CSV file or their names label; or such a CSV file.
         relative_to: The folder that the configuration will be written to.
         minutes: Time budget for training, > 0, which determines image size and network.
+        backbone: Name of a network of `keras.applications` to build on; the image size is then that of ImageNet.
 
     Raises:
+        ConfigError: The backbone is unknown.
         DataError: There are no images to train on, or the folders contradict each other.
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would replace links by what they lead to)
@@ -46,17 +55,21 @@ def propose_config(folder: Path | str, relative_to: Path | str = Path(), *, minu
         )
         raise DataError(Problem("", what, f"such as {train.paths[0]}"))
     recipe = choose_recipe(len(train), sizes.typical, gray=sizes.gray, minutes=minutes)
+    if backbone is not None:
+        # Mixed images are for networks that are trained from scratch.
+        recipe = replace(recipe, target_size=_BACKBONE_SIZE, cutmix=False)
     sections = [
         _introduce(folder, layout, sizes),
         _propose_data(layout, sizes, recipe, Path(relative_to).resolve()),
-        _propose_preprocessing(),
+        _propose_preprocessing() if backbone is None else (),
         _propose_augmentation(train.class_names, recipe),
-        _propose_model(recipe),
-        _propose_training(train, recipe),
+        _propose_model(recipe) if backbone is None else _propose_backbone(backbone),
+        _propose_training(train, recipe, backbone=backbone),
         _propose_evaluation(train.class_names),
         _propose_output(),
     ]
-    return "\n".join("".join(f"{line}\n" for line in section) for section in sections)
+    texts = ("".join(f"{line}\n" for line in section) for section in sections)
+    return "\n".join(filter(None, texts))
 
 
 def _introduce(folder: Path, layout: Layout, sizes: ImageSizes) -> Iterator[str]:
@@ -205,12 +218,31 @@ def _propose_model(recipe: Recipe) -> Iterator[str]:
     yield f"    - Dropout: {recipe.dropout}"
 
 
-def _propose_training(train: Split, recipe: Recipe) -> Iterator[str]:
+def _propose_backbone(name: str) -> Iterator[str]:
+    try:
+        load_catalogue().application(name)
+    except FaultyValueError as error:
+        raise ConfigError(Problem("--backbone", fault.what, fault.hint) for fault in error.faults) from None
+    yield "model:"
+    yield "  # Pretrained on ImageNet and frozen; its preprocessing becomes part of the model. Keras downloads the"
+    yield "  # weights; without network access, replace `imagenet` by the path of a file with them."
+    yield f"  backbone: {{name: {name}, weights: imagenet}}"
+    yield "  # Any Keras layers can follow; the output layer is added."
+    yield "  layers:"
+    yield "    - Dropout: 0.2"
+
+
+def _propose_training(train: Split, recipe: Recipe, *, backbone: str | None) -> Iterator[str]:
     yield "training:"
     yield f"  minutes: {recipe.minutes:g}  # the number of epochs is planned to fit; more minutes give more accuracy"
-    yield "  # Muon learns in a fraction of the epochs of Adam; three iterations per update are enough."
-    rate = f"learning_rate: {recipe.learning_rate:g}"
-    yield f"  optimizer: {{name: muon, convolutions: true, {rate}, weight_decay: 0.05, ns_steps: 3}}"
+    if backbone is None:
+        yield "  # Muon learns in a fraction of the epochs of Adam; three iterations per update are enough."
+        rate = f"learning_rate: {recipe.learning_rate:g}"
+        yield f"  optimizer: {{name: muon, convolutions: true, {rate}, weight_decay: 0.05, ns_steps: 3}}"
+    else:
+        yield "  # To train the backbone, too, set `epochs: 10` instead of `minutes`, and:"
+        yield "  # fine_tune: {from: all, epochs: 5, learning_rate: 0.00001}"
+        yield "  optimizer: {name: adamw, learning_rate: 0.003, weight_decay: 0.05}"
     yield "  schedule: {name: cosine, warmup_epochs: 1}  # the last epochs improve most"
     yield "  label_smoothing: 0.1  # less overconfident, better generalization"
     smallest, largest = int(train.counts().min()), int(train.counts().max())

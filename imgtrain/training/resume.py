@@ -26,6 +26,7 @@ __all__ = [
     "describe_origin",
     "describe_resumption",
     "find_earlier_run",
+    "find_start",
     "validate_same_images",
 ]
 
@@ -100,6 +101,26 @@ def find_earlier_run(config: Config, run: RunDirectory, emit: Emit = ignore) -> 
     if changes:
         _announce(earlier, emit)
     return earlier
+
+
+def find_start(earlier: EarlierRun, asked: Path | None) -> Path | None:
+    """Return the model that the run to resume started from; None if it started with new weights.
+
+    Args:
+        earlier: The run to resume.
+        asked: The model given now, or None.
+
+    Raises:
+        ConfigError: The run started from another model.
+    """
+    before = earlier.facts.get("started_from")
+    if asked is not None and str(asked) != before:
+        began = "new weights" if before is None else before
+        what = f"the run to resume started with {began}; got {asked}"
+        raise ConfigError(
+            Problem("--from", what, "omit --from, or start a new run with --output or --overwrite")
+        )
+    return None if before is None else Path(before)
 
 
 def validate_same_images(
@@ -272,7 +293,7 @@ def _find_changes(
     if problems:
         hint = (
             "restore it, or start a new run with --output or --overwrite; without a schedule, the number of epochs can "
-            "be increased and the learning rate changed"
+            "be increased and the learning rate changed; --from starts a new run with the weights of this one"
         )
         raise ConfigError([*problems, Problem(where, "was trained with a different configuration", hint)])
     return changes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from imgtrain.dataset.plan import Plan
@@ -16,6 +17,7 @@ __all__ = [
     "NOT_KNOWN_YET",
     "describe_history",
     "describe_run",
+    "describe_start",
     "history_rows",
     "peak_memory_mib",
     "record_epochs",
@@ -41,6 +43,11 @@ def describe_run(plan: Plan, precision: Precision) -> dict[str, Any]:
         "precision": precision.name,
         "class_names": list(plan.class_names),
     }
+
+
+def describe_start(start_from: Path | None) -> dict[str, str]:
+    """Return the `run.json` entry of a run that starts with the weights of another model; empty for new weights."""
+    return {} if start_from is None else {"started_from": str(start_from)}
 
 
 def record_epochs(run: RunDirectory, facts: dict[str, Any], epochs: Sequence[Epoch]) -> None:

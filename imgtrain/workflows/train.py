@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from imgtrain.dataset.plan import Plan
 from imgtrain.evaluation.score_names import describe_accuracy
 from imgtrain.events import Emit, Message, ignore
+from imgtrain.run.model_metadata import find_model_file
 from imgtrain.run.run_directory import RunDirectory, read_json
 from imgtrain.text import printable
 from imgtrain.training.epoch_plan import keep_epoch_plan
-from imgtrain.training.resume import adding_resume_hint, find_earlier_run
+from imgtrain.training.resume import adding_resume_hint, find_earlier_run, find_start
 
 if TYPE_CHECKING:
     from imgtrain.training.history import History
@@ -49,6 +50,7 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     dry_run: bool = False,
+    start_from: Path | str | None = None,
     emit: Emit = ignore,
 ) -> TrainResult:
     """Train, evaluate and save a model.
@@ -58,6 +60,7 @@ def train(
         overwrite: Replace an existing run in the same directory.
         resume: Resume the run in the same directory, if there is one.
         dry_run: Check the configuration and build the model, without decoding images, training or writing files.
+        start_from: A run directory or model file whose weights a new run starts with; a resumed run keeps its own.
         emit: Called with progress events.
 
     Raises:
@@ -74,6 +77,7 @@ def train(
         height, width = plan.config.data.size
         what = f"data.target_size: auto is [{height}, {width}] for {plan.config.training.minutes:g} minutes"
         emit(Message(what))
+    start = None if start_from is None else find_model_file(start_from).absolute()
     if dry_run:
         from imgtrain.workflows.train_and_evaluate import show_network
 
@@ -85,6 +89,8 @@ def train(
         if resume:
             plan = replace(plan, config=keep_epoch_plan(plan.config, run, auto_size=plan.auto_size))
         earlier = find_earlier_run(plan.config, run, emit) if resume else None
+        if earlier is not None:
+            start = find_start(earlier, start)
         if earlier is not None and earlier.is_complete:
             emit(Message("the run is already completed"))
             return TrainResult(run.path, None, None, read_json(run.metrics))
@@ -92,4 +98,4 @@ def train(
         # TensorFlow is imported from here on.
         from imgtrain.workflows.train_and_evaluate import train_and_evaluate
 
-        return train_and_evaluate(plan, run, earlier, emit)
+        return train_and_evaluate(plan, run, earlier, emit, start_from=start)

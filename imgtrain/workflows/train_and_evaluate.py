@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from imgtrain.batches.batches import Batches
@@ -22,8 +23,10 @@ from imgtrain.model.archive import save_model
 from imgtrain.model.build import begin_fine_tuning, build_and_compile, build_network, float32_copy
 from imgtrain.model.check_network import check_network
 from imgtrain.model.measure import explain_out_of_memory, measure_network
-from imgtrain.model.precision import choose_precision
-from imgtrain.model.runtime import describe_environment, start
+from imgtrain.model.precision import Precision, choose_precision
+from imgtrain.model.runtime import describe_environment
+from imgtrain.model.runtime import start as start_tensorflow
+from imgtrain.model.start_weights import StartWeights, read_start_weights, start_with
 from imgtrain.pixels.load_images import Images, load_images
 from imgtrain.report.facts import Facts
 from imgtrain.report.images import draw_augmentation
@@ -38,6 +41,7 @@ from imgtrain.training.run_record import (
     NOT_KNOWN_YET,
     describe_history,
     describe_run,
+    describe_start,
     history_rows,
     peak_memory_mib,
     record_epochs,
@@ -68,7 +72,9 @@ def show_network(plan: Plan, emit: Emit) -> Any:
     return model
 
 
-def train_and_evaluate(plan: Plan, run: RunDirectory, earlier: EarlierRun | None, emit: Emit) -> TrainResult:
+def train_and_evaluate(
+    plan: Plan, run: RunDirectory, earlier: EarlierRun | None, emit: Emit, *, start_from: Path | None = None
+) -> TrainResult:
     """Train, evaluate and save.
 
     Args:
@@ -76,19 +82,20 @@ def train_and_evaluate(plan: Plan, run: RunDirectory, earlier: EarlierRun | None
         run: The run directory; must be locked.
         earlier: The run to resume; None starts a new run.
         emit: Called with progress events.
+        start_from: A model file whose weights a new run starts with.
 
     Raises:
         ImgtrainError: See `train`.
     """
     _start(plan)
     with track(plan.config, run, emit) as trackers:
-        result = _run(plan, run, earlier, trackers, trackers.listen)
+        result = _run(plan, run, earlier, trackers, trackers.listen, start_from=start_from)
         trackers.finish(result.metrics, run)
         return result
 
 
 def _start(plan: Plan) -> None:
-    start(plan.config.training.seed)
+    start_tensorflow(plan.config.training.seed)
     precision = choose_precision(plan.config.training.precision).name
     problems = check_network(plan.config, class_count=len(plan.class_names), precision=precision)
     if problems := problems + check_trackers(plan.config):
@@ -96,10 +103,18 @@ def _start(plan: Plan) -> None:
 
 
 def _run(
-    plan: Plan, run: RunDirectory, earlier: EarlierRun | None, trackers: Trackers, emit: Emit
+    plan: Plan,
+    run: RunDirectory,
+    earlier: EarlierRun | None,
+    trackers: Trackers,
+    emit: Emit,
+    *,
+    start_from: Path | None,
 ) -> TrainResult:
     config = plan.config
     checkpoint = None if earlier is None else earlier.checkpoint
+    # Before the run directory is cleared, because the model may be in it.
+    start = None if start_from is None or checkpoint is not None else read_start_weights(start_from)
     images = load_images(config, plan.splits, emit)
     fingerprint = images.fingerprint()
     if earlier is not None and checkpoint is not None:
@@ -109,7 +124,7 @@ def _run(
     # Resume with the same precision even on hardware that defaults to another, because the weights depend on it.
     begun_in = None if earlier is None else earlier.origin("precision")
     precision = choose_precision(begun_in or config.training.precision)
-    described = describe_run(plan, precision)
+    described = {**describe_run(plan, precision), **describe_start(start_from)}
     with run.opened({**described, **NOT_KNOWN_YET, **describe_resumption(config, run, earlier)}) as facts:
         emit(RunOpened(run.path, run.log, resumed=checkpoint is not None))
         write_text(run.config, render_config(config))
@@ -118,11 +133,7 @@ def _run(
         # Model.
         batches = make_batches(plan, images, inference_batch_size=inference_batch_size(plan))
         trackers.take_samples(batches["train"])
-        model = build_and_compile(plan, batches["train"], precision.name, for_training=True)
-        emit(measure_network(model, config))
-        emit(Message(precision.reason, "warning" if precision.slow else "info"))
-        emit(Message(f"{describe_environment()}; seed {config.training.seed}", "detail"))
-
+        model = _build(plan, batches["train"], precision, start, emit)
         steps = Steps(model, batches["train"])
         plan = _plan_epochs(plan, run, model, steps, batches, facts, emit)
         config = plan.config
@@ -175,6 +186,17 @@ def _run(
     else:
         store.keep_newest()
     return TrainResult(run.path, model, history, evaluation.metrics)
+
+
+def _build(plan: Plan, train: Batches, precision: Precision, start: StartWeights | None, emit: Emit) -> Any:
+    """Return the network to train, and emit its size and how it is trained."""
+    model = build_and_compile(plan, train, precision.name, for_training=True)
+    emit(measure_network(model, plan.config))
+    if start is not None:
+        emit(Message(start_with(model, start, class_names=plan.class_names)))
+    emit(Message(precision.reason, "warning" if precision.slow else "info"))
+    emit(Message(f"{describe_environment()}; seed {plan.config.training.seed}", "detail"))
+    return model
 
 
 def _plan_epochs(

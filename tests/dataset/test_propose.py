@@ -9,9 +9,10 @@ from PIL import Image
 from repository import REPOSITORY
 
 from imgtrain.config import Config, load_config
+from imgtrain.dataset.plan import make_plan
 from imgtrain.dataset.propose import propose_config
 from imgtrain.dataset.split import split_data
-from imgtrain.errors import DataError
+from imgtrain.errors import ConfigError, DataError
 
 DATA = REPOSITORY.parent / "shared/data"
 
@@ -382,3 +383,15 @@ def test_real_folders(tmp_path, monkeypatch, name, train, size, flip):
     assert config.data.train.resolve() == (DATA / name).resolve() / ("" if train == name else train)
     assert config.data.target_size == size
     assert config.augmentation.horizontal_flip is flip
+
+
+def test_a_backbone_replaces_the_proposed_layers(tmp_path):
+    fill(tmp_path / "pets", ["cat", "dog", "fish"], images=5)
+    (tmp_path / "pets.yaml").write_text(propose_config(tmp_path / "pets", tmp_path, backbone="ResNet50"))
+    config = make_plan(load_config(tmp_path / "pets.yaml")).config
+    assert config.model.backbone.name == "ResNet50"
+    assert config.data.size == (224, 224)
+    assert config.preprocessing.rescale == 1
+    with pytest.raises(ConfigError, match="did you mean 'ResNet50'") as caught:
+        propose_config(tmp_path / "pets", backbone="resnet50")
+    assert caught.value.problems[0].where == "--backbone"
