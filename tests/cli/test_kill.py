@@ -5,8 +5,6 @@ of seed N. A moment is either the n-th time that a file of the run is opened, re
 every run, or some time after a checkpoint, which the machine's load shifts.
 """
 
-import csv
-import json
 import os
 import random
 import signal
@@ -16,6 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from run_results import results
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
@@ -69,23 +68,6 @@ def start(folders, run, *options, kill_at_event=None):
         text=True,
         env={**os.environ, "XDG_CACHE_HOME": str(folders / "cache")},
     )
-
-
-def results(run):
-    from imgtrain.model.archive import load_model
-
-    with (run / "history.csv").open(newline="") as file:
-        history = [
-            {name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)
-        ]
-    facts = json.loads((run / "run.json").read_text())
-    return {
-        "history": history,
-        "weights": [weight.tobytes() for weight in load_model(run).model.get_weights()],
-        "metrics": (run / "metrics.json").read_text(),
-        "predictions": (run / "predictions-test.csv").read_text(),
-        "facts": {key: facts[key] for key in ("status", "epochs_run", "best_epoch", "stopped_early")},
-    }
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from run_results import results
 
 from imgtrain.errors import ConfigError, DataError, InterruptedRunError, RunFileError
 from imgtrain.events import BatchTrained, EpochEnded, Message, Progress
@@ -86,24 +87,6 @@ def unbroken(folders, tmp_path_factory):
     directory = tmp_path_factory.mktemp("unbroken") / "run"
     train(make_plan(load_config(folders / "c.yaml", [f"output.directory={directory}"])))
     return directory
-
-
-def results(run):
-    """Return everything of a run that must not differ."""
-    from imgtrain.model.archive import load_model
-
-    with (run / "history.csv").open(newline="") as file:
-        history = [
-            {name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)
-        ]
-    facts = json.loads((run / "run.json").read_text())
-    return {
-        "history": history,
-        "weights": [weight.tobytes() for weight in load_model(run).model.get_weights()],
-        "metrics": (run / "metrics.json").read_text(),
-        "predictions": (run / "predictions-test.csv").read_text(),
-        "facts": {key: facts[key] for key in ("status", "epochs_run", "best_epoch", "stopped_early")},
-    }
 
 
 def at_batch(wanted, act):
