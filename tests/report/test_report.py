@@ -168,3 +168,20 @@ def test_column_headings_are_upright_where_they_would_not_fit(tmp_path, names, u
     predictions = make_run(tmp_path / "run", images=60, class_count=len(names), names=names)
     page = render(tmp_path / "run", predictions, side=8)
     assert ('<table class="matrix upright">' in page) == upright
+
+
+def test_exported_models_are_listed_with_their_figures(tmp_path):
+    predictions = make_run(tmp_path / "run", images=60, class_count=2)
+    assert "Exported models" not in render(tmp_path / "run", predictions, side=16)
+    latency = {"1": {"median_ms": 1.25}, "32": {"median_ms": 40.5}}
+    figures = {
+        "size_bytes": 2_500_000, "accuracy": 0.9, "accuracy_difference_ci95": [-0.0125, 0.02], "equal_decisions": 0.995,
+        "latency": {"keras": latency, "exported": latency},
+    }  # fmt: skip
+    (tmp_path / "run" / "export.json").write_text(json.dumps({"model.onnx": figures, EVIL: figures}))
+    page = render(tmp_path / "run", predictions, side=16)
+    assert EVIL not in page
+    row = re.search(r'<th scope="row">model\.onnx</th>(.*?)</tr>', page, re.DOTALL).group(1)
+    cells = re.findall(r'<td class="number">(.*?)</td>', row)
+    assert cells[:4] == ["2.4 MiB", "0.900", "[-0.013, 0.020]", "99.50 %"]
+    assert cells[4:] == ["1.25 ms (Keras 1.25 ms)", "40.50 ms (Keras 40.50 ms)"]
