@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,31 +86,35 @@ def train(name: str, folder: Path, models: Path, epochs: int) -> Path:
 def show(name: str, run: Path, rows: slice) -> None:
     print(f"\n**{name}**\n")
     print(
-        "| | size | accuracy lost, 95 % CI | equal decisions | largest difference | batch 1, ms | batch 32, ms |"
+        "| | size, MiB | accuracy lost, 95 % CI | equal decisions | largest difference | batch 1 | batch 32 |"
     )
     print("|---|---|---|---|---|---|---|", flush=True)
-    for row, (form, quantize) in enumerate(FORMATS[rows]):
+    for form, quantize in FORMATS[rows]:
         with tempfile.TemporaryDirectory() as scratch:
             suffix = {"litert": ".tflite", "onnx": ".onnx", "saved_model": ""}[form]
             figures = imgtrain.export_model(
                 run, format=form, quantize=quantize, output=Path(scratch) / f"model{suffix}", max_loss=100
             ).figures
-        latency = {
-            who: [f"{of_who[size]['median_ms']:.2f} ({of_who[size]['p95_ms']:.2f})" for size in ("1", "32")]
-            for who, of_who in figures["latency"].items()
-        }
-        if not row:
-            print(
-                f"| Keras | {figures['keras_size_bytes'] / 2**20:.2f} MiB | | | | {' | '.join(latency['keras'])} |"
-            )
-        low, high = (0.0 - 100 * limit for limit in reversed(figures["accuracy_difference_ci95"]))
-        print(
-            f"| `{form}`{'' if quantize == 'none' else f', {quantize}'} | {figures['size_bytes'] / 2**20:.2f} MiB "
-            f"| {0.0 - 100 * figures['accuracy_difference']:.1f} ({low:.1f} to {high:.1f}) "
-            f"| {100 * figures['equal_decisions']:.1f} % | {figures['largest_difference']:.1g} "
-            f"| {' | '.join(latency['exported'])} |",
-            flush=True,
-        )
+        print(describe(figures), flush=True)
+
+
+def describe(figures: Mapping[str, Any]) -> str:
+    """Return a row of the table; latency as a share of that of Keras, which was measured in turns."""
+    latency = figures["latency"]
+    shares = [
+        f"{latency['exported'][n]['median_ms'] / latency['keras'][n]['median_ms']:.2f}" for n in ("1", "32")
+    ]
+    low, high = (0.0 - 100 * limit for limit in reversed(figures["accuracy_difference_ci95"]))
+    quantized = "" if figures["quantize"] == "none" else f", {figures['quantize']}"
+    cells = [
+        f"`{figures['format']}`{quantized}",
+        f"{figures['size_bytes'] / 2**20:.2f} ({figures['size_bytes'] / figures['keras_size_bytes']:.0%})",
+        f"{0.0 - 100 * figures['accuracy_difference']:.1f} ({low:.1f} to {high:.1f})",
+        f"{100 * figures['equal_decisions']:.1f} %",
+        f"{figures['largest_difference']:.1g}",
+        *shares,
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
