@@ -45,7 +45,7 @@ _REPORT_BYTES = 55 << 20
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a time budget, `training.minutes`, buys on this machine.
+    """The epochs and image size that fit into a time budget, `training.minutes`, on this machine.
 
     Attributes:
         minutes: The budget.

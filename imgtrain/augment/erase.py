@@ -30,8 +30,8 @@ def choose_rectangles(uniforms: NDArray[np.float64], height: int, width: int) ->
 
     Args:
         uniforms: In [0, 1), shape (4, k): area, ratio, and position along both axes.
-        height: Of the images, in pixels.
-        width: Of the images, in pixels.
+        height: Image height in pixels.
+        width: Image width in pixels.
 
     Returns:
         Left, top, right (exclusive) and bottom (exclusive), shape (4, k).

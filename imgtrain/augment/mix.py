@@ -78,8 +78,8 @@ def sample_mixing(
         seed: In [0, 2**64).
         epoch: From 0.
         stream_indices: The part of the epoch's random stream for each image, ≥ 0, in any order, shape (k,).
-        height: Of the images, in pixels.
-        width: Of the images, in pixels.
+        height: Image height in pixels.
+        width: Image width in pixels.
 
     Returns:
         Array of dtype `MIXING_DTYPE`, shape (k,).
@@ -171,8 +171,8 @@ def _boxes(
     Args:
         shares: Share of the image outside the rectangle before clipping, shape (k,).
         centers: Centers along both axes, in [0, 1), shape (2, k).
-        height: Of the images, in pixels.
-        width: Of the images, in pixels.
+        height: Image height in pixels.
+        width: Image width in pixels.
     """
     sides = np.array([[width], [height]])
     middles = (centers * sides).astype(np.intp)

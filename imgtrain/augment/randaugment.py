@@ -57,8 +57,8 @@ def choose_operations(
     Args:
         uniforms: In [0, 1), shape (layers, 2, k): operation and sign.
         magnitude: From 0 to 30.
-        height: Of the images, in pixels.
-        width: Of the images, in pixels.
+        height: Image height in pixels.
+        width: Image width in pixels.
 
     Returns:
         Values of `Operation` and their arguments (shear as a tangent, translation in pixels, rotation in degrees,
@@ -93,8 +93,8 @@ def compose_geometry(matrices: NDArray[np.float64], params: NDArray[Any], height
     Args:
         matrices: Maps from (column, row) in the result to the original, shape (k, 2, 3); modified in place.
         params: Array of dtype `PARAMS_DTYPE`, shape (k,).
-        height: Of the images, in pixels.
-        width: Of the images, in pixels.
+        height: Image height in pixels.
+        width: Image width in pixels.
     """
     if not params["operations"].any():  # a few percent of the time of a batch
         return

@@ -122,8 +122,8 @@ def sample_params(
         seed: From 0 to 2**64 - 1.
         epoch: From 0.
         stream_indices: The part of the epoch's random stream for each image, ≥ 0, in any order, shape (k,).
-        height: Of the images, in pixels; shifts may be fractions of it.
-        width: Of the images, in pixels.
+        height: Image height in pixels; shifts may be fractions of it.
+        width: Image width in pixels.
 
     Returns:
         Array of dtype `PARAMS_DTYPE`, shape (k,).

@@ -141,8 +141,8 @@ def warp_matrices(params: NDArray[Any], height: int, width: int) -> NDArray[np.f
 
     Args:
         params: Array of dtype `PARAMS_DTYPE`, shape (k,).
-        height: Of the images, in pixels.
-        width: Of the images, in pixels.
+        height: Image height in pixels.
+        width: Image width in pixels.
 
     Returns:
         Shape (k, 2, 3).

@@ -1,1 +1,1 @@
-"""How good the model is: probabilities from the network, and every score from stored predictions."""
+"""Predict, calibrate, score and compare; scores are computed from stored predictions."""

@@ -1,4 +1,4 @@
-"""Which images an exported model is judged on, and which ones its quantization is calibrated with."""
+"""The images to evaluate an exported model on, and to calibrate its quantization with."""
 
 from __future__ import annotations
 

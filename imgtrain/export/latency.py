@@ -1,4 +1,4 @@
-"""How long a model takes for a batch, measured in this process."""
+"""Measure the latency of a model for a batch, in this process."""
 
 from __future__ import annotations
 

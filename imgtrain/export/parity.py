@@ -1,4 +1,4 @@
-"""Is the exported model as good as the Keras model? Both are judged on the same real images."""
+"""Compare an exported model with the Keras model on the same real images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to export, and where to; checked before anything is loaded."""
+"""The formats and paths to export, checked before the model is loaded."""
 
 from __future__ import annotations
 

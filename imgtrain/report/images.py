@@ -48,7 +48,7 @@ def pixels_of_files(
         root: The folder of the images.
         paths: Of every image, relative to it, in the order of the predictions.
         settings: What every image is brought to.
-        emit: Takes a warning that counts the images that are gone.
+        emit: Called with a warning that counts the missing images.
     """
 
     def read(rows: Sequence[int]) -> dict[int, NDArray[np.uint8]]:

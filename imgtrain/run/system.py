@@ -178,7 +178,7 @@ def remove_unused(path: Path) -> bool:
 
 
 def _with_exclusive_lock(path: Path, act: Callable[[], None]) -> bool | None:
-    """Do something while nobody uses a file: True if it was done, False if it is in use, None if that failed."""
+    """Act on a file unless a process uses it. Returns True if done, False if it is in use, None on an error."""
     try:
         if fcntl is None:
             act()
