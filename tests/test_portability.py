@@ -45,7 +45,7 @@ for module, names in hidden.items():
 IMPORT_ALL = """
 import importlib, pkgutil
 import imgtrain
-needs_tensorflow = ("imgtrain.model.", "imgtrain.training.", "imgtrain.evaluation.", "imgtrain.workflows.")
+needs_tensorflow = tuple(f"imgtrain.{name}." for name in "model training evaluation export workflows".split())
 names = [module.name for module in pkgutil.walk_packages(imgtrain.__path__, "imgtrain.")]
 for name in names:
     if not name.startswith(needs_tensorflow) and name != "imgtrain.__main__":
