@@ -214,7 +214,8 @@ folders are the classes, named by their path: `Fruit/Apple`."""
     """Whether to follow symbolic links to folders inside the class folders. A class folder itself can always be a \
 link."""
     on_bad_image: Literal["error", "skip"] = "error"
-    """What to do with a file that cannot be decoded: stop the run, or skip the file and list it in `data.json`."""
+    """What to do with a file that cannot be decoded: stop the run, or skip the file and list it in `data.json`. \
+`skip` also skips rows of `labels` without a file."""
     on_leak: Literal["error", "drop", "warn"] = "error"
     """What to do if training and test images have identical pixels: stop the run, `drop` these images from the \
 validation and test images and list them in `data.json`, or print a warning."""
