@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from imgtrain.evaluation.predict_result import PredictResult
     from imgtrain.export.request import InputType, Quantization
     from imgtrain.run.exported_model import ExportFormat
+    from imgtrain.training.history import History
     from imgtrain.workflows.evaluate import EvaluateResult
     from imgtrain.workflows.export import ExportResult
     from imgtrain.workflows.library import OpenBatches
@@ -485,6 +486,46 @@ def build_model(batches: OpenBatches) -> Any:
     from imgtrain.workflows.library import build_model as build
 
     return build(batches)
+
+
+def fit(
+    model: Any,
+    train: Any,
+    validation: Any = None,
+    *,
+    config: Config | None = None,
+    progress: bool | None = None,
+    on_event: Emit = ignore,
+) -> History:
+    """Train a compiled model on data sets of your own, and restore the weights of the best epoch.
+
+    Every batch is checked: its shapes against the model, its labels against the number of classes and the loss.
+
+    Args:
+        model: A compiled Keras model with one input and one output, such as the result of `build_model`.
+        train: A `keras.utils.PyDataset`, or a batched `tf.data.Dataset`, of (images, labels) or (images, labels,
+            weights). Images are as the model takes them; models of `build_model` take raw pixels, 0–255.
+        validation: As `train`; None for none.
+        config: `epochs`, `steps_per_epoch`, `validation_steps`, `schedule`, `early_stopping` and
+            `reduce_lr_on_plateau` of its section `training` are used; None uses their defaults.
+        progress: Whether to show progress; by default, if Python is used interactively.
+        on_event: Called with every event.
+
+    Returns:
+        The metrics of all epochs. The model itself is trained.
+
+    Raises:
+        ConfigError: The model is not compiled, or the number of batches is unknown.
+        DataError: A batch doesn't fit the model, or the classes of the data sets differ.
+        DivergedError: The loss became NaN or infinite.
+        InterruptedRunError: Ctrl-C, "interrupt the kernel" or SIGTERM was received.
+    """
+    from imgtrain.config.schema import TrainingConfig
+    from imgtrain.workflows.library import fit as fit_model
+
+    with _showing(progress, on_event) as (emit, _):
+        training = TrainingConfig() if config is None else config.training
+        return fit_model(model, train, validation, training, emit=emit)
 
 
 @contextmanager
