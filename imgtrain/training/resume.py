@@ -248,7 +248,9 @@ def _raise_if_never_used(
     where = config.where(*_LEARNING_RATE.split("."))
     if stopped_early:
         what = "cannot be changed: the run was stopped early, and its checkpoints were deleted"
-        raise ConfigError(Problem(where, what, "start a new run with --output or --overwrite"))
+        raise ConfigError(
+            Problem(where, what, "start a new run with its weights: --from RUN --output NEW_RUN")
+        )
     what = "cannot be changed: all epochs are trained"
     raise ConfigError(Problem(where, what, "increase training.epochs as well to continue with it"))
 
