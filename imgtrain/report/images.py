@@ -42,12 +42,12 @@ def pixels_of_split(part: SplitImages) -> ReadPixels:
 def pixels_of_files(
     root: Path, paths: Sequence[str], settings: DecodeSettings, emit: Emit = ignore
 ) -> ReadPixels:
-    """Return the reader of a split whose files are decoded again, as far as they are still there.
+    """Return the reader of a split whose files are decoded again, if they still exist.
 
     Args:
         root: The folder of the images.
-        paths: Of every image, relative to it, in the order of the predictions.
-        settings: What every image is brought to.
+        paths: Relative path of every image, in the order of the predictions.
+        settings: How images are decoded.
         emit: Called with a warning that counts the missing images.
     """
 

@@ -23,7 +23,7 @@ from imgtrain.evaluation.score_names import (
 from imgtrain.report.facts import Facts
 from imgtrain.report.figures import draw_calibration, draw_history, draw_precision_recall, draw_roc
 from imgtrain.report.gallery import Gallery
-from imgtrain.report.pictures import as_data_uri, image_uri, overlay
+from imgtrain.report.thumbnails import as_data_uri, image_uri, overlay
 from imgtrain.text import format_bytes, printable
 
 __all__ = ["Pictures", "render_page"]
