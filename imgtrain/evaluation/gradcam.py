@@ -52,7 +52,7 @@ def _explain(
     layers: list[Any], last: int, images: NDArray[np.uint8], labels: NDArray[np.int32]
 ) -> NDArray[np.float32]:
     """Return the maps at the resolution of the convolution."""
-    start = _first_layer_to_compare(layers, images.shape)
+    start = min(_first_layer_to_compare(layers, images.shape), last)
     values = _apply(layers[:start], tf.cast(images, tf.float32))
     features = tf.cast(_apply(layers[start : last + 1], values), tf.float32)
     plain = tf.cast(_apply(layers[start : last + 1], _fill_with_border(values)), tf.float32)
@@ -76,10 +76,12 @@ def _apply(layers: list[Any], values: Any) -> Any:
 
 
 def _first_layer_to_compare(layers: list[Any], shape: tuple[int, ...]) -> int:
-    """Return the index of the first layer that looks at neighboring pixels, after the preprocessing."""
+    """Return the index of the first layer after the preprocessing, which keeps the shape and has nothing to learn."""
     kept = itertools.takewhile(
         lambda layer: (
-            not hasattr(layer, "kernel") and layer._inbound_nodes and layer.output.shape[1:3] == shape[1:3]
+            (not layer.weights or isinstance(layer, keras.layers.Normalization))
+            and layer._inbound_nodes
+            and layer.output.shape[1:3] == shape[1:3]
         ),
         layers,
     )

@@ -108,8 +108,8 @@ def test_a_network_without_convolutions_returns_none():
     assert grad_cam(model, np.zeros((2, 8, 8, 3), np.uint8), np.zeros(2, np.int32)) is None
 
 
-@pytest.mark.parametrize("border", [0, 255])
-def test_a_border_of_one_color_is_not_highlighted(border):
+@pytest.mark.parametrize(("border", "separable"), [(0, False), (255, False), (0, True)])
+def test_a_border_of_one_color_is_not_highlighted(border, separable):
     """Neither by the biases nor by the zeros with which the convolutions pad it."""
     from imgtrain.evaluation.gradcam import grad_cam
     from imgtrain.model.runtime import keras
@@ -118,7 +118,8 @@ def test_a_border_of_one_color_is_not_highlighted(border):
     layers = [keras.Input((48, 48, 3)), keras.layers.Rescaling(1 / 255)]
     for _ in range(3):
         bias = keras.initializers.RandomUniform(0, 0.5)
-        convolution = keras.layers.Conv2D(8, 3, padding="same", activation="relu", bias_initializer=bias)
+        kind = keras.layers.SeparableConv2D if separable else keras.layers.Conv2D
+        convolution = kind(8, 3, padding="same", activation="relu", bias_initializer=bias)
         layers += [convolution, keras.layers.MaxPooling2D(2)]
     layers = [*layers[:-1], keras.layers.Flatten(), keras.layers.Dense(4, activation="softmax")]
     images = np.full((8, 48, 48, 3), border, np.uint8)
