@@ -223,7 +223,7 @@ def _check_data(
     balanced = config.training.class_weight is not None or data.balance is not None
     return [
         *check_duplicates(inventory, splits, copies, on_leak=data.on_leak),
-        *check_files(inventory, target_size=target_size, resize=data.resize, on_bad_image=data.on_bad_image),
+        *check_files(inventory, data, target_size=target_size),
         *check_classes(inventory, balanced=balanced),
         *check_shortcuts(inventory, copies.groups),
         *check_names(inventory, splits, group_by=data.group_by),

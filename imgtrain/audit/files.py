@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from imgtrain.audit.findings import Finding, Item, Severity
 from imgtrain.audit.inventory import Inventory
+from imgtrain.config.schema import DataConfig
 from imgtrain.dataset.layout import count
 from imgtrain.pixels.decode import MOST_PIXELS, MOST_PIXELS_ON_A_SIDE, TOO_LARGE, kind_of_reason
 
@@ -43,23 +44,23 @@ _SHARE = 0.3
 
 
 def check_files(
-    inventory: Inventory, *, target_size: tuple[int, int] | None, resize: str, on_bad_image: str
+    inventory: Inventory, data: DataConfig, *, target_size: tuple[int, int] | None
 ) -> list[Finding]:
     """Return findings about individual files.
 
     Args:
         inventory: The images.
+        data: How the images are loaded.
         target_size: (height, width) to resize to; None without a configuration.
-        resize: As `data.resize`.
-        on_bad_image: As `data.on_bad_image`.
     """
     return [
-        *_undecodable(inventory, "error" if on_bad_image == "error" else "warning"),
+        *_undecodable(inventory, "error" if data.on_bad_image == "error" else "warning"),
         *_wrong_suffix(inventory),
         *_animated(inventory),
         *_turned(inventory),
         *_kinds(inventory),
-        *(_sizes(inventory, target_size, resize) if target_size is not None else ()),
+        *(() if data.shows_transparency else _hidden_colors(inventory)),
+        *(_sizes(inventory, target_size, data.resize) if target_size is not None else ()),
     ]
 
 
@@ -142,6 +143,19 @@ def _turned(inventory: Inventory) -> Iterator[Finding]:
             "imgtrain applies the orientation; many other tools ignore it and would use rotated images",
             "nothing to do for imgtrain; for other tools, save the images upright",
             _items(inventory, indices.tolist(), details),
+        )
+
+
+def _hidden_colors(inventory: Inventory) -> Iterator[Finding]:
+    indices = np.flatnonzero(inventory.stats["hidden_colors"])
+    if len(indices):
+        yield Finding(
+            "hidden-colors",
+            "note",
+            f"{count(len(indices), 'image')} with several colors under completely transparent pixels",
+            "transparency is ignored, so the network sees these colors, and you don't",
+            "set `data.background: [255, 255, 255]` to blend transparent images with white",
+            _items(inventory, indices.tolist()),
         )
 
 

@@ -224,7 +224,9 @@ def _suggest_key(key: str, section: type[BaseModel], above: KeyPath, value: Any)
         return f"did you mean {near!r}?", (*above, near)
     if section is Config and isinstance(value, Mapping) and (near := _section_with_keys(value)):
         return f"did you mean {near!r}? It has the keys {', '.join(_known_keys(value, near))}", (near,)
-    everywhere = {name: home for home, known in _sections() for name in fields_by_key(known)}
+    # Of equal names, that of the first section: `training.epochs`, not `training.fine_tune.epochs`.
+    sections = reversed(list(_sections()))
+    everywhere = {name: home for home, known in sections for name in fields_by_key(known)}
     # Only misspellings: `wights` in `model` is not meant as `training.class_weight`.
     if near := nearest_name(key, list(everywhere), similarity=_SIMILAR):
         home = everywhere[near]

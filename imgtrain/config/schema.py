@@ -93,6 +93,7 @@ def _path_with_text(value: object) -> object:
 
 
 Whole = Annotated[int, BeforeValidator(_no_bool)]
+ColorValue = Annotated[Whole, Field(ge=0, le=255)]
 Finite = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 Fraction = Annotated[
     Finite,
@@ -203,6 +204,10 @@ copy is augmented differently."""
     resize: Literal["stretch", "crop", "pad"] = "stretch"
     """How to fit images to `target_size`. `stretch` ignores the aspect ratio; `crop` keeps it and crops the \
 center; `pad` keeps it and pads with black."""
+    background: tuple[ColorValue, ColorValue, ColorValue] | None = None
+    """Color [red, green, blue], 0 to 255, to blend transparent images with, such as [255, 255, 255] for white, if \
+`color_mode` is rgb or grayscale. null ignores transparency, as Keras does: the colors of transparent pixels \
+show."""
     group_by: str | None = None
     """Regular expression with one group, searched in the relative path. Images with the same group value (a \
 patient, a video, a plant) are never split between training and validation; groups that share an image are \
@@ -298,6 +303,11 @@ folders, instead of class folders: `([a-z]+)\\.\\d+` for `cat.0.jpg`. Other imag
         if self.target_size == "auto":
             raise ValueError("the size of target_size: auto is not known yet")
         return self.target_size
+
+    @property
+    def shows_transparency(self) -> bool:
+        """Whether transparent pixels affect decoded images: as the alpha channel, or blended with `background`."""
+        return self.color_mode == "rgba" or self.background is not None
 
     @property
     def has_class_folders(self) -> bool:

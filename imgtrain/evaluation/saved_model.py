@@ -38,13 +38,14 @@ def describe_model(plan: Plan, images: Images, fingerprint: str, evaluation: Eva
     data = plan.config.data
     flip_average = plan.config.evaluation.flip_average
     return ModelMetadata(
-        format_version=2 if flip_average else 1,
+        format_version=2 if flip_average or data.background is not None else 1,
         class_names=plan.class_names,
         target_size=data.size,
         color_mode=data.color_mode,
         class_mode=data.class_mode,
         resize=data.resize,
         interpolation=data.interpolation,
+        background=data.background,
         threshold=evaluation.decision.threshold,
         threshold_rule=evaluation.decision.rule,
         abstain_below=evaluation.decision.abstain_below,

@@ -38,7 +38,8 @@ def describe_export(metadata: ModelMetadata | None, inputs: EvalInputs) -> Model
     """
     if metadata is not None:
         # The exported network averages itself.
-        return metadata.model_copy(update={"flip_average": False, "format_version": 1})
+        format_version = 1 if metadata.background is None else 2
+        return metadata.model_copy(update={"flip_average": False, "format_version": format_version})
     settings = inputs.settings
     return ModelMetadata.model_validate(
         {
@@ -48,6 +49,7 @@ def describe_export(metadata: ModelMetadata | None, inputs: EvalInputs) -> Model
             "class_mode": inputs.class_mode,
             "resize": settings.resize,
             "interpolation": settings.interpolation,
+            "background": settings.background,
             "threshold": inputs.threshold,
             "abstain_below": inputs.abstain_below,
             "loss": inputs.loss,

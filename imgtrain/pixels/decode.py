@@ -44,7 +44,7 @@ __all__ = [
     "kind_of_reason",
 ]
 
-DECODER_VERSION = 3
+DECODER_VERSION = 4
 """Incremented if the same file and settings give other pixels, hashes or statistics, so that caches are rebuilt."""
 
 MOST_PIXELS = 178_956_970
@@ -119,6 +119,8 @@ class DecodeSettings:
         interpolation: `bilinear`, `nearest`, `bicubic`, `lanczos`, `box` or `hamming`, as in Pillow.
         resize: `stretch` ignores the aspect ratio, `crop` keeps it and crops the center, `pad` keeps it and pads with
             opaque black.
+        background: (red, green, blue) in [0, 255] to blend transparent pixels with; None ignores transparency. Not
+            used with `rgba`.
     """
 
     height: int
@@ -126,12 +128,13 @@ class DecodeSettings:
     color_mode: str = "rgb"
     interpolation: str = "bilinear"
     resize: str = "stretch"
+    background: tuple[int, int, int] | None = None
 
     @classmethod
     def of(cls, data: DataConfig | ModelMetadata) -> DecodeSettings:
         """Return the settings of a configuration's `data` section, or of a model file."""
         height, width, _ = data.image_shape
-        return cls(height, width, data.color_mode, data.interpolation, data.resize)
+        return cls(height, width, data.color_mode, data.interpolation, data.resize, data.background)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -199,7 +202,10 @@ def decode_image(file: Path | str | BinaryIO, settings: DecodeSettings) -> Decod
 
 def decode_pixels(image: Image.Image, settings: DecodeSettings) -> NDArray[np.uint8]:
     """Convert an upright image to the color mode and size of the settings: (height, width, channels) uint8."""
-    converted = _convert(_to_8_bits(image), _MODES[settings.color_mode])
+    image = _to_8_bits(image)
+    if settings.background is not None and settings.color_mode != "rgba" and image.has_transparency_data:
+        image = _blend(image, settings.background)
+    converted = _convert(image, _MODES[settings.color_mode])
     resized = _resize(converted, settings)
     return np.asarray(resized, np.uint8).reshape(settings.shape)
 
@@ -302,6 +308,13 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == "LAB" and mode == "L":  # the only pair that Pillow cannot convert directly
         image = image.convert("RGB")
     return image.convert(mode)
+
+
+def _blend(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """Return a transparent image on a background of one color, in RGB."""
+    transparent = _convert(image, "RGBA")
+    opaque = Image.new("RGBA", image.size, (*background, 255))
+    return Image.alpha_composite(opaque, transparent).convert("RGB")
 
 
 def _resize(image: Image.Image, settings: DecodeSettings) -> Image.Image:

@@ -45,11 +45,13 @@ class PixelSummary:
         small: (SMALL_SIDE, SMALL_SIDE, 3) float32 in [0, 255]: RGB thumbnail with triangle filtering, as in Pillow's
             bilinear reduction.
         border: (n, 3) uint8 RGB of the outermost pixels; the corners are included twice.
+        hidden_colors: Whether its completely transparent pixels have several colors.
     """
 
     digest: bytes
     small: NDArray[np.float32]
     border: NDArray[np.uint8]
+    hidden_colors: bool
 
 
 def summarize_pixels(picture: Image.Image) -> PixelSummary:
@@ -64,9 +66,12 @@ def summarize_pixels(picture: Image.Image) -> PixelSummary:
     hasher = xxhash.xxh3_128(f"{width}x{height}".encode())
     strips = np.zeros((down, across * block_width * 4), np.float32)
     edges: list[NDArray[np.uint8]] = []
+    hidden: set[int] = set()
     top = 0
     for stripe in _stripes(picture, block_height):
         hasher.update(stripe.data)
+        if picture.mode == "RGBA" and len(hidden) < 2:
+            hidden |= _extremes_of_hidden(stripe)
         for sums in _add_rows(stripe, block_height):
             strips[top : top + len(sums), : width * 4] = sums
             top += len(sums)
@@ -79,7 +84,7 @@ def summarize_pixels(picture: Image.Image) -> PixelSummary:
     blocks = strips.reshape(down * across, block_width * 4) @ one_color
     rows = _shares(height, block_height) @ blocks.reshape(down, across * 4)
     small = _shares(width, block_width) @ rows.reshape(SMALL_SIDE, across, 4)
-    return PixelSummary(hasher.digest(), small[..., :3], np.concatenate(edges)[:, :3])
+    return PixelSummary(hasher.digest(), small[..., :3], np.concatenate(edges)[:, :3], len(hidden) > 1)
 
 
 def _stripes(picture: Image.Image, multiple: int) -> Iterator[NDArray[np.uint8]]:
@@ -94,6 +99,12 @@ def _stripes(picture: Image.Image, multiple: int) -> Iterator[NDArray[np.uint8]]
         if rgb:
             stripe = stripe | _OPAQUE
         yield stripe.view(np.uint8).reshape(bottom - top, width, 4)
+
+
+def _extremes_of_hidden(stripe: NDArray[np.uint8]) -> set[int]:
+    """Return the lowest and highest value of the completely transparent pixels, which are one if all are the same."""
+    hidden = stripe.view(np.uint32)[stripe[..., 3:] == 0]
+    return {int(hidden.min()), int(hidden.max())} if hidden.size else set()
 
 
 def _add_rows(stripe: NDArray[np.uint8], count: int) -> Iterator[NDArray[np.unsignedinteger]]:
@@ -125,6 +136,7 @@ IMAGE_STATS = np.dtype(
         ("format", "S8"),  # Pillow's name of the file format: JPEG, PNG …
         ("mode", "S8"),  # Pillow's name of the color mode in the file: RGB, L, P, CMYK …
         ("transparent", "?"),  # whether it may have transparent pixels
+        ("hidden_colors", "?"),  # whether its completely transparent pixels have several colors
         ("orientation", "u1"),  # EXIF: 1 is upright, 2 to 8 are rotated or mirrored; 1 if missing
         ("animated", "?"),  # whether the file contains several frames
         ("color", "u1", (3,)),  # mean red, green and blue of the upright image
@@ -158,6 +170,7 @@ def measure_image_stats(source: Image.Image, summary: PixelSummary, *, orientati
     stats["format"] = (source.format or "").encode("ascii", "replace")
     stats["mode"] = source.mode.encode("ascii", "replace")
     stats["transparent"] = source.has_transparency_data
+    stats["hidden_colors"] = summary.hidden_colors
     stats["orientation"] = orientation if 1 <= orientation <= 8 else 1
     stats["animated"] = _is_animated(source)
     stats["color"] = np.rint(summary.small.mean((0, 1)))

@@ -136,6 +136,8 @@ def load_images(config: Config, splits: Splits, emit: Emit = ignore) -> Images:
         emit(Message(warning, "warning"))
     parts = {split.name: _leave_out_bad_images(split, stores[split.folder]) for split in drawn}
     _report_skipped(parts.values(), emit)
+    if not data.shows_transparency:
+        _report_hidden_colors(parts.values(), emit)
     validation, test = (parts[name].split if name in parts else None for name in ("validation", "test"))
     drawn = replace(drawn, train=parts["train"].split, validation=validation, test=test)
     dropped = resolve_leaks(config, drawn, pictures_of_splits(drawn, stores), emit)
@@ -280,6 +282,17 @@ def _leave_out_bad_images(split: Split, pixels: ImageStore) -> SplitImages:
     bad = [index for index in split.indices.tolist() if index in pixels.bad]
     skipped = tuple((split.folder.paths[index], pixels.bad[index]) for index in bad)
     return SplitImages(split.without(bad), pixels, skipped)
+
+
+def _report_hidden_colors(parts: Iterable[SplitImages], emit: Emit) -> None:
+    hidden = sum(int(part.pixels.stats["hidden_colors"][part.split.indices].sum()) for part in parts)
+    if hidden:
+        emit(
+            Message(
+                f"{count(hidden, 'image')} with several colors under completely transparent pixels, which the network "
+                "sees; set data.background: [255, 255, 255] to blend transparent images with white"
+            )
+        )
 
 
 def _report_skipped(gathered: Iterable[SplitImages], emit: Emit) -> None:

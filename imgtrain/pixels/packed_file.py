@@ -196,8 +196,14 @@ def read_packed_header(path: Path) -> dict[str, Any]:
         return _parse_header(file.read(_PAGE))
 
 
+def _as_json(settings: DecodeSettings) -> dict[str, Any]:
+    """Return the settings as they are read back from JSON, which has no tuples."""
+    background = settings.background
+    return {**asdict(settings), "background": None if background is None else list(background)}
+
+
 def _expect(header: dict[str, Any], key: str, settings: DecodeSettings, count: int) -> None:
-    if (header["key"], header["settings"], header["count"]) != (key, asdict(settings), count):
+    if (header["key"], header["settings"], header["count"]) != (key, _as_json(settings), count):
         raise UnusablePackedFile("it was created for other files or settings")
 
 
@@ -301,7 +307,7 @@ class PackedFileWriter:
         header = json.dumps(
             {
                 "key": self._key,
-                "settings": asdict(self._settings),
+                "settings": _as_json(self._settings),
                 "count": self._count,
                 "folder": self._folder,
                 "tail_at": tail_at,

@@ -43,7 +43,8 @@ ATTRIBUTE = "imgtrain"
 FORMAT_VERSION = 2
 """The newest format: incremented if older versions would misinterpret the metadata; not for other additional keys.
 
-Version 2 has `flip_average: true`. Files without it have version 1, which older versions of imgtrain can read.
+Version 2 has `flip_average: true` or a `background`. Files without them have version 1, which older versions of
+imgtrain can read.
 """
 MOST_GROUP_BY_CHARACTERS = 1000
 """The longest `data.group_by`."""
@@ -67,6 +68,7 @@ _OTHER_FORMATS = {
 Name = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Probability = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+ColorValue = Annotated[int, Field(ge=0, le=255)]
 Side = Annotated[int, Field(ge=1, le=16384)]
 
 
@@ -89,6 +91,8 @@ class ModelMetadata(BaseModel):
     """As `data.resize`."""
     interpolation: Literal["bilinear", "nearest", "bicubic", "lanczos", "box", "hamming"]
     """As `data.interpolation`."""
+    background: tuple[ColorValue, ColorValue, ColorValue] | None = None
+    """As `data.background`."""
     threshold: Probability | None = None
     """Binary only: the probability from which the second class is predicted."""
     threshold_rule: Annotated[str, StringConstraints(max_length=4096)] | None = None

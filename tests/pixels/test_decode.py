@@ -405,3 +405,57 @@ def test_importing_the_room_is_light(imported_modules: Callable[..., set[str]]) 
         " imgtrain.dataset.split, imgtrain.pixels.load_images"
     )
     assert not modules & {"tensorflow", "keras", "cv2", "sklearn", "pandas", "matplotlib"}
+
+
+def cut_out(hidden: tuple[int, int, int] = (0, 0, 0)) -> Image.Image:
+    """Return a red square, half transparent on its right, on completely transparent pixels."""
+    image = Image.new("RGBA", (12, 8), (*hidden, 0))
+    image.paste((200, 0, 0, 255), (2, 2, 6, 6))
+    image.paste((200, 0, 0, 128), (6, 2, 10, 6))
+    return image
+
+
+@pytest.mark.parametrize("color_mode", ["rgb", "grayscale"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P"])
+def test_transparent_images_are_blended_with_the_background(mode, color_mode):
+    image = cut_out().convert(mode) if mode != "P" else cut_out().quantize(8)
+    white = Image.new("RGBA", image.size, "white")
+    expected = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    settings = DecodeSettings(8, 12, color_mode, background=(255, 255, 255))
+    np.testing.assert_array_equal(
+        decode.decode_pixels(image, settings),
+        np.asarray(expected.convert("L" if color_mode == "grayscale" else "RGB")).reshape(settings.shape),
+    )
+
+
+def test_the_background_hides_the_colors_of_transparent_pixels_before_resizing():
+    blended, ignored = (
+        [
+            decode_image(saved(cut_out(hidden), "png"), DecodeSettings(3, 3, background=background)).pixels
+            for hidden in ((0, 0, 0), (0, 255, 0))
+        ]
+        for background in ((10, 20, 30), None)
+    )
+    np.testing.assert_array_equal(*blended)
+    assert (ignored[0] != ignored[1]).any()
+
+
+def test_the_background_does_not_change_opaque_images_or_the_alpha_channel():
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8))
+    for image, color_mode in ((photo, "rgb"), (cut_out(), "rgba")):
+        with_background, without = (
+            decode.decode_pixels(image, DecodeSettings(5, 6, color_mode, background=background))
+            for background in ((255, 255, 255), None)
+        )
+        np.testing.assert_array_equal(with_background, without)
+
+
+def test_several_colors_under_transparent_pixels_are_noticed():
+    several = cut_out()
+    several.putpixel((11, 7), (1, 0, 0, 0))
+    opaque = Image.new("RGB", (4, 4))
+    found = [
+        bool(decode_image(saved(image, "png"), SMALL).stats["hidden_colors"])
+        for image in (several, cut_out(), opaque)
+    ]
+    assert found == [True, False, False]
