@@ -30,7 +30,7 @@ def cache(
         typer.Option(
             "--max-size",
             metavar="SIZE",
-            help="Remove files, least recently used first, until the rest takes at most this: 20GiB.",
+            help="Remove files, least recently used first, until the cache has at most this size: 20GiB.",
             show_default=False,
         ),
     ] = None,
@@ -38,7 +38,7 @@ def cache(
         Path | None,
         typer.Option(
             "--directory",
-            help="The folder of data.cache_directory.  [default: the platform's cache directory]",
+            help="Cache folder (data.cache_directory).  [default: the platform's cache directory]",
             show_default=False,
         ),
     ] = None,
@@ -50,7 +50,7 @@ def cache(
 ) -> None:
     """List or remove cached pixels.
 
-    Training removes old files by itself when the cache would take more than half of the free disk space. Files that a
+    Training removes old files automatically if the cache would exceed half of the free disk space. Files that a
     run is using are never removed.
 
     Example: imgtrain cache --max-size 20GiB

@@ -45,7 +45,7 @@ def check(
         bool,
         typer.Option(
             "--timing/--no-timing",
-            help="With a configuration: time a few training steps with TensorFlow, which takes some seconds.",
+            help="With a configuration: time a few training steps with TensorFlow, which takes a few seconds.",
         ),
     ] = True,
     overrides: Overrides = [],  # noqa: B006  (typer copies it)

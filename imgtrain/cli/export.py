@@ -56,12 +56,12 @@ def export(
             min=0,
             max=100,
             metavar="POINTS",
-            help="With --quantize: reject the model if the 95 % CI of its loss of accuracy exceeds this.",
+            help="With --quantize: reject the model if the 95 % CI of its accuracy loss extends beyond this.",
         ),
     ] = MAX_EXPORT_LOSS,
     input_type: Annotated[
         Literal["float32", "uint8"],
-        typer.Option("--input-type", help="ONNX only: type of the images; the other formats take both."),
+        typer.Option("--input-type", help="ONNX only: dtype of the images; the other formats accept both."),
     ] = "float32",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the exported model if it exists.")
@@ -79,7 +79,7 @@ def export(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Export a model to LiteRT, ONNX or SavedModel, and check that it still gives the same answers.
+    """Export a model to LiteRT, ONNX or SavedModel, and verify its predictions.
 
     Example: imgtrain export runs/sample --format onnx
     Example: imgtrain export runs/sample --format litert --quantize int8

@@ -17,8 +17,8 @@ def init(
         Path,
         typer.Argument(
             metavar="FOLDER",
-            help="Folder that contains class folders or train/val/test folders of them, or images that a CSV file or "
-            "their names label; or such a CSV file.",
+            help="Folder of class folders, of train/val/test folders, or of images labeled by a CSV file or by their "
+            "file names; or the CSV file.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Configuration file to write.")] = Path(
@@ -28,7 +28,7 @@ def init(
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="Build on this pretrained network of keras.applications, such as ResNet50.",
+            help="Use this pretrained network of keras.applications, such as ResNet50.",
             show_default=False,
         ),
     ] = None,
@@ -38,8 +38,8 @@ def init(
 ) -> None:
     """Write a configuration for a folder of images.
 
-    Inspects the folder and writes a commented configuration that is ready to train. Class folders come first; without
-    them, labels are taken from a CSV file in or beside the folder, or from file names such as cat.0.jpg.
+    Inspects the folder and writes a commented configuration that is ready to train. Labels are taken from
+    class folders; if there are none, from a CSV file in or beside the folder, or from file names such as cat.0.jpg.
 
     Example: imgtrain init photos --output photos.yaml
     """

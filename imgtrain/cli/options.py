@@ -53,7 +53,7 @@ OtherModelConfig = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="For models not made by imgtrain: the configuration for reading images.",
+        help="For models not made by imgtrain: configuration that defines how images are read.",
         show_default=False,
     ),
 ]
@@ -61,7 +61,7 @@ OtherModelRescale = Annotated[
     str | None,
     typer.Option(
         "--rescale",
-        help="For models not made by imgtrain: the factor its inputs were scaled by, such as 1/255.",
+        help="For models not made by imgtrain: factor by which the inputs were scaled, such as 1/255.",
         show_default=False,
     ),
 ]

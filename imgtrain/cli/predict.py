@@ -44,7 +44,9 @@ def predict(
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Continue an interrupted prediction; start if there is none."),
+        typer.Option(
+            "--resume", help="Continue an interrupted prediction; start a new one if there is none."
+        ),
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output file if it exists.")

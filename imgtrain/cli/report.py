@@ -17,7 +17,7 @@ def report(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write report.html of a run again.
+    """Regenerate report.html of a run.
 
     Example: imgtrain report runs/sample
     """

@@ -84,7 +84,7 @@ def draw_schedule(schedule: ScheduleBuilt) -> RenderableType:
 
 
 def draw_budgets(budgets: Sequence[Budget]) -> RenderableType:
-    """Return what time budgets buy: epochs with the configured image size, and with that of `target_size: auto`."""
+    """Return a table of time budgets: epochs with the configured image size, and with that of `target_size: auto`."""
     columns = ("training.minutes", "Epochs", "target_size: auto", "Epochs with auto")
     table = _table(*columns, right=columns, optional=columns[2:])
     for budget in budgets:

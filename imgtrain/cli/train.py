@@ -32,7 +32,7 @@ def train(
         Path | None,
         typer.Option(
             "--from",
-            help="Run directory or model file to start from: its weights are taken for all layers that fit.",
+            help="Run directory or model file whose weights initialize all layers that fit.",
             show_default=False,
         ),
     ] = None,
@@ -46,8 +46,8 @@ def train(
         bool,
         typer.Option(
             "--find-lr",
-            help="Learning rate range test: train on some batches with increasing learning rates, show the losses "
-            "and suggest a rate. Saves no model; --output is the folder of the curve.",
+            help="Learning rate range test: train on a few batches with increasing learning rates, plot the loss "
+            "and suggest a rate. No model is saved; the curve is written to the folder --output.",
         ),
     ] = False,
     minutes: Annotated[

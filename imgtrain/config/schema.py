@@ -182,8 +182,8 @@ Relative paths are relative to the configuration file."""
     target_size: Annotated[
         Size | Literal["auto"], Wording("auto, an integer in [1, 16384], or a list of two: height, width")
     ] = (256, 256)
-    """Size [height, width] in pixels to resize all images to; 150 is [150, 150]. `auto`: the size for \
-`training.minutes`, the number of images and their sizes, as `imgtrain init` chooses it."""
+    """Size [height, width] in pixels to resize all images to; 150 is [150, 150]. `auto` chooses it, like \
+`imgtrain init`, from `training.minutes` and the number and sizes of the images."""
     color_mode: Literal["rgb", "rgba", "grayscale"] = "rgb"
     """Color mode to convert all images to: 3, 4 or 1 channels."""
     class_mode: Literal["categorical", "binary", "sparse"] = "categorical"
@@ -588,7 +588,7 @@ becomes part of the model."""
     """A run directory, or a `.keras` or `.h5` model; everything after its last feature map is removed."""
     weights: Literal["imagenet"] | FilePath | None = "imagenet"
     """Weights for `name`. `imagenet` downloads them; otherwise, a file with the weights of this network without its \
-classifier, or a run or model that contains it; null for random weights. `from` brings its own weights."""
+classifier, or a run or model that contains it; null for random weights. Not used with `from`."""
     trainable: bool | Name = False
     """Which layers are trained. `false`: none; the name of a layer: this one and all after it; both run the \
 backbone in inference mode, in which batch normalization uses its moving statistics. `true`: all, in training mode."""
@@ -789,8 +789,8 @@ class FineTuneConfig(Section):
     epochs: Annotated[Whole, Field(ge=1)] = 5
     """Maximum number of epochs, in addition to `training.epochs`."""
     learning_rate: Annotated[Finite, Field(gt=0)] = 0.00001
-    """Learning rate; much lower than in the first stage, so that the pretrained weights are not destroyed. A \
-`training.schedule` starts again with it; one of Keras's own is not used."""
+    """Learning rate; much lower than in the first stage, so that the pretrained weights are not destroyed. \
+`training.schedule` restarts with it as the maximum; Keras's own schedules are not used in this stage."""
 
 
 class TrainingConfig(Section):
@@ -805,9 +805,9 @@ implementation; Keras trains them with AdamW."""
     schedule: Schedule | None = None
     """Learning rate schedule over the whole training, updated after every batch; null keeps it constant."""
     minutes: Annotated[Finite, Field(gt=0)] | None = None
-    """Time budget in minutes for training and the validation after each epoch: `epochs` and `steps_per_epoch` are \
-planned to end with it, from the time of the first steps, and written to the run's `config.yaml`. `epochs`, if given, \
-limits the passes over the training images."""
+    """Time budget in minutes for training and the validation after each epoch: the first steps are timed, and \
+`epochs` and `steps_per_epoch` are chosen to fit the budget and written to the run's `config.yaml`. `epochs`, if \
+given, limits the number of passes over the training images."""
     label_smoothing: Annotated[Finite, Field(ge=0, lt=1)] = 0.0
     """Share of each training label that is spread evenly over all classes, such as 0.1; validation labels are not \
 smoothed."""
@@ -896,8 +896,8 @@ the validation images."""
     """Calibrate the probabilities by temperature scaling, fitted on the validation images; part of the saved \
 model."""
     flip_average: bool = False
-    """Average the probabilities of each image and its mirror image, for `evaluate`, `predict` and `compare` too. \
-Takes twice the time; the validation after each epoch does not average."""
+    """Average the probabilities of each image and its mirror image, also in `evaluate`, `predict` and `compare`. \
+Doubles the prediction time; the validation after each epoch does not average."""
 
 
 class OutputConfig(Section):

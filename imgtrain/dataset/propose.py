@@ -36,7 +36,7 @@ def propose_config(
 
     Args:
         folder: Contains class folders, or train/validation/test folders of them with common names; or a single
-            such folder; or images that a CSV file or their names label; or such a CSV file.
+            such folder; or images labeled by a CSV file or by their file names; or the CSV file.
         relative_to: The folder that the configuration will be written to.
         minutes: Time budget for training, > 0, which determines image size and network.
         backbone: Name of a network of `keras.applications` to build on; the image size is then that of ImageNet.
