@@ -55,7 +55,10 @@ def draw_model(model: ModelBuilt) -> RenderableType:
     """Return the model summary: a table of layers, parameter count and memory."""
     some_frozen = any(parameters and not trainable for *_, parameters, trainable in model.rows)
     numbers = ("Param #", "Trainable") if some_frozen else ("Param #",)
-    table = _table("Layer (type)", "Output shape", *numbers, title="Model", right=numbers)
+    shape_column = ("Output shape",)
+    table = _table(
+        "Layer (type)", *shape_column, *numbers, title="Model", right=numbers, optional=shape_column
+    )
     for layer, shape, *counts in model.rows:
         table.add_row(layer, shape, *(f"{count:,}" for count in counts[: len(numbers)]))
     others = model.parameters - model.trainable_parameters

@@ -38,6 +38,17 @@ FREE_KEYS = frozenset(
 )
 """Keys that affect paths or speed, but not the results. The images are compared by their contents."""
 
+# `training.minutes` determines their values; a resumed run keeps its plan.
+_PLANNED_KEYS = frozenset(
+    {
+        "data.target_size",
+        "training.minutes",
+        "training.epochs",
+        "training.steps_per_epoch",
+        "training.early_stopping",
+    }
+)
+
 
 def config_of_run(directory: Path) -> Path | None:
     """Return the configuration file of a run; None if the directory does not contain a run."""
@@ -77,12 +88,13 @@ def options_of_run(config: Config, emit: Emit = ignore) -> list[str]:
     digest = run.read_run().get("config_file") if run.run.exists() else None
     if digest is None or not run.config.exists() or digest != _digest_file(config):
         return []
+    kept = FREE_KEYS if config.training.minutes is None else FREE_KEYS | _PLANNED_KEYS
     now, earlier = to_plain(config), to_plain(load_config(run.config))
     options = []
     for section, keys in now.items():
         for key, value in keys.items():
             is_given = any(path[:2] in ((section, key), (section,)) for path in config.source.overrides)
-            if f"{section}.{key}" in FREE_KEYS or is_given or earlier[section].get(key, value) == value:
+            if f"{section}.{key}" in kept or is_given or earlier[section].get(key, value) == value:
                 continue
             # JSON is also YAML.
             options.append(f"{section}.{key}={json.dumps(earlier[section][key], ensure_ascii=False)}")

@@ -47,7 +47,8 @@ def test_a_run_trains_with_the_faster_layers_and_updates_and_saves_keras_own(
     saved = train(make_plan(config)).model
     (model,) = trained
     faster = [type(layer) for layer in model.layers[1:4]]
-    assert faster == [training_layers.Conv2D, training_layers.MaxPooling2D, training_layers.Dropout]
+    expected = [training_layers.Conv2DWithoutReLU, training_layers.MaxPooling2D, training_layers.Dropout]
+    assert faster == expected
     assert type(model.optimizer).__module__ == "imgtrain.model.fused_optimizers"
     assert {type(layer).__module__.partition(".")[0] for layer in saved.layers} == {"keras"}
 
