@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
 from imgtrain.errors import Problem, RunFileError
 from imgtrain.evaluation.predictions import Predictions, load_predictions
 from imgtrain.run.run_directory import RunDirectory, read_json
@@ -77,8 +79,46 @@ def load_facts(directory: Path) -> Facts:
         data=data,
         history=_read_history(run.history) if run.history.exists() else (),
         config=run.config.read_text(encoding="utf-8", errors="replace") if run.config.exists() else None,
-        exports=read_json(run.exports) if run.exports.exists() else {},
+        exports=_read_exports(run.exports) if run.exports.exists() else {},
     )
+
+
+class _Timing(BaseModel):
+    median_ms: float
+
+
+class _ByBatchSize(BaseModel):
+    one: _Timing = Field(alias="1")
+    many: _Timing = Field(alias="32")
+
+
+class _Latency(BaseModel):
+    keras: _ByBatchSize
+    exported: _ByBatchSize
+
+
+class _Export(BaseModel):
+    """The figures of an exported model that the report shows."""
+
+    size_bytes: int
+    accuracy: float
+    accuracy_difference_ci95: tuple[float, float] | None
+    equal_decisions: float
+    latency: _Latency
+
+
+_EXPORTS = TypeAdapter(dict[str, _Export])
+
+
+def _read_exports(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    try:
+        _EXPORTS.validate_python(content)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        hint = "restore it, or remove it and export again"
+        raise RunFileError(Problem(path, f"is corrupt: {'; '.join(problems)}", hint)) from None
+    return content
 
 
 def _read_history(path: Path) -> tuple[Mapping[str, float], ...]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imgtrain.errors import RunFileError
 from imgtrain.evaluation.metrics import score
 from imgtrain.evaluation.predictions import Predictions, render_predictions
 from imgtrain.report.facts import load_facts
@@ -170,18 +171,41 @@ def test_column_headings_are_upright_where_they_would_not_fit(tmp_path, names, u
     assert ('<table class="matrix upright">' in page) == upright
 
 
+LATENCY = {"1": {"median_ms": 1.25}, "32": {"median_ms": 40.5}}
+EXPORTED = {
+    "size_bytes": 2_500_000, "accuracy": 0.9, "accuracy_difference_ci95": [-0.0125, 0.02], "equal_decisions": 0.995,
+    "latency": {"keras": LATENCY, "exported": LATENCY},
+}  # fmt: skip
+
+
 def test_exported_models_are_listed_with_their_figures(tmp_path):
     predictions = make_run(tmp_path / "run", images=60, class_count=2)
     assert "Exported models" not in render(tmp_path / "run", predictions, side=16)
-    latency = {"1": {"median_ms": 1.25}, "32": {"median_ms": 40.5}}
-    figures = {
-        "size_bytes": 2_500_000, "accuracy": 0.9, "accuracy_difference_ci95": [-0.0125, 0.02], "equal_decisions": 0.995,
-        "latency": {"keras": latency, "exported": latency},
-    }  # fmt: skip
-    (tmp_path / "run" / "export.json").write_text(json.dumps({"model.onnx": figures, EVIL: figures}))
+    (tmp_path / "run" / "export.json").write_text(json.dumps({"model.onnx": EXPORTED, EVIL: EXPORTED}))
     page = render(tmp_path / "run", predictions, side=16)
     assert EVIL not in page
     row = re.search(r'<th scope="row">model\.onnx</th>(.*?)</tr>', page, re.DOTALL).group(1)
     cells = re.findall(r'<td class="number">(.*?)</td>', row)
     assert cells[:4] == ["2.4 MiB", "0.900", "[-0.013, 0.020]", "99.50 %"]
     assert cells[4:] == ["1.25 ms (Keras 1.25 ms)", "40.50 ms (Keras 40.50 ms)"]
+
+
+@pytest.mark.parametrize(
+    ("figures", "place"),
+    [
+        (None, "model.onnx"),
+        ({**EXPORTED, "accuracy": "high"}, "model.onnx.accuracy"),
+        (
+            {**EXPORTED, "latency": {"keras": LATENCY, "exported": {"1": LATENCY["1"]}}},
+            "model.onnx.latency.exported.32",
+        ),
+    ],
+)
+def test_damaged_figures_of_an_exported_model_are_named(tmp_path, figures, place):
+    make_run(tmp_path / "run", images=10, class_count=2)
+    file = tmp_path / "run" / "export.json"
+    file.write_text(json.dumps({"model.onnx": figures}))
+    with pytest.raises(
+        RunFileError, match=rf"export\.json: is corrupt: {re.escape(place)}: .*\n.*export again"
+    ):
+        load_facts(tmp_path / "run")
