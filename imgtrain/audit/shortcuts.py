@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from imgtrain.audit.findings import Finding
 from imgtrain.audit.inventory import Inventory
+from imgtrain.dataset.layout import count
 
 __all__ = ["Shortcut", "check_shortcuts", "find_shortcuts"]
 
@@ -75,7 +76,7 @@ def check_shortcuts(inventory: Inventory, groups: NDArray[np.intp]) -> Iterator[
     for kind in dict.fromkeys(shortcut.kind for shortcut in found):
         of_kind = [shortcut for shortcut in found if shortcut.kind == kind]
         best = of_kind[0]
-        others = f" and {len(of_kind) - 1} more" if len(of_kind) > 1 else ""
+        others = f" and {count(len(of_kind) - 1, 'other class')}" if len(of_kind) > 1 else ""
         name, remedy = _KINDS[kind]
         what = (
             f"the {name} alone predicts {best.class_name}{others}: ROC AUC {best.area:.2f}, where 0.50 is chance "
@@ -156,7 +157,7 @@ def _features(
             np.column_stack([stats["border"], stats["border_spread"]]).astype(np.float64),
             ["border red", "border green", "border blue", "border variation"],
         ),
-        "color": (stats["color"].astype(np.float64), ["mean red", "mean green", "mean blue"]),
+        "color": (stats["color"].astype(np.float64), ["red", "green", "blue"]),
     }
 
 

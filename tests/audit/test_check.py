@@ -257,7 +257,7 @@ def test_planted(folder: Path, planted: str) -> None:
         ("size", "image size alone predicts"),
         ("border", "border alone predicts"),
         ("format", "file format alone predicts"),
-        ("color", "mean blue is"),
+        ("color", "; mean blue is"),
     ],
 )
 def test_a_shortcut_is_named(folder: Path, kind: str, words: str) -> None:
