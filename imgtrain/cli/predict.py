@@ -85,4 +85,5 @@ def predict(
         display.show_predictions(result)
         if result.unreadable:
             count = f"{len(result.unreadable):,} of {len(result.unreadable) + result.answered:,} files"
-            raise DataError(Problem("", f"{count} could not be read; the others were classified"))
+            others = "; the others were classified" if result.answered else ""
+            raise DataError(Problem("", f"{count} could not be read{others}"))

@@ -92,6 +92,7 @@ def test_a_batch_without_a_readable_file_is_listed_like_any_other(run, imgtrain,
     done = imgtrain("predict", "run", tmp_path / "broken.png", "-o", tmp_path / "b.csv", cwd=run)
     assert done.returncode == 3
     assert "1 of 1 files could not be read" in done.stderr
+    assert "the others" not in done.stderr
 
 
 @pytest.fixture
