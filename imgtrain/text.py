@@ -1,10 +1,10 @@
-"""Format text: escape file and class names, which can contain any character; readable sizes."""
+"""Format text: escape file and class names, which can contain any character; readable sizes and times."""
 
 from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["format_bytes", "from_cell", "printable", "to_cell"]
+__all__ = ["format_bytes", "format_minutes", "from_cell", "printable", "to_cell"]
 
 # Control, format (bidirectional overrides among them), surrogate, private and unassigned characters, and the
 # separators that end a line.
@@ -38,6 +38,11 @@ def format_bytes(count: int) -> str:
     """Return a size in the largest binary unit that leaves a number of at least 1: `1023 bytes`, `8.0 GiB`."""
     power = min((max(count, 1).bit_length() - 1) // 10, len(_UNITS))
     return f"{count / 1024**power:,.1f} {_UNITS[power - 1]}" if power else f"{count} bytes"
+
+
+def format_minutes(minutes: float) -> str:
+    """Return `1 minute` or `2.5 minutes`."""
+    return f"{minutes:g} {'minute' if minutes == 1 else 'minutes'}"
 
 
 def _printable_character(character: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgtrain.text import format_bytes, from_cell, printable, to_cell
+from imgtrain.text import format_bytes, format_minutes, from_cell, printable, to_cell
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,10 @@ def test_sizes_are_readable() -> None:
         "80.0 GiB",
         "5,000.0 PiB",
     ]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "shown"), [(1, "1 minute"), (1.0, "1 minute"), (0.3, "0.3 minutes"), (10, "10 minutes")]
+)
+def test_a_minute_is_singular(minutes, shown):
+    assert format_minutes(minutes) == shown

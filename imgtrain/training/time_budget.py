@@ -11,6 +11,7 @@ import numpy as np
 from imgtrain.batches.batches import Batches
 from imgtrain.config.schema import Config
 from imgtrain.events import Emit, Message, ignore
+from imgtrain.text import format_minutes
 from imgtrain.training.epoch_plan import describe_epoch_plan, plan_epochs, with_epoch_plan
 from imgtrain.training.state import capture_arrays, restore_arrays
 from imgtrain.training.step_time import time_steps
@@ -71,7 +72,7 @@ def plan_for_minutes(
     batches = plan.steps_per_epoch or train.steps_per_pass
     emit(
         Message(
-            f"planned for {training.minutes:g} minutes: {plan.epochs} epochs of {batches:,} batches, "
+            f"planned for {format_minutes(training.minutes)}: {plan.epochs} epochs of {batches:,} batches, "
             f"{1000 * times.step:.0f} ms each"
         )
     )

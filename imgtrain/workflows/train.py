@@ -12,7 +12,7 @@ from imgtrain.evaluation.score_names import describe_accuracy
 from imgtrain.events import Emit, Message, ignore
 from imgtrain.run.model_metadata import find_model_file
 from imgtrain.run.run_directory import RunDirectory, read_json
-from imgtrain.text import printable
+from imgtrain.text import format_minutes, printable
 from imgtrain.training.epoch_plan import keep_epoch_plan
 from imgtrain.training.resume import adding_resume_hint, find_earlier_run, find_start
 
@@ -75,8 +75,9 @@ def train(
         emit(Message(warning, "warning"))
     if plan.auto_size:
         height, width = plan.config.data.size
-        what = f"data.target_size: auto is [{height}, {width}] for {plan.config.training.minutes:g} minutes"
-        emit(Message(what))
+        minutes = plan.config.training.minutes
+        assert minutes is not None
+        emit(Message(f"data.target_size: auto is [{height}, {width}] for {format_minutes(minutes)}"))
     start = None if start_from is None else find_model_file(start_from).absolute()
     if dry_run:
         from imgtrain.workflows.train_and_evaluate import show_network
@@ -84,18 +85,19 @@ def train(
         return TrainResult(None, show_network(plan, emit), None, {})
 
     run = RunDirectory(plan.directory)
-    with run.locked(), adding_resume_hint(run):
+    with run.locked():
         run.raise_if_taken(overwrite=overwrite or resume)
-        if resume:
-            plan = replace(plan, config=keep_epoch_plan(plan.config, run, auto_size=plan.auto_size))
-        earlier = find_earlier_run(plan.config, run, emit) if resume else None
-        if earlier is not None:
-            start = find_start(earlier, start)
-        if earlier is not None and earlier.is_complete:
-            emit(Message("the run is already completed"))
-            return TrainResult(run.path, None, None, read_json(run.metrics))
+        with adding_resume_hint(run):
+            if resume:
+                plan = replace(plan, config=keep_epoch_plan(plan.config, run, auto_size=plan.auto_size))
+            earlier = find_earlier_run(plan.config, run, emit) if resume else None
+            if earlier is not None:
+                start = find_start(earlier, start)
+            if earlier is not None and earlier.is_complete:
+                emit(Message("the run is already completed"))
+                return TrainResult(run.path, None, None, read_json(run.metrics))
 
-        # TensorFlow is imported from here on.
-        from imgtrain.workflows.train_and_evaluate import train_and_evaluate
+            # TensorFlow is imported from here on.
+            from imgtrain.workflows.train_and_evaluate import train_and_evaluate
 
-        return train_and_evaluate(plan, run, earlier, emit, start_from=start)
+            return train_and_evaluate(plan, run, earlier, emit, start_from=start)

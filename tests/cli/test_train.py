@@ -207,6 +207,7 @@ def test_an_earlier_run_is_kept_without_overwrite(binary_run, imgtrain, folders)
     done = imgtrain("train", folders / "binary.yaml", "--output", run)
     assert done.returncode == 4
     assert "--overwrite" in done.stderr
+    assert "training progress is saved" not in done.stderr  # The run is completed.
     assert (run / "run.json").read_bytes() == before
 
 
