@@ -147,13 +147,13 @@ def _read_text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except IsADirectoryError:
-        raise ConfigError(
-            Problem(
-                path,
-                "is a folder, not a configuration",
-                f"create a configuration for it with `imgtrain init {path}`",
-            )
-        ) from None
+        inside = path / "config.yaml"  # of a run, or written by `imgtrain init`
+        hint = (
+            f"use the configuration in it: {inside}"
+            if inside.is_file()
+            else f"create a configuration for it with `imgtrain init {path}`"
+        )
+        raise ConfigError(Problem(path, "is a folder, not a configuration", hint)) from None
     except FileNotFoundError:
         hint = join_hints(_suggest_file(path), missing_here(path))
         raise ConfigError(Problem(path, "no such file", hint)) from None

@@ -648,6 +648,9 @@ def test_a_folder_instead_of_a_file(tmp_path):
     (problem,) = problems_of(tmp_path)
     assert problem.what == "is a folder, not a configuration"
     assert "imgtrain init" in problem.hint
+    (tmp_path / "config.yaml").touch()
+    (problem,) = problems_of(tmp_path)
+    assert problem.hint == f"use the configuration in it: {tmp_path / 'config.yaml'}"
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "file.yaml/inner"])
