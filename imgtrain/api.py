@@ -123,9 +123,11 @@ def train(
         RunFileError: The run directory already exists, or a file cannot be written.
         DivergedError: The loss became NaN or infinite.
         InterruptedRunError: Ctrl-C, "interrupt the kernel" or SIGTERM was received; a checkpoint is written.
+        TypeError: `plan` is something else, such as a configuration.
     """
     from imgtrain.workflows.train import train as train_plan
 
+    _check_is_plan(plan)
     with _showing(progress, on_event) as (emit, display):
         result = train_plan(
             plan, overwrite=overwrite, resume=resume, dry_run=dry_run, start_from=start_from, emit=emit
@@ -467,9 +469,11 @@ def open_batches(plan: Plan, *, progress: bool | None = None, on_event: Emit = i
     Raises:
         DataError: The images are invalid.
         RunFileError: The cache cannot be written.
+        TypeError: `plan` is something else, such as a configuration.
     """
     from imgtrain.workflows.library import open_batches as open_plan
 
+    _check_is_plan(plan)
     with _showing(progress, on_event) as (emit, _):
         return open_plan(plan, emit=emit)
 
@@ -526,6 +530,16 @@ def fit(
     with _showing(progress, on_event) as (emit, _):
         training = TrainingConfig() if config is None else config.training
         return fit_model(model, train, validation, training, emit=emit)
+
+
+def _check_is_plan(plan: object) -> None:
+    from imgtrain.dataset.plan import Plan
+
+    if not isinstance(plan, Plan):
+        raise TypeError(
+            f"plan must be a Plan, got {type(plan).__name__}; use "
+            'imgtrain.make_plan(imgtrain.load_config("config.yaml"))'
+        )
 
 
 @contextmanager

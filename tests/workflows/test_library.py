@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from repository import REPOSITORY
 
+import imgtrain
+
 pytestmark = pytest.mark.tensorflow
 
 
@@ -164,3 +166,10 @@ def test_the_public_functions_stay_functions_after_the_modules_are_imported():
     assert imgtrain.__version__ == version("imgtrain")
     for name in set(imgtrain.__all__) - {"__version__"}:
         assert callable(getattr(imgtrain, name)), name
+
+
+@pytest.mark.parametrize("name", ["train", "open_batches"])
+@pytest.mark.parametrize("wrong", ["config.yaml", imgtrain.parse_config({"data": {"train": "photos"}})])
+def test_a_configuration_instead_of_a_plan(name, wrong):
+    with pytest.raises(TypeError, match=r"must be a Plan, got (str|Config); use imgtrain\.make_plan"):
+        getattr(imgtrain, name)(wrong)
