@@ -16,9 +16,9 @@ from imgtrain.run.run_directory import RunDirectory, read_json
 __all__ = ["compare_runs"]
 
 _ON_VALIDATION = (
-    "compared on the validation images, because not both runs have test predictions. Training chose the best epoch on "
-    "these images, which favors the run that tried more epochs or settings; for a fair comparison, use --data with "
-    "other images"
+    "compared on the validation images, because not both runs have test predictions. Training may have chosen the best "
+    "epoch on these images, which favors the run that tried more epochs or settings; for a fair comparison, use --data "
+    "with other images"
 )
 
 

@@ -101,7 +101,7 @@ def explain_accuracy(name: str, metrics: Mapping[str, Any]) -> str:
     """
     if name == "validation":
         return (
-            "Training chose the best epoch on these images, so the accuracy on new images is likely to be lower. "
+            "Training may have chosen the best epoch on these images, so the accuracy on new images may be lower. "
             "Use a test set to measure it."
         )
     limits = _accuracy_limits(metrics)
