@@ -21,6 +21,7 @@ from imgtrain.dataset.walk import FoundFile
 from imgtrain.errors import DataError
 from imgtrain.events import Message
 from imgtrain.pixels.decode import DecodeSettings
+from imgtrain.pixels.image_stats import IMAGE_STATS
 from imgtrain.pixels.image_store import open_image_store
 from imgtrain.pixels.leaks import find_equal_pictures, find_leaks, pictures_of_splits
 from imgtrain.pixels.load_images import Images, load_images
@@ -71,6 +72,10 @@ class Store:
 
     digests: NDArray[np.uint8]
     bad: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def stats(self) -> NDArray[np.void]:
+        return np.zeros(len(self.digests), IMAGE_STATS)
 
 
 @st.composite
