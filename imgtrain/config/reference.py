@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from inspect import cleandoc
 from typing import Any, cast
 
 from pydantic import BaseModel
@@ -108,7 +109,7 @@ def _section_pages(path: str, section: type[BaseModel], defaults: Mapping[str, A
             default = "see below"
         rows.append(f"| `{name}` | {default} | {allowed} | {field.description} |\n")
     level = "##" if "." not in path else "###"
-    yield f"{level} {path}\n\n{section.__doc__}\n\n{''.join(rows)}"
+    yield f"{level} {path}\n\n{cleandoc(section.__doc__ or '')}\n\n{''.join(rows)}"
     if path == "model":
         layers = "".join(f"    - {_inline(layer)}\n" for layer in defaults["layers"])
         yield f"The default network:\n\n```yaml\nmodel:\n  layers:\n{layers}```\n"
