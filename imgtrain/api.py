@@ -43,6 +43,7 @@ __all__ = [
     "compare",
     "evaluate",
     "export_model",
+    "fit",
     "open_batches",
     "predict",
     "preview",
@@ -205,7 +206,7 @@ def predict(
     """Classify files, as `imgtrain predict` does, and return the predictions.
 
     Args:
-        model: A model file saved by imgtrain, or a run directory.
+        model: A model saved or exported by imgtrain, or a run directory.
         paths: Files, folders and glob patterns; or one of them.
         output: A `.csv`, `.json` or `.jsonl` file to write.
         top: Number of most probable classes to write to `output`; None writes all.

@@ -24,7 +24,10 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file, or a run directory.")],
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="A .keras or .h5 file, an exported model, or a run directory."),
+    ],
     data: Annotated[
         Path | None,
         typer.Option(

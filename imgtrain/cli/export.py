@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 import typer
 
 from imgtrain.cli.options import (
+    AsJson,
+    BatchSize,
     MaxModelGib,
     OtherModelClasses,
     OtherModelConfig,
@@ -66,16 +68,12 @@ def export(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the exported model if it exists.")
     ] = False,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Images per batch in the comparison.")
-    ] = INFERENCE_BATCH_SIZE,
+    batch_size: BatchSize = INFERENCE_BATCH_SIZE,
     max_model_gib: MaxModelGib = MAX_MODEL_GIB,
     config: OtherModelConfig = None,
     rescale: OtherModelRescale = None,
     classes: OtherModelClasses = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the figures as JSON and nothing else.")
-    ] = False,
+    as_json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:

@@ -15,7 +15,8 @@ __all__ = ["predict"]
 
 def predict(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A model saved by imgtrain, or a run directory.")
+        Path,
+        typer.Argument(metavar="MODEL", help="A model saved or exported by imgtrain, or a run directory."),
     ],
     paths: Annotated[
         list[str],
