@@ -62,12 +62,13 @@ def load_facts(directory: Path) -> Facts:
     if not run.metrics.exists():
         hint = "give a completed run, or the output of `imgtrain evaluate --output`"
         raise RunFileError(Problem(directory, f"contains no {run.metrics.name}", hint))
-    metrics = read_json(run.metrics)
+    metrics = _read(run.metrics, dict[str, _Scores], "restore it, or train or evaluate again")
     split = next((name for name in ("evaluation", "test", "validation") if name in metrics), None)
     if split is None:
         raise RunFileError(Problem(run.metrics, "contains no scores"))
     file = run.predictions(None if split == "evaluation" else split)
-    data = read_json(run.data) if run.data.exists() else None
+    restore = "restore it, or train again"
+    data = _read(run.data, _Data, restore) if run.data.exists() else None
     folder = (data or {}).get("splits", {}).get(split, {}).get("folder")
     return Facts(
         directory=run.path,
@@ -75,11 +76,13 @@ def load_facts(directory: Path) -> Facts:
         metrics=metrics,
         predictions=load_predictions(file) if file.exists() else None,
         root=None if folder is None else Path(folder),
-        run=run.read_run() if run.run.exists() else None,
+        run=_read(run.run, _Run, restore) if run.run.exists() else None,
         data=data,
         history=_read_history(run.history) if run.history.exists() else (),
         config=run.config.read_text(encoding="utf-8", errors="replace") if run.config.exists() else None,
-        exports=_read_exports(run.exports) if run.exports.exists() else {},
+        exports=_read(run.exports, dict[str, _Export], "restore it, or remove it and export again")
+        if run.exports.exists()
+        else {},
     )
 
 
@@ -107,18 +110,51 @@ class _Export(BaseModel):
     latency: _Latency
 
 
-_EXPORTS = TypeAdapter(dict[str, _Export])
+class _OfClass(BaseModel):
+    support: int
+    recall: float
 
 
-def _read_exports(path: Path) -> dict[str, Any]:
-    content = read_json(path)
+class _Scores(BaseModel):
+    """The metrics without which there is no report."""
+
+    images: int
+    accuracy: float
+    class_names: list[str]
+    per_class: dict[str, _OfClass]
+    confusion_matrix: list[list[int]]
+
+
+class _ImageOfSplit(BaseModel):
+    label: str = Field(alias="class")
+
+
+class _SplitOfData(BaseModel):
+    folder: str
+    images: list[_ImageOfSplit]
+    skipped: list[Any]
+
+
+class _Data(BaseModel):
+    fingerprint: str
+    splits: dict[str, _SplitOfData]
+
+
+class _Run(BaseModel):
+    versions: dict[str, str] = {}
+    best_epoch: int | None = None
+    learning_rates: list[tuple[float, float]] = []
+
+
+def _read(path: Path, content: Any, hint: str) -> Any:
+    """Return the JSON content of a file after checking the parts of it that the report shows."""
+    given = read_json(path)
     try:
-        _EXPORTS.validate_python(content)
+        TypeAdapter(content).validate_python(given)
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        hint = "restore it, or remove it and export again"
         raise RunFileError(Problem(path, f"is corrupt: {'; '.join(problems)}", hint)) from None
-    return content
+    return given
 
 
 def _read_history(path: Path) -> tuple[Mapping[str, float], ...]:

@@ -209,3 +209,26 @@ def test_damaged_figures_of_an_exported_model_are_named(tmp_path, figures, place
         RunFileError, match=rf"export\.json: is corrupt: {re.escape(place)}: .*\n.*export again"
     ):
         load_facts(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "place"),
+    [
+        ("metrics.json", {"test": {"accuracy": 0.5}}, "test.images"),
+        ("metrics.json", {"test": 3}, "test"),
+        ("metrics.json", [], ""),
+        ("run.json", {"versions": "2.0"}, "versions"),
+        ("run.json", {"best_epoch": "last"}, "best_epoch"),
+        ("data.json", {"splits": {"test": []}}, "splits.test"),
+        (
+            "data.json",
+            {"fingerprint": "x", "splits": {"test": {"folder": "a", "skipped": []}}},
+            "splits.test.images",
+        ),
+    ],
+)
+def test_a_file_of_the_run_with_another_content_is_an_error_that_names_it(tmp_path, name, content, place):
+    make_run(tmp_path / "run", images=10, class_count=2)
+    (tmp_path / "run" / name).write_text(json.dumps(content))
+    with pytest.raises(RunFileError, match=rf"{re.escape(name)}: .*{re.escape(place)}"):
+        load_facts(tmp_path / "run")
