@@ -113,6 +113,8 @@ class _Export(BaseModel):
 class _OfClass(BaseModel):
     support: int
     recall: float
+    auc: float | None
+    average_precision: float | None
 
 
 class _Scores(BaseModel):
@@ -120,6 +122,12 @@ class _Scores(BaseModel):
 
     images: int
     accuracy: float
+    accuracy_ci95: tuple[float, float] | None
+    auc: float | None
+    expected_calibration_error: float
+    expected_calibration_error_ci95: tuple[float, float] | None
+    reliability: list[Any]
+    baselines: dict[str, Any]
     class_names: list[str]
     per_class: dict[str, _OfClass]
     confusion_matrix: list[list[int]]
