@@ -76,7 +76,7 @@ def _read_source(backbone: BackboneConfig) -> ModelMetadata | None:
     """Return the metadata of the model in `from`.
 
     Raises:
-        RunFileError: There is no model, or its metadata is corrupt.
+        RunFileError: The model does not exist, or its metadata is corrupt.
     """
     assert backbone.source is not None
     return find_model(backbone.source).metadata

@@ -73,7 +73,7 @@ def find_layout(source: Path) -> Layout:
         source: Absolute.
 
     Raises:
-        DataError: There is none, or there are several.
+        DataError: None was found, or several.
     """
     if is_label_file(source):
         return _open(_data_of_label_file(source, _bases(source.parent)))
@@ -106,7 +106,7 @@ def _open(data: Mapping[str, Any], remarks: Sequence[str] = ()) -> Layout:
         config = parse_config({"data": data})
         splits = split_data(config)
     except ImgtrainError as error:
-        # There is no configuration yet, whose keys the errors could name.
+        # Errors cannot name configuration keys yet.
         raise DataError(
             Problem("" if problem.where.startswith("data.") else problem.where, problem.what, problem.hint)
             for problem in error.problems

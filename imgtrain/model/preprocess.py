@@ -87,7 +87,7 @@ def application_layers(pixels: str, *, channels: int) -> tuple[keras.Layer, ...]
             keras.layers.Normalization(mean=_IMAGENET_MEAN, variance=variance, name=name, dtype="float32"),
         )
     if pixels == "bgr":
-        # A frozen 1×1 convolution: there is no built-in layer that reverses channels.
+        # A frozen 1×1 convolution, because no built-in layer reverses channels.
         reverse = keras.layers.Conv2D(3, 1, trainable=False, name=name, dtype="float32")
         reverse.build((None, None, None, 3))
         reverse.set_weights(

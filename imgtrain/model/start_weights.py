@@ -41,7 +41,7 @@ def read_start_weights(path: Path) -> StartWeights:
         path: A run directory, or a `.keras` or `.h5` file.
 
     Raises:
-        RunFileError: There is no model, or it is corrupt or not allowed.
+        RunFileError: The model does not exist, is corrupt or is not allowed.
     """
     file = find_model(path)
     names = None if file.metadata is None else file.metadata.class_names

@@ -61,7 +61,7 @@ def default_cache_directory() -> Path:
     """Return the platform's cache directory.
 
     Raises:
-        RunFileError: There is none, because there is no home directory.
+        RunFileError: The home directory is unknown.
     """
     directory = platformdirs.user_cache_path("imgtrain")
     if not directory.is_absolute():
@@ -70,7 +70,7 @@ def default_cache_directory() -> Path:
 
 
 def list_cache(directory: Path) -> list[CacheFile]:
-    """Return the cache files in a directory, most recently used first; empty if there is no such directory."""
+    """Return the cache files in a directory, most recently used first; empty if the directory does not exist."""
     found = []
     for path in directory.glob("*.pixels"):
         with suppress(OSError):

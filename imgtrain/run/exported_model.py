@@ -123,7 +123,7 @@ def _from_litert(path: Path) -> bytes | None:
             if archive.getinfo(ASSET).file_size > _MAX_METADATA_BYTES:
                 raise RunFileError(Problem(path, "its metadata is too large"))
             return archive.read(ASSET)
-    # Raised by zipfile and zlib for corrupt archives; there is no common base class.
+    # Raised by zipfile and zlib for corrupt archives; they have no common base class.
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
         raise RunFileError(Problem(path, f"is a corrupt LiteRT file: {error}")) from None
 

@@ -365,7 +365,7 @@ def _from_keras_file(path: Path) -> bytes | None:
             if archive.getinfo(MEMBER).file_size > _MAX_METADATA_BYTES:
                 raise RunFileError(Problem(path, f"its member {MEMBER} is too large"))
             return archive.read(MEMBER)
-    # Raised by zipfile and zlib for corrupt archives; there is no common base class.
+    # Raised by zipfile and zlib for corrupt archives; they have no common base class.
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
         raise RunFileError(Problem(path, f"is a corrupt .keras file: {error}")) from None
 

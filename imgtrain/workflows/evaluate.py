@@ -59,7 +59,7 @@ def evaluate(
 
     Args:
         model: A `.keras` or `.h5` file, a run directory, or a model made by `imgtrain export`.
-        data: One sub-folder per class; default: the test folder that the model was trained with.
+        data: One subfolder per class; default: the test folder that the model was trained with.
         output: A folder for `metrics.json`, `predictions.csv` and `report.html`.
         batch_size: Number of images per batch.
         max_model_gib: Maximum memory requirement of the model in GiB, checked before it is loaded.

@@ -1,4 +1,4 @@
-"""`imgtrain export`: write a model for another runtime, once it gives the same answers there."""
+"""`imgtrain export`: write a model for another runtime, once its predictions agree there."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def export_model(
         format: Format of the exported model.
         output: The file, or the folder of a SavedModel; default: next to the model.
         quantize: `none`; `float16` or `dynamic` (int8) for the weights; `int8` for weights and activations.
-        data: Images to compare both models on, one sub-folder per class; default: the test images of the run, or
+        data: Images to compare both models on, one subfolder per class; default: the test images of the run, or
             else its validation images.
         max_loss: With quantization: the loss of accuracy, in percentage points, that its 95 % interval may reach.
         input_type: ONNX: type of the images.
